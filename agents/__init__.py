@@ -1,0 +1,1 @@
+"""Who lives: hosts, colonies and links, as pure machines and thin bodies."""

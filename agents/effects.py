@@ -1,0 +1,208 @@
+"""Events that machines take, and effects that they return.
+
+Events are past tense, effects imperative. A shell (the runtime's actors, or
+the simulator) performs effects in the order in which they were returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.messages.client import Reply
+from agents.messages.membership import Membership as MembershipMessage
+from agents.messages.replication import Replication
+from agents.record import Record
+from agents.views import Member, View
+
+HostMessage = MembershipMessage | Replication
+
+
+# -- effects -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message over the link to the host with this id."""
+
+    to: str
+    message: HostMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write the durable record, fsynced, before any later effect."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Reply to a request; `caller` is the token that came with it."""
+
+    caller: Any
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Hand a `Ticked` event to this machine at `at_s` (host's clock)."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunClosure:
+    """Run a closure on DNA in the worker pool; answer `ClosureRan`."""
+
+    ticket: int
+    dna: bytes | None
+    closure: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Keep a link to this host, at this incarnation."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the link to this host, and keep none."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeProcess:
+    """See whether the process of a member on this machine is gone."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """End the process with this exit status."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A decision or an event, with its reason; log, events and metrics read it."""
+
+    kind: str
+    reason: str = ""
+    colony: int | None = None
+    host: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallView:
+    """The host has moved to this view: peers, links and directory follow."""
+
+    view: View
+    before: View | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropEverything:
+    """The host is undead: save lost and found, drop all cells."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellHost:
+    """A colony tells its host something (an event of this module)."""
+
+    event: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TellColony:
+    """A host tells one of its colonies something."""
+
+    colony: int
+    event: Any
+
+
+# -- events ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came over the link from a host."""
+
+    sender: str
+    message: HostMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A client's request came; `caller` says whom to answer."""
+
+    caller: Any
+    request: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCameUp:
+    """A new incarnation of the link to a host is up; resend the unanswered."""
+
+    host: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWentDown:
+    """The link to a host is down; what was in flight is gone."""
+
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureRan:
+    """A closure is done: new DNA (None = the cell dies), or an error."""
+
+    ticket: int
+    dna: bytes | None
+    error: str = ""
+    report: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessGone:
+    """The process of this incarnation was seen to be gone: attested."""
+
+    host: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoopWasLate:
+    """The host's own loop woke up late by this much."""
+
+    late_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumCameBack:
+    """`quorum.held` is true again: what waited may commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFailed:
+    """A colony's machine broke (an exception): its peer is given up."""
+
+    colony: int
+    reason: str

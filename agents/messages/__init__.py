@@ -1,0 +1,1 @@
+"""What hosts and clients say to each other: validated wire structs."""

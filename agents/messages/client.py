@@ -1,0 +1,211 @@
+"""Requests of clients, and what hosts reply.
+
+A frame of the client plane is one msgpack array of requests (or of replies),
+so that many callers can share a trip. `id` pairs a reply with its request on
+one connection. A *lane* has one mutation under way at a time, and `number`
+grows by one with each new mutation of that lane: a retry repeats both, and
+is applied at most once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agents.messages.replication import Attributes
+
+CLIENT_PROTOCOL = 1
+
+# Result codes of a reply.
+OK = 0
+ABSENT = 1  # no such (live) cell
+CONFLICT = 2  # the condition failed; `version` is the cell's, 0 = absent
+MOVED = 3  # the primary is elsewhere: `text` = its address, `value` = host id
+UNAVAILABLE = 4  # nothing was applied; `text` says why; worth a retry
+TOO_LARGE = 5
+FULL = 6
+DENIED = 7
+WRONG_CLUSTER = 8
+BAD = 9  # the request makes no sense; `text` says why
+FAILED = 10  # the closure raised; `value` = the codec's report, `text` = repr
+
+# only_if
+ANY, IF_ABSENT, IF_PRESENT, IF_VERSION = 0, 1, 2, 3
+
+# ttl_ms
+TTL_NEVER, TTL_KEEP = 0, -1
+
+
+class Greet(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """First words of a client or a joiner: who are you, and where is what?"""
+
+    id: int
+    protocol: int = CLIENT_PROTOCOL
+    tag: str = ""
+
+
+class Get(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Read one cell; `stale` allows an answer without quorum."""
+
+    id: int
+    key: bytes
+    stale: bool = False
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Set the DNA of one cell."""
+
+    id: int
+    lane: bytes
+    number: int
+    key: bytes
+    dna: bytes
+    ttl_ms: int = TTL_NEVER
+    only_if: int = ANY
+    version: int = 0
+
+
+class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Let one cell die (`version` > 0: only that version)."""
+
+    id: int
+    lane: bytes
+    number: int
+    key: bytes
+    version: int = 0
+
+
+class Touch(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Give one cell a new time to live."""
+
+    id: int
+    lane: bytes
+    number: int
+    key: bytes
+    ttl_ms: int
+
+
+class Patch(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Change attributes of a mapping cell; it is born if `create`."""
+
+    id: int
+    lane: bytes
+    number: int
+    key: bytes
+    changed: Attributes = ()
+    gone: tuple[str, ...] = ()
+    ttl_ms: int = TTL_KEEP
+    create: bool = True
+    version: int = 0
+
+
+class Mutate(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Run a pickled closure on the DNA where the cell lives, once."""
+
+    id: int
+    lane: bytes
+    number: int
+    key: bytes
+    closure: bytes
+    ttl_ms: int = TTL_KEEP
+
+
+class Scan(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Keys of one colony with a prefix, after `after`, at most `limit`."""
+
+    id: int
+    colony: int
+    prefix: bytes = b""
+    after: bytes = b""
+    limit: int = 1000
+
+
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Follow the changes of cells with a prefix whose primaries are here."""
+
+    id: int
+    prefix: bytes = b""
+
+
+class Unwatch(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Stop the watch that was asked for with the id `watch`."""
+
+    id: int
+    watch: int
+
+
+class Admin(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """An operator's command by name; arguments and answer are JSON.
+
+    `status`, `events`, `where`, `why`, `init`, `leave`, `shutdown`,
+    `recover`, `evict`, `safe_to_kill`.
+    """
+
+    id: int
+    command: str
+    arguments: dict[str, Any] = {}
+
+
+Request = Greet | Get | Put | Delete | Touch | Patch | Mutate | Scan | Watch | Unwatch | Admin
+Mutation = Put | Delete | Touch | Patch | Mutate
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The answer to the request with the same `id`.
+
+    Attributes:
+        code: One of the result codes.
+        version: The cell's version (seq of its last mutation), 0 = none.
+        ttl_ms: Time the cell still has; -1 = for ever, -2 = not told.
+        value: DNA, or what the code says.
+        text: For people, or what the code says.
+        attributes: DNA of a mapping cell.
+    """
+
+    id: int
+    code: int
+    version: int = 0
+    ttl_ms: int = -2
+    value: bytes | None = None
+    text: str = ""
+    attributes: Attributes | None = None
+
+
+class Greeting(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to `Greet`, as msgpack in `Reply.value`.
+
+    Attributes:
+        host: The answering host's id.
+        link: Where other hosts connect to it.
+        hosts: (host id, public address) of every member.
+        primaries: Per colony, the host id of its primary, "" = unknown.
+        stage: The answering host's stage.
+        closures: Whether it takes closures from this connection.
+    """
+
+    protocol: int
+    software: str
+    tag: str
+    view: int
+    stage: str
+    host: str
+    incarnation: int
+    name: str
+    link: str
+    colonies: int
+    value_bytes_max: int
+    hosts: tuple[tuple[str, str], ...]
+    primaries: tuple[str, ...]
+    closures: bool = False
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """One watched change, as msgpack in `Reply.value` of the watch's id.
+
+    Kinds: born, changed, died, expired, moved (its primary moved).
+    """
+
+    kind: str
+    key: bytes
+    version: int

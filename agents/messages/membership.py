@@ -1,0 +1,195 @@
+"""Messages about who is here: heartbeats, ballots, views, knocks.
+
+They name the view they speak of themselves, so links deliver them whatever
+view either end has installed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from agents.views import Member, View
+
+
+class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A proposal number: ordered by round, then host id; never used twice."""
+
+    round: int
+    host: str
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """What placement knows of a host, measured about once a second.
+
+    Attributes:
+        cpu: Share of the host's CPUs in use, 0 to 1.
+        memory_free: Bytes the host may still take.
+        memory_total: Bytes it has in all (container limit, if one is set).
+        bytes_used: Bytes of cells it holds.
+        cells: Cells it holds, copies included.
+        primaries: Primary peers it holds.
+        secondaries: ACTIVE secondary peers it holds.
+        late_s: How late its loop has been of late, seconds.
+    """
+
+    cpu: float = 0.0
+    memory_free: int = 0
+    memory_total: int = 0
+    bytes_used: int = 0
+    cells: int = 0
+    primaries: int = 0
+    secondaries: int = 0
+    late_s: float = 0.0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """I am here; whom I hear; what I know (`digest` of the directory)."""
+
+    view: int
+    sent_s: float
+    hears: tuple[str, ...]
+    digest: int = 0
+    load: Load | None = None
+
+
+class Grant(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """A heartbeat of `view` is answered: a lease from `sent_s` on (sender's clock)."""
+
+    view: int
+    sent_s: float
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Asks the members of `view` for promises about the view after it."""
+
+    view: int
+    ballot: Ballot
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """No lower ballot will be answered; what was accepted; whom I hear."""
+
+    view: int
+    ballot: Ballot
+    accepted_ballot: Ballot | None
+    accepted: View | None
+    hears: tuple[str, ...]
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """Asks the members of `view` to accept its successor."""
+
+    view: int
+    ballot: Ballot
+    proposal: View
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Accepted; `lease_left_s` of the longest grant to a member it drops."""
+
+    view: int
+    ballot: Ballot
+    lease_left_s: dict[str, float]
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """A ballot is too low; `promised` is the one to beat."""
+
+    view: int
+    ballot: Ballot
+    promised: Ballot
+
+
+class Install(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """This view was chosen: install it (also the answer to `WantView`)."""
+
+    view: View
+
+
+class Installed(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """The sender has installed the view with this id."""
+
+    view: int
+
+
+class WantView(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """Send me the view that you have installed; mine is `view`."""
+
+    view: int
+
+
+class YouAreDead(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """Your incarnation is in no view any more; this is the view now."""
+
+    incarnation: int
+    view: View
+
+
+class Wish(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """A change that somebody wants in the next view.
+
+    Kinds: `leave` (mark LEAVING), `active` (a joiner has its share), `left`
+    (a leaver is empty: drop it cleanly), `dead` (attested: `witness_of` the
+    death is the sender), `evict` (an operator's order), `recount` (same
+    members, new view: the census must run again).
+    """
+
+    kind: Literal["leave", "active", "left", "dead", "evict", "recount"]
+    host: str
+    incarnation: int
+    reason: str = ""
+
+
+class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """A host that is in no view shows itself: admit me."""
+
+    member: Member
+    tag: str
+    view: int
+    stage: str
+
+
+class KnockAnswer(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """`come_in`, `not_yet` (try another) or `no`, and why."""
+
+    answer: Literal["come_in", "not_yet", "no"]
+    reason: str
+    tag: str = ""
+    view: int = 0
+
+
+class Founding(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """View 1, proposed to zombies: promise to be born with it."""
+
+    view: View
+    ballot: Ballot
+
+
+class FoundingAnswer(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """A zombie's word on a founding; `tag` is the one it has promised."""
+
+    tag: str
+    agreed: bool
+    reason: str = ""
+
+
+Membership = (
+    Heartbeat
+    | Grant
+    | Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | Refused
+    | Install
+    | Installed
+    | WantView
+    | YouAreDead
+    | Wish
+    | Knock
+    | KnockAnswer
+    | Founding
+    | FoundingAnswer
+)

@@ -1,0 +1,161 @@
+"""Views: the agreed, numbered lists of member hosts.
+
+View ids and epochs are single integers, so that order is plain `<`:
+`view id = generation << 32 | number`, `epoch = view id << 16 | k`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from placement.labels import Labels
+
+NUMBER_BITS = 32
+COUNT_BITS = 16
+GENERATION_MAX = (1 << 15) - 1
+
+
+def view_id(generation: int, number: int) -> int:
+    """Return the id of a view; ordered by generation, then number."""
+    if not 0 <= generation <= GENERATION_MAX or not 0 <= number < 1 << NUMBER_BITS:
+        raise ValueError(f"no such view: generation {generation}, number {number}")
+    return generation << NUMBER_BITS | number
+
+
+def generation_of(view: int) -> int:
+    """Return the generation of a view id."""
+    return view >> NUMBER_BITS
+
+
+def number_of(view: int) -> int:
+    """Return the number of a view id inside its generation."""
+    return view & ((1 << NUMBER_BITS) - 1)
+
+
+def epoch_in(view: int, count: int) -> int:
+    """Return the `count`-th epoch that begins in a view."""
+    if not 0 <= count < 1 << COUNT_BITS:
+        raise ValueError(f"epoch count {count} is out of range")
+    return view << COUNT_BITS | count
+
+
+def epoch_view(epoch: int) -> int:
+    """Return the id of the view in which an epoch began."""
+    return epoch >> COUNT_BITS
+
+
+def epoch_count(epoch: int) -> int:
+    """Return the count of an epoch inside its view."""
+    return epoch & ((1 << COUNT_BITS) - 1)
+
+
+def next_epoch(epoch: int, view: int) -> int:
+    """Return the lowest epoch of `view` that is above `epoch`."""
+    if epoch_view(epoch) > view:
+        raise ValueError("an epoch of a later view can't be followed in this one")
+    return epoch + 1 if epoch_view(epoch) == view else epoch_in(view, 0)
+
+
+class Status(Enum):
+    """What a member is doing in the view."""
+
+    JOINING = "JOINING"
+    ACTIVE = "ACTIVE"
+    LEAVING = "LEAVING"
+
+
+class Charter(msgspec.Struct, frozen=True, array_like=True):
+    """What `init` fixed for the whole life of a cluster."""
+
+    colonies: int = 64
+    peers: int = 2
+    lease_s: float = 0.5
+    heartbeat_s: float = 0.1
+    suspect_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.colonies <= 65536:
+            raise ValueError("colonies must be 1 to 65,536")
+        if not 1 <= self.peers <= 16:
+            raise ValueError("peers must be 1 to 16")
+        if not 0 < self.heartbeat_s < self.lease_s <= self.suspect_s <= 60:
+            raise ValueError("need 0 < heartbeat_s < lease_s <= suspect_s <= 60")
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """One host as a view lists it.
+
+    Attributes:
+        id: Host id, 32 hexadecimal digits.
+        incarnation: Grows at each start of the same host id; > 0.
+        name: What people call it; unique among live hosts.
+        address: Where clients and joiners connect, `tcp://…`.
+        link: Where other hosts connect, `tcp://…`.
+        machine: Boot and pid-namespace identity; "" = can't attest deaths.
+        pid: Process id inside that namespace.
+        started_s: Process start, seconds since the epoch by its own clock.
+        entered: Id of the view that first listed this incarnation.
+    """
+
+    id: str
+    incarnation: int
+    name: str
+    address: str
+    link: str
+    labels: Labels = Labels()
+    public_key: str = ""
+    machine: str = ""
+    pid: int = 0
+    started_s: float = 0.0
+    bytes_max: int = 0
+    witness: bool = False
+    status: Status = Status.JOINING
+    entered: int = 0
+
+
+class View(msgspec.Struct, frozen=True, array_like=True):
+    """A membership epoch: who is here, in order of seniority.
+
+    Attributes:
+        tag: The cluster's UUID, 32 hexadecimal digits.
+        id: See `view_id`.
+        members: Ordered by (entered, id).
+        left: (host id, incarnation) dropped by this view after a clean leave.
+        dead: (host id, incarnation) dropped by this view as dead.
+    """
+
+    tag: str
+    id: int
+    charter: Charter
+    members: tuple[Member, ...]
+    left: tuple[tuple[str, int], ...] = ()
+    dead: tuple[tuple[str, int], ...] = ()
+
+    def member(self, host: str) -> Member | None:
+        """Return the member with this host id, or None."""
+        for member in self.members:
+            if member.id == host:
+                return member
+        return None
+
+    def lists(self, host: str, incarnation: int) -> bool:
+        """Return whether exactly this incarnation is a member."""
+        member = self.member(host)
+        return member is not None and member.incarnation == incarnation
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Host ids, most senior first."""
+        return tuple(member.id for member in self.members)
+
+    @property
+    def majority(self) -> int:
+        """How many members are more than half."""
+        return len(self.members) // 2 + 1
+
+    def admitted_here(self, host: str) -> bool:
+        """Return whether this very view admitted the member."""
+        member = self.member(host)
+        return member is not None and member.entered == self.id

@@ -1,0 +1,101 @@
+"""The wire: frames of tagged, versioned structs, validated when decoded.
+
+A frame is one ZeroMQ message: all that one turn of the loop had for one
+destination. Decoding never builds anything but the structs named here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agents.messages.client import Reply, Request
+from agents.messages.membership import Membership
+from agents.messages.replication import Replication
+from agents.views import Member
+
+PROTOCOL = 1
+PROTOCOL_OLDEST = 1
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+MESSAGES_MAX = 65_536
+
+HostMessage = Membership | Replication
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Opens a link: who I am, and which of your link incarnations I heard."""
+
+    protocol: int
+    software: str
+    tag: str
+    view: int
+    stage: str
+    member: Member
+    link: int
+    heard: int
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Messages in order, on one incarnation of a link.
+
+    Attributes:
+        link: The sender's incarnation of the link.
+        heard: The receiver's incarnation of the link, as the sender knows it.
+        number: Counts frames of one plane of this incarnation, from 1.
+        view: The view the messages were sent in; 0 = not gated by view.
+        messages: At least one.
+    """
+
+    link: int
+    heard: int
+    number: int
+    view: int
+    messages: tuple[HostMessage, ...]
+
+
+class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Refuses a link, and says why."""
+
+    reason: str
+    protocol: int = PROTOCOL
+
+
+LinkFrame = Hello | Frame | Goodbye
+
+
+class WireError(ValueError):
+    """Bytes from the network that are no frame of this protocol."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_link_frames = msgspec.msgpack.Decoder(LinkFrame)
+_requests = msgspec.msgpack.Decoder(list[Request])
+_replies = msgspec.msgpack.Decoder(list[Reply])
+encode = _encoder.encode
+
+
+def decode_link_frame(data: bytes) -> LinkFrame:
+    """Return the frame in `data`; raises `WireError` if it is none."""
+    if len(data) > FRAME_BYTES_MAX:
+        raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
+    try:
+        return _link_frames.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(str(error)) from None
+
+
+def decode_requests(data: bytes) -> list[Request]:
+    """Return the requests in a client's frame; raises `WireError`."""
+    if len(data) > FRAME_BYTES_MAX:
+        raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
+    try:
+        return _requests.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(str(error)) from None
+
+
+def decode_replies(data: bytes) -> list[Reply]:
+    """Return the replies in a host's frame; raises `WireError`."""
+    try:
+        return _replies.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(str(error)) from None

@@ -1,0 +1,1 @@
+"""Where to live: topology, resources, repulsion, attraction, choice."""

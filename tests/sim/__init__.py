@@ -1,0 +1,1 @@
+"""Whole clusters under a virtual clock: fault plans, invariants, histories."""

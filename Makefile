@@ -1,0 +1,36 @@
+# The two commands that matter are demo/run and tests/run; these are for who works on the code.
+PYTHON = .venv/bin/python
+
+.PHONY: check format types contracts fast test bench venv clean
+
+check: venv
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q -m "not real and not slow and not sim and not bench"
+
+venv:
+	@bash .ci/venv test
+
+format: venv
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+types: venv
+	$(PYTHON) -m mypy
+
+contracts: venv
+	$(PYTHON) -m pytest -q tests/test_house.py
+
+fast: venv
+	$(PYTHON) -m pytest -q -m "not real and not slow and not sim and not bench"
+
+test:
+	tests/run
+
+bench: venv
+	$(PYTHON) -m pip install --quiet '.[bench]'
+	$(PYTHON) -m tests.bench
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Tests of everything: imports anything, imported by nobody."""

@@ -6,6 +6,9 @@ destination. Decoding never builds anything but the structs named here.
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import msgspec
 
 from agents.messages.client import Reply, Request
@@ -17,6 +20,41 @@ PROTOCOL = 1
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 65_536
+
+CONTROL, BULK = 0, 1  # planes: bulk carries clones, so that they delay nobody
+
+
+class Source(NamedTuple):
+    """Where a host's frame came from: the identity of the DEALER that sent it.
+
+    Attributes:
+        host: Host id of the sender.
+        incarnation: The sender's host incarnation.
+        link: The sender's link incarnation.
+        plane: CONTROL or BULK.
+    """
+
+    host: str
+    incarnation: int
+    link: int
+    plane: int
+
+
+def identity_of(source: Source) -> bytes:
+    """Return the socket identity that says where frames come from."""
+    return "/".join(map(str, source)).encode("ascii")
+
+
+def source_of(identity: bytes) -> Source | None:
+    """Return what `identity_of` put in, or None if it is none of ours."""
+    match = _IDENTITY.fullmatch(identity)
+    if match is None:
+        return None
+    host, *numbers = match.groups()
+    return Source(host.decode("ascii"), *map(int, numbers))
+
+
+_IDENTITY = re.compile(rb"([0-9a-f]{32})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([01])")
 
 HostMessage = Membership | Replication
 

@@ -43,7 +43,7 @@ class Operation(msgspec.Struct, kw_only=True, omit_defaults=True):
             may be applied, even later than `return_s`, or never.
         argument: The value put, or the token appended.
         only_if: Condition of a put or a delete.
-        expected: The version that `only_if="version"` wants.
+        expected: The version that `only_if="version"` wants; 0 = no cell.
         ttl_s: Time to live that a put gave; 0 = for ever.
         code: The answer: `ok`, `absent` (no live cell), `conflict`.
         value: The value that a get returned.
@@ -147,7 +147,7 @@ def _on_absent(state: State, op: Operation, slack_s: float) -> Iterator[State]:
     elif op.kind == "delete":
         if not unknown and op.code in ("absent", "conflict"):
             yield state
-    elif op.only_if in ("present", "version"):
+    elif op.only_if == "present" or (op.only_if == "version" and op.expected > 0):
         if not unknown and op.code in ("conflict", "absent"):
             yield state
     elif unknown or op.code == "ok":

@@ -52,6 +52,7 @@ RIGHT = {
     "add loses to put": [put(0, 1, "a", 5), put(2, 3, "b", only_if="absent", code="conflict", version=5)],
     "cas wins": [put(0, 1, "a", 5), put(2, 3, "b", 6, only_if="version", expected=5), get(4, 5, "b", 6)],
     "cas loses": [put(0, 1, "a", 5), put(2, 3, "b", 5, only_if="version", expected=4, code="conflict")],
+    "cas from nothing": [put(0, 1, "a", 5, only_if="version"), get(2, 3, "a", 5)],
     "cas after unknown": [
         put(0, 1, "a", outcome="unknown"),
         put(2, 3, "b", 9, only_if="version", expected=4),
@@ -181,8 +182,8 @@ def made_history(seed: int, *, operations: int, keys: int, clients: int) -> list
         if kind == "get":
             done.value, done.version, done.code = value, version, "ok" if value is not None else "absent"
         elif kind == "cas":
-            done.only_if, done.expected = "version", version - chance.randrange(2)
-            if value is not None and done.expected == version:
+            done.only_if, done.expected = "version", max(0, version - chance.randrange(2))
+            if done.expected == version:
                 cells[key], done.version = (done.argument, seq), seq
             else:
                 done.code, done.version = "conflict", version

@@ -28,8 +28,8 @@ fast: venv
 test:
 	tests/run
 
-bench: venv
-	$(PYTHON) -m pip install --quiet '.[bench]'
+bench:
+	@bash .ci/venv bench
 	$(PYTHON) -m tests.bench
 
 clean:

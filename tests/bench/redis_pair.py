@@ -131,7 +131,7 @@ class RedisPair:
         return call
 
     def mixer(self, keys: int) -> Call:
-        """Return a call: of five, four read a session (a hash), one writes an attribute and the time to live."""
+        """Return a call: four of five read a session (a hash), one writes an attribute and its expiry."""
         client = self.client()
         pipe = client.pipeline(transaction=False)
         quarter = VALUE[:256]

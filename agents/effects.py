@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.messages.client import Reply
+from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
 from agents.messages.replication import Replication
 from agents.record import Record
-from agents.views import Member, View
+from agents.views import Charter, Member, View
 
 HostMessage = MembershipMessage | Replication
 
@@ -130,6 +131,24 @@ class TellColony:
     event: Any
 
 
+Effect = (
+    Send
+    | Persist
+    | Answer
+    | Wake
+    | RunClosure
+    | Dial
+    | HangUp
+    | ProbeProcess
+    | Halt
+    | Note
+    | InstallView
+    | DropEverything
+    | TellHost
+    | TellColony
+)
+
+
 # -- events ------------------------------------------------------------------
 
 
@@ -206,3 +225,81 @@ class PeerFailed:
 
     colony: int
     reason: str
+
+
+# -- events of membership ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HelloSeen:
+    """The link layer accepted a Hello; `view` and `stage` are its sender's."""
+
+    member: Member
+    tag: str
+    view: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedFound:
+    """An address given at the start turned out to be this host."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class InitOrdered:
+    """An operator wants a cluster to be born of the zombies seen from here."""
+
+    charter: Charter
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOrdered:
+    """A host is to leave cleanly; "" is the host that gets the order."""
+
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """This leaving host holds no peer any more, and will admit none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareReached:
+    """This joiner holds its share and the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecountNeeded:
+    """The census must run again: a view of the same members is wanted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvictOrdered:
+    """An operator holds a host for dead, whoever hears it."""
+
+    host: str
+    reason: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverOrdered:
+    """An operator lets a side without a majority go on: `recover --force`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMeasured:
+    """What heartbeats tell of this host from now on."""
+
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class DigestIs:
+    """The digest of this host's directory."""
+
+    digest: int

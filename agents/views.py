@@ -124,6 +124,8 @@ class View(msgspec.Struct, frozen=True, array_like=True):
         members: Ordered by (entered, id).
         left: (host id, incarnation) dropped by this view after a clean leave.
         dead: (host id, incarnation) dropped by this view as dead.
+        gone: The last drops of all views, newest last, one per host id: no
+            incarnation up to one named here is ever admitted again.
     """
 
     tag: str
@@ -132,6 +134,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[Member, ...]
     left: tuple[tuple[str, int], ...] = ()
     dead: tuple[tuple[str, int], ...] = ()
+    gone: tuple[tuple[str, int], ...] = ()
 
     def member(self, host: str) -> Member | None:
         """Return the member with this host id, or None."""

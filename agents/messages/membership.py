@@ -45,20 +45,28 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """I am here; whom I hear; what I know (`digest` of the directory)."""
+    """I am here; whom I hear; what I know (`digest` of the directory).
+
+    `incarnation` is the sender's: the view must list exactly it.
+    """
 
     view: int
     sent_s: float
     hears: tuple[str, ...]
     digest: int = 0
     load: Load | None = None
+    incarnation: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """A heartbeat of `view` is answered: a lease from `sent_s` on (sender's clock)."""
+    """A heartbeat of `view` is answered: a lease from `sent_s` on (sender's clock).
+
+    `incarnation` is the granter's: only one that the view lists counts.
+    """
 
     view: int
     sent_s: float
+    incarnation: int = 0
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -69,7 +77,11 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    """No lower ballot will be answered; what was accepted; whom I hear."""
+    """No lower ballot will be answered; what was accepted; whom I hear.
+
+    `hears` names members of `view` by host id, at the incarnation that the
+    view lists; the acceptor itself is among them if its own is listed.
+    """
 
     view: int
     ballot: Ballot
@@ -133,13 +145,15 @@ class Wish(msgspec.Struct, frozen=True, array_like=True, tag=21):
     Kinds: `leave` (mark LEAVING), `active` (a joiner has its share), `left`
     (a leaver is empty: drop it cleanly), `dead` (attested: `witness_of` the
     death is the sender), `evict` (an operator's order), `recount` (same
-    members, new view: the census must run again).
+    members, new view: the census must run again). `view` is the one in
+    which it was wished: a recount is done when a later one is installed.
     """
 
     kind: Literal["leave", "active", "left", "dead", "evict", "recount"]
     host: str
     incarnation: int
     reason: str = ""
+    view: int = 0
 
 
 class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
@@ -168,7 +182,10 @@ class Founding(msgspec.Struct, frozen=True, array_like=True, tag=24):
 
 
 class FoundingAnswer(msgspec.Struct, frozen=True, array_like=True, tag=25):
-    """A zombie's word on a founding; `tag` is the one it has promised."""
+    """A zombie's word on a founding; `tag` is the one it has promised.
+
+    From the founder, with `agreed` false, it releases the promise.
+    """
 
     tag: str
     agreed: bool

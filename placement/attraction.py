@@ -1,0 +1,106 @@
+"""Attraction: how much a host has to offer.
+
+Memory and CPU are read in coarse bands, so that their noise orders nothing;
+counts of copies come in steps of a tenth of the mean for the same reason,
+and so that many colonies that choose at once spread over all hosts that are
+about as empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from placement.resources import Candidate, format_bytes
+
+FILL_GOOD = 0.60  # plan memory for 60 % in quiet times (Hazelcast's sizing guide)
+FILL_LOW = 0.70  # a move for balance or relief may fill its target up to here,
+FILL_HIGH = 0.85  # and a host above this seeks relief: what lies between is the hysteresis
+FILL_FULL = 0.95  # nothing new beyond this: the rest is for growth of what is there
+CPU_BUSY = 0.50
+CPU_SATURATED = 0.80  # queues grow steeply from about here (M/M/1: wait = 4 service times)
+
+
+class Attraction(NamedTuple):
+    """What draws a copy to a host; compared as a tuple, less is better."""
+
+    flaps: int
+    fill: int
+    cpu: int
+    crowd: int
+
+    @property
+    def named(self) -> tuple[tuple[str, int], ...]:
+        """The terms with their names, in order of weight."""
+        return tuple(zip(self._fields, self, strict=True))
+
+
+def attraction(host: Candidate, *, bytes_wanted: int, fewest: int, step: int) -> Attraction:
+    """Return the attraction of a host for a copy of `bytes_wanted` bytes.
+
+    Args:
+        host: The host in question.
+        bytes_wanted: Size of the copy; >= 0.
+        fewest: Copies on the emptiest of the hosts it is compared with.
+        step: Copies that make a difference; >= 1 (see `crowd_step`).
+    """
+    return Attraction(
+        flaps=host.flaps.bit_length(),
+        fill=fill_band(host.fill(bytes_wanted)),
+        cpu=cpu_band(host.cpu),
+        crowd=max(0, host.copies - fewest) // step,
+    )
+
+
+def attraction_words(host: Candidate, *, bytes_wanted: int) -> tuple[str, ...]:
+    """Return what `attraction` judges, in words and figures."""
+    room = host.room
+    words = [
+        f"{format_bytes(room)} of room" if room is not None else "room not limited",
+        f"filled to {host.fill(bytes_wanted):.0%} with it",
+        f"CPU {host.cpu:.0%}",
+        f"{host.copies} copies, {host.primaries} of them primary",
+    ]
+    if host.flaps:
+        words.insert(0, f"lost {host.flaps} times of late")
+    return tuple(words)
+
+
+def crowd_step(hosts: Iterable[Candidate]) -> int:
+    """Return how many copies make one host emptier than another: a tenth of the mean, at least 2."""
+    counts = [host.copies for host in hosts]
+    return max(2, sum(counts) // (10 * len(counts))) if counts else 2
+
+
+def fill_band(fill: float) -> int:
+    """Return 0 for a host with plenty of memory, 1 with enough, 2 with little."""
+    return (fill > FILL_GOOD) + (fill > FILL_HIGH)
+
+
+def cpu_band(cpu: float) -> int:
+    """Return 0 for an idle host, 1 for a busy one, 2 for a saturated one."""
+    return (cpu > CPU_BUSY) + (cpu > CPU_SATURATED)
+
+
+def has_room(host: Candidate, bytes_wanted: int, fill_max: float = FILL_FULL) -> bool:
+    """Return whether a copy fits, and leaves the host filled to `fill_max` at most."""
+    room = host.room
+    return room is None or (bytes_wanted <= room and host.fill(bytes_wanted) <= fill_max)
+
+
+def smoothed(before: float | None, sample: float, *, elapsed_s: float, half_life_s: float = 5.0) -> float:
+    """Return an exponentially weighted mean after one more sample.
+
+    Args:
+        before: The mean so far; None = this is the first sample.
+        sample: What was measured now.
+        elapsed_s: Time since the sample before; >= 0. Uneven intervals are fine.
+        half_life_s: When a sample has lost half its weight; > 0. 5 s: a burst
+            of a second moves the mean by an eighth, lasting load by half in 5 s.
+    """
+    if half_life_s <= 0 or elapsed_s < 0:
+        raise ValueError("need half_life_s > 0 and elapsed_s >= 0")
+    if before is None:
+        return sample
+    kept: float = 0.5 ** (elapsed_s / half_life_s)
+    return before * kept + sample * (1 - kept)

@@ -11,7 +11,7 @@ import msgspec
 Attributes = tuple[tuple[str, bytes], ...]
 Dna = bytes | Attributes
 
-PUT, DEATH, EXPIRED, PATCH, TOUCH, ADOPT = 0, 1, 2, 3, 4, 5
+PUT, DEATH, EXPIRED, PATCH, TOUCH = 0, 1, 2, 3, 4
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -108,15 +108,26 @@ class CloneAnswer(msgspec.Struct, frozen=True, array_like=True, tag=44):
     reason: str = ""
 
 
+class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
+    """A clone begins: chunks tell of `start_seq`, mutations after it follow.
+
+    It travels ahead of those mutations; chunks come on the bulk plane.
+    """
+
+    colony: int
+    epoch: int
+    clone: int
+    start_seq: int
+    clock_s: float
+
+
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=45):
-    """Piece `number` of a clone; mutations after `start_seq` follow apart."""
+    """Piece `number` of a clone, counted from 1."""
 
     colony: int
     epoch: int
     clone: int
     number: int
-    start_seq: int
-    clock_s: float
     cells: tuple[CellState, ...]
     lanes: tuple[LaneState, ...]
     last: bool
@@ -243,6 +254,7 @@ Replication = (
     | Missing
     | CloneAsk
     | CloneAnswer
+    | CloneStart
     | Chunk
     | ChunkAck
     | Activate

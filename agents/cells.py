@@ -1,0 +1,168 @@
+"""Cells: what one peer of a colony holds, and how entries change it.
+
+A cell is an immutable tuple `(seq, expires_s, dna)`, published whole, so
+that a reader in another thread sees the old one or the new one, never a
+mixture. Times are on the colony's own clock, which the primary sets and its
+successor goes on with: no move or promotion gives a cell a longer life.
+"""
+
+from __future__ import annotations
+
+from agents.messages.replication import (
+    DEATH,
+    EXPIRED,
+    PATCH,
+    PUT,
+    TOUCH,
+    CellState,
+    Dna,
+    Entry,
+    LaneState,
+)
+
+Cell = tuple[int, float, Dna]
+CELL_OVERHEAD_BYTES = 150  # measured: dict slot, tuple, int, float, bytes headers
+LANE_KEEP_S = 180.0  # three times the longest a client may retry (60 s)
+LANES_MAX = 65_536
+
+
+def dna_bytes(dna: Dna) -> int:
+    """Return how many bytes of payload a DNA carries."""
+    if isinstance(dna, bytes):
+        return len(dna)
+    return sum(len(name) + len(blob) + 16 for name, blob in dna)
+
+
+def cell_bytes(key: bytes, cell: Cell) -> int:
+    """Return what a cell weighs in memory, overhead included."""
+    return len(key) + dna_bytes(cell[2]) + CELL_OVERHEAD_BYTES
+
+
+def patched(dna: Dna | None, changed: Dna | None, gone: tuple[str, ...]) -> Dna:
+    """Return mapping DNA with attributes changed and removed, sorted by name."""
+    base = {} if dna is None or isinstance(dna, bytes) else dict(dna)
+    if changed is not None and not isinstance(changed, bytes):
+        base.update(changed)
+    for name in gone:
+        base.pop(name, None)
+    return tuple(sorted(base.items()))
+
+
+def after(entry: Entry, cell: Cell | None) -> Cell | None:
+    """Return the cell as it stands after `entry`; None = dead."""
+    kind = entry.kind
+    if kind == PUT:
+        assert entry.dna is not None, "a PUT carries DNA"
+        return (entry.seq, entry.expires_s, entry.dna)
+    if kind in (DEATH, EXPIRED):
+        return None
+    if kind == PATCH:
+        base = cell[2] if cell is not None else None
+        return (entry.seq, entry.expires_s, patched(base, entry.dna, entry.gone))
+    assert kind == TOUCH, f"no such entry kind: {kind}"
+    assert cell is not None, "a TOUCH needs the cell it touches"
+    return (entry.seq, entry.expires_s, cell[2])
+
+
+def whole(entry: Entry, cell: Cell | None) -> Entry:
+    """Return `entry` as a learner must see it: the whole cell after it.
+
+    A delta's base may not have reached the learner yet.
+    """
+    if cell is None or entry.kind == PUT:
+        return entry
+    return Entry(
+        seq=entry.seq,
+        kind=PUT,
+        key=entry.key,
+        dna=cell[2],
+        expires_s=cell[1],
+        lane=entry.lane,
+        number=entry.number,
+        code=entry.code,
+        result=entry.result,
+    )
+
+
+class Cells:
+    """The cells and client lanes of one peer.
+
+    Attributes:
+        live: Key -> cell. Another thread may read it; only one may write.
+        lanes: Lane -> (number, seq, code, result, at_s): last answered request.
+        bytes_used: Weight of all cells, bytes.
+    """
+
+    __slots__ = ("bytes_used", "lanes", "live", "tombs")
+
+    def __init__(self) -> None:
+        self.live: dict[bytes, Cell] = {}
+        self.lanes: dict[bytes, tuple[int, int, int, bytes | None, float]] = {}
+        self.bytes_used = 0
+        self.tombs: dict[bytes, int] | None = None
+
+    def clear(self, *, learning: bool = False) -> None:
+        """Forget all; a learner also starts to keep tombstones."""
+        self.live = {}
+        self.lanes = {}
+        self.bytes_used = 0
+        self.tombs = {} if learning else None
+
+    def end_learning(self) -> None:
+        """Drop the tombstones: from now on all comes in order."""
+        self.tombs = None
+
+    def put(self, key: bytes, cell: Cell | None) -> None:
+        """Publish a cell (None = it is dead)."""
+        old = self.live.get(key)
+        if old is not None:
+            self.bytes_used -= cell_bytes(key, old)
+        if cell is None:
+            if old is not None:
+                del self.live[key]
+        else:
+            self.live[key] = cell
+            self.bytes_used += cell_bytes(key, cell)
+
+    def apply(self, entry: Entry, now_s: float) -> None:
+        """Apply one entry in order, and what it says of its client's lane."""
+        cell = after(entry, self.live.get(entry.key))
+        self.put(entry.key, cell)
+        if self.tombs is not None:
+            if cell is None:
+                self.tombs[entry.key] = entry.seq
+            else:
+                self.tombs.pop(entry.key, None)
+        if entry.lane:
+            self.answered(entry, now_s)
+
+    def answered(self, entry: Entry, now_s: float) -> None:
+        """Remember the last request of the entry's lane."""
+        self.lanes.pop(entry.lane, None)  # keeps the dict in order of last use
+        self.lanes[entry.lane] = (entry.number, entry.seq, entry.code, entry.result, now_s)
+
+    def adopt(self, state: CellState) -> None:
+        """Take a cloned cell, unless something newer is here already."""
+        old = self.live.get(state.key)
+        if old is not None and old[0] >= state.seq:
+            return
+        if self.tombs is not None and self.tombs.get(state.key, -1) >= state.seq:
+            return  # it died after the snapshot was taken
+        self.put(state.key, (state.seq, state.expires_s, state.dna))
+
+    def adopt_lane(self, state: LaneState) -> None:
+        """Take a cloned lane, unless a newer request of it is here already."""
+        old = self.lanes.get(state.lane)
+        if old is None or old[0] < state.number:
+            self.lanes[state.lane] = (state.number, state.seq, state.code, state.result, state.at_s)
+
+    def forget_lanes(self, clock_s: float) -> int:
+        """Forget lanes idle for too long, or the oldest over the bound."""
+        gone = 0
+        for lane in list(self.lanes):
+            over = len(self.lanes) > LANES_MAX
+            if not over and clock_s - self.lanes[lane][4] < LANE_KEEP_S:
+                break
+            del self.lanes[lane]
+            gone += 1
+        return gone

@@ -1,0 +1,113 @@
+"""Cloning: the source's side of making one more peer.
+
+Cells travel in chunks with credit, on the bulk plane; mutations follow in
+order on the other one, each carrying the whole cell. The target is added to
+the ack set only when it has *acked* all of the snapshot and every mutation
+that is committed: what was merely sent may have died with a link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agents.cells import Cell, Cells, cell_bytes
+from agents.messages.replication import CellState, Chunk, LaneState
+
+LANES_PER_CHUNK = 1024
+CELLS_PER_CHUNK = 1024
+
+Piece = tuple[tuple[CellState, ...], tuple[LaneState, ...]]
+
+
+def pieces(live: dict[bytes, Cell], lanes: list[LaneState], chunk_bytes: int) -> Iterator[Piece]:
+    """Yield a snapshot in pieces of about `chunk_bytes`."""
+    batch: list[CellState] = []
+    size = 0
+    for key, cell in live.items():
+        batch.append(CellState(key, cell[0], cell[1], cell[2]))
+        size += cell_bytes(key, cell)
+        if size >= chunk_bytes or len(batch) >= CELLS_PER_CHUNK:
+            yield tuple(batch), ()
+            batch, size = [], 0
+    if batch:
+        yield tuple(batch), ()
+    for start in range(0, len(lanes), LANES_PER_CHUNK):
+        yield (), tuple(lanes[start : start + LANES_PER_CHUNK])
+
+
+class Clone:
+    """One clone under way, as its source knows it.
+
+    Attributes:
+        target: Host id of the learner to be.
+        number: Names this attempt; unique within the primary's epoch.
+        started: The target has admitted it, and the snapshot is taken.
+        acked_seq: The learner has applied every mutation up to here.
+        touched_s: When the target was last heard about it.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_ended",
+        "_pieces",
+        "_sent",
+        "acked_seq",
+        "bytes_acked",
+        "bytes_whole",
+        "number",
+        "reason",
+        "sizes",
+        "started",
+        "started_s",
+        "target",
+        "touched_s",
+    )
+
+    def __init__(self, target: str, number: int, reason: str, now_s: float) -> None:
+        self.target = target
+        self.number = number
+        self.reason = reason
+        self.started = False
+        self.started_s = now_s
+        self.touched_s = now_s
+        self.acked_seq = -1
+        self.bytes_whole = 0
+        self.bytes_acked = 0
+        self.sizes: list[int] = []
+        self._pieces: Iterator[Piece] = iter(())
+        self._sent = 0
+        self._acked = 0
+        self._ended = False
+
+    def start(self, cells: Cells, start_seq: int, chunk_bytes: int) -> None:
+        """Take the snapshot of all that is committed."""
+        lanes = [LaneState(lane, *rest) for lane, rest in cells.lanes.items()]
+        self._pieces = pieces(cells.live.copy(), lanes, chunk_bytes)
+        self.bytes_whole = cells.bytes_used
+        self.acked_seq = start_seq
+        self.started = True
+
+    def chunks(self, colony: int, epoch: int, window: int) -> Iterator[Chunk]:
+        """Yield the chunks that the credit allows now."""
+        while not self._ended and self._sent - self._acked < window:
+            cells, lanes = next(self._pieces, ((), ()))
+            self._ended = not cells and not lanes
+            self._sent += 1
+            self.sizes.append(sum(len(c.key) + 150 + len(c.dna) for c in cells))
+            yield Chunk(colony, epoch, self.number, self._sent, cells, lanes, self._ended)
+
+    def chunk_acked(self, number: int, now_s: float) -> None:
+        """The target has all chunks up to `number`."""
+        while self._acked < min(number, self._sent):
+            self.bytes_acked += self.sizes[self._acked]
+            self._acked += 1
+        self.touched_s = now_s
+
+    def is_complete(self, committed: int) -> bool:
+        """Return whether all chunks, and all up to `committed`, are acked."""
+        return self._ended and self._acked == self._sent and self.acked_seq >= committed
+
+    @property
+    def progress(self) -> float:
+        """Share of the snapshot's bytes that arrived, 0 to 1."""
+        return min(1.0, self.bytes_acked / self.bytes_whole) if self.bytes_whole else 1.0

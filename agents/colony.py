@@ -1,0 +1,577 @@
+"""A colony, as one host lives it: one peer, primary or secondary.
+
+Events in, effects out. Which peer does what when a view changes:
+
+* a primary goes on at once, with the dropped hosts out of its ack set;
+* a learner whose primary is gone frees its cells;
+* an orphaned secondary waits for the census, which names one heir for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from agents import transfers
+from agents.effects import (
+    Answer,
+    ClosureRan,
+    Effect,
+    LinkCameUp,
+    LinkWentDown,
+    Note,
+    QuorumCameBack,
+    Received,
+    Requested,
+    Send,
+    TellHost,
+    Ticked,
+    Wake,
+)
+from agents.messages.client import FAILED, MOVED, UNAVAILABLE, Get, Reply
+from agents.messages.replication import (
+    Ack,
+    Activate,
+    Activated,
+    CensusPeer,
+    Chunk,
+    ChunkAck,
+    CloneAnswer,
+    CloneAsk,
+    CloneStart,
+    HandedOver,
+    HandOver,
+    Located,
+    Missing,
+    Replicate,
+    Retire,
+    Retired,
+)
+from agents.peer import Peer, PeerStatus, Role
+from agents.primary import Primary, read_cell
+from agents.surroundings import (
+    Born,
+    CensusDecided,
+    CloneOrdered,
+    Counted,
+    Dropped,
+    HandOverOrdered,
+    LocationChanged,
+    PeerGone,
+    RecountWanted,
+    RetireOrdered,
+    Surroundings,
+    ViewInstalled,
+)
+
+Out = list[Effect]
+PATIENCE_TICK_S = 0.25  # how often a primary with moves under way looks at them
+LANE_TICK_S = 30.0
+WAKE_GRAIN_S = 0.02
+
+
+class Learner(NamedTuple):
+    """A clone under way, as its target knows it."""
+
+    source: str
+    clone: int
+    chunks: int
+    started: bool
+    is_whole: bool = False
+
+
+class Handed(NamedTuple):
+    """A hand-over sent and not yet answered."""
+
+    target: str
+    message: HandOver
+
+
+class Colony:
+    """The machine of one peer of one colony."""
+
+    def __init__(self, colony: int, host: Surroundings) -> None:
+        self.peer = Peer(colony, host)
+        self.host = host
+        self.primary: Primary | None = None
+        self.learner: Learner | None = None
+        self.handed: Handed | None = None
+        self.change = 0
+        self._wake_s = float("inf")
+        self._lanes_s = 0.0
+        self._counted: frozenset[str] = frozenset()  # ack set as this view found it
+        self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
+            Replicate: self._replicate,
+            Ack: self._ack,
+            Missing: self._missing,
+            CloneAsk: self._clone_ask,
+            CloneAnswer: self._clone_answer,
+            CloneStart: self._clone_start,
+            Chunk: self._chunk,
+            ChunkAck: self._chunk_ack,
+            Activate: self._activate,
+            Activated: self._activated,
+            Retire: self._retire,
+            Retired: self._retired,
+            HandOver: self._hand_over,
+            HandedOver: self._handed_over,
+        }
+        self._events: dict[type, Callable[[Any, float, Out], None]] = {
+            Ticked: self._ticked,
+            QuorumCameBack: self._quorum_came_back,
+            ClosureRan: self._closure_ran,
+            LinkCameUp: self._link_came_up,
+            LinkWentDown: self._link_went_down,
+            ViewInstalled: self._view_installed,
+            CensusDecided: self._census_decided,
+            Born: self._born,
+            CloneOrdered: self._clone_ordered,
+            RetireOrdered: self._retire_ordered,
+            HandOverOrdered: self._hand_over_ordered,
+            Dropped: self._dropped,
+        }
+
+    # -- what others may look at -------------------------------------------------
+
+    @property
+    def colony(self) -> int:
+        """The colony's number, 0 to K - 1."""
+        return self.peer.colony
+
+    @property
+    def status(self) -> PeerStatus:
+        """NONE, LEARNING or ACTIVE."""
+        return self.peer.status
+
+    @property
+    def role(self) -> Role | None:
+        """PRIMARY, SECONDARY, or None when not ACTIVE."""
+        if self.peer.status is not PeerStatus.ACTIVE:
+            return None
+        return Role.PRIMARY if self.primary is not None else Role.SECONDARY
+
+    @property
+    def epoch(self) -> int:
+        """The epoch the peer follows or leads."""
+        return self.peer.epoch
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this peer is a primary that serves (given quorum)."""
+        primary = self.primary
+        return primary is not None and primary.is_open and primary.transfers.handing is None
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """ACTIVE peers as the primary knows them, itself first."""
+        if self.primary is None:
+            return ()
+        activating = self.primary.transfers.activating
+        return (self.host.me, *(h for h in self.primary.ack_set if h not in activating))
+
+    # -- the door ----------------------------------------------------------------
+
+    def handle(self, event: Any, now_s: float) -> Out:
+        """Take one event, and return what must be done."""
+        out: Out = []
+        kind = type(event)
+        if kind is Received:
+            message = event.message
+            if message.epoch >= self.peer.epoch or type(message) in (Retire, Retired):
+                self._messages[type(message)](event.sender, message, now_s, out)
+        elif kind is Requested:
+            self._request(event.caller, event.request, now_s, out)
+        else:
+            self._events[kind](event, now_s, out)
+        primary = self.primary
+        if primary is not None:
+            self._see_to(primary, now_s, out)
+        return out
+
+    def _see_to(self, primary: Primary, now_s: float, out: Out) -> None:
+        """What a primary does after each event: finish moves, set its alarm."""
+        moves = primary.transfers
+        if moves.clones:
+            transfers.finish_clones(primary, out)
+        if moves.handing is not None:
+            self._try_to_hand_over(primary, now_s, out)
+            if self.primary is None:
+                return
+        at_s = now_s + PATIENCE_TICK_S if moves.clones or moves.handing else float("inf")
+        expiry_s = primary.next_expiry_s()
+        if expiry_s is not None:
+            at_s = min(at_s, expiry_s)
+        if at_s < self._wake_s - WAKE_GRAIN_S:
+            self._wake_s = max(at_s, now_s + WAKE_GRAIN_S)
+            out.append(Wake(self._wake_s))
+
+    # -- clients -----------------------------------------------------------------
+
+    def _request(self, caller: Any, request: Any, now_s: float, out: Out) -> None:
+        if type(request) is Get and request.stale and self.peer.status is PeerStatus.ACTIVE:
+            out.append(Answer(caller, read_cell(self.peer, request, now_s)))
+        elif self.primary is not None:
+            self.primary.request(caller, request, now_s, out)
+        else:
+            host, address = self.host.where(self.colony)
+            if host and host != self.host.me:
+                reply = Reply(request.id, MOVED, value=host.encode(), text=address)
+            else:
+                reply = Reply(request.id, UNAVAILABLE, text="no primary is known yet")
+            out.append(Answer(caller, reply))
+
+    def _closure_ran(self, event: ClosureRan, now_s: float, out: Out) -> None:
+        if self.primary is None:
+            return
+        failure = None
+        if event.error:
+            failure = Reply(0, FAILED, value=event.report, text=event.error)
+        self.primary.closure_ran(event.ticket, event.dna, failure, now_s, out)
+
+    # -- secondary -----------------------------------------------------------------
+
+    def _replicate(self, sender: str, message: Replicate, now_s: float, out: Out) -> None:
+        peer = self.peer
+        if peer.status is PeerStatus.NONE:
+            # Its primary still counts on us: it must not wait for our acks.
+            out.append(Send(sender, Retired(self.colony, message.epoch, "no such peer here")))
+            return
+        if peer.status is PeerStatus.LEARNING and not self._follows(sender):
+            return
+        if message.epoch > peer.epoch:
+            self._follow(message.epoch, out)
+        peer.offset_s = message.clock_s - now_s
+        for entry in message.entries:
+            if entry.seq == peer.last + 1:
+                peer.apply(entry, now_s)
+            elif entry.seq > peer.last:
+                out.append(Send(sender, Missing(self.colony, message.epoch, peer.last)))
+                return
+        peer.commit_to(message.committed)
+        out.append(Send(sender, Ack(self.colony, message.epoch, peer.last)))
+
+    def _follows(self, sender: str) -> bool:
+        return self.learner is not None and self.learner.source == sender and self.learner.started
+
+    def _follow(self, epoch: int, out: Out) -> None:
+        """Somebody leads a higher epoch: this peer is its secondary."""
+        if self.primary is not None:
+            self._step_down("a later epoch has another primary", out)
+        self.peer.epoch = epoch
+        self.handed = None
+
+    def _step_down(self, reason: str, out: Out) -> None:
+        """End a primacy that another has succeeded; its tail is not ours to keep."""
+        primary = self.primary
+        assert primary is not None, "only a primary can step down"
+        self.primary = None
+        primary.dismiss(MOVED, reason, self.host.where(self.colony), out)
+        out.append(Note("step_down", reason, self.colony))
+        if primary.pending:
+            # Entries that nobody else may know were never applied here: this
+            # copy is of no use, and saying so keeps the ack set honest.
+            self._free(reason, out)
+
+    def _free(self, reason: str, out: Out) -> None:
+        self.peer.wipe(PeerStatus.NONE)
+        self.learner = None
+        self.handed = None
+        out.append(Note("freed", reason, self.colony))
+        out.append(TellHost(PeerGone(self.colony)))
+
+    # -- primary: what its peers say -------------------------------------------------
+
+    def _ack(self, sender: str, message: Ack, now_s: float, out: Out) -> None:
+        primary = self.primary
+        if primary is not None and message.epoch == self.peer.epoch:
+            primary.acked(sender, message.seq, now_s, out)
+
+    def _missing(self, sender: str, message: Missing, now_s: float, out: Out) -> None:
+        primary = self.primary
+        if primary is None or message.epoch != self.peer.epoch:
+            return
+        if sender in primary.ack_set:
+            primary.acked(sender, message.seq, now_s, out)
+            primary.resend(sender, now_s, out)
+        elif sender in primary.transfers.clones:  # a learner starts over
+            transfers.link_up(primary, sender, now_s, out)
+
+    # -- clone, at the target --------------------------------------------------------
+
+    def _clone_ask(self, sender: str, message: CloneAsk, now_s: float, out: Out) -> None:
+        peer = self.peer
+        reason = self.host.admits(self.colony, sender, message.bytes_wanted)
+        if peer.status is PeerStatus.ACTIVE:
+            reason = "an ACTIVE peer is here already"
+        if reason:
+            answer = CloneAnswer(self.colony, message.epoch, message.clone, False, reason)
+            out.append(Send(sender, answer))
+            return
+        peer.wipe(PeerStatus.LEARNING)
+        peer.epoch = message.epoch
+        self.learner = Learner(sender, message.clone, 0, False)
+        out.append(Send(sender, CloneAnswer(self.colony, message.epoch, message.clone, True)))
+
+    def _learns(self, sender: str, message: CloneStart | Chunk | Activate) -> bool:
+        learner = self.learner
+        return (
+            self.peer.status is PeerStatus.LEARNING
+            and learner is not None
+            and learner.source == sender
+            and learner.clone == message.clone
+            and self.peer.epoch == message.epoch
+        )
+
+    def _clone_start(self, sender: str, message: CloneStart, now_s: float, out: Out) -> None:
+        if self._learns(sender, message) and self.learner is not None:
+            self.learner = self.learner._replace(started=True)
+            self.peer.last = self.peer.committed = message.start_seq
+            self.peer.offset_s = message.clock_s - now_s
+
+    def _chunk(self, sender: str, message: Chunk, now_s: float, out: Out) -> None:
+        if not self._learns(sender, message) or self.learner is None:
+            return
+        if message.number != self.learner.chunks + 1:
+            return  # a link that loses something goes DOWN, and the clone starts over
+        cells = self.peer.cells
+        for state in message.cells:
+            cells.adopt(state)
+        for lane in message.lanes:
+            cells.adopt_lane(lane)
+        self.learner = self.learner._replace(chunks=message.number, is_whole=message.last)
+        answer = ChunkAck(self.colony, message.epoch, message.clone, message.number)
+        out.append(Send(sender, answer))
+
+    def _activate(self, sender: str, message: Activate, now_s: float, out: Out) -> None:
+        if self._learns(sender, message):
+            self.peer.become(PeerStatus.ACTIVE)
+            self.peer.cells.end_learning()
+            self.learner = None
+        if self.peer.status is PeerStatus.ACTIVE:
+            out.append(Send(sender, Activated(self.colony, message.epoch, message.clone)))
+        else:  # it has lost what it learned: it must not stay in the ack set
+            out.append(Send(sender, Retired(self.colony, message.epoch, "not learning this clone")))
+
+    def _retire(self, sender: str, message: Retire, now_s: float, out: Out) -> None:
+        if message.epoch < self.peer.epoch:
+            return
+        if self.primary is not None:
+            return  # only a later primary may say so, and it has a later epoch
+        if self.peer.status is not PeerStatus.NONE:
+            self._free("retired by the primary", out)
+        out.append(Send(sender, Retired(self.colony, message.epoch)))
+
+    # -- clone, activate, retire, hand over: at the primary ---------------------------
+
+    def _clone_answer(self, sender: str, message: CloneAnswer, now_s: float, out: Out) -> None:
+        if self.primary is not None and message.epoch == self.peer.epoch:
+            transfers.clone_answered(self.primary, sender, message, now_s, out)
+
+    def _chunk_ack(self, sender: str, message: ChunkAck, now_s: float, out: Out) -> None:
+        if self.primary is not None and message.epoch == self.peer.epoch:
+            transfers.chunk_acked(
+                self.primary, sender, message.clone, message.number, now_s, out
+            )
+
+    def _activated(self, sender: str, message: Activated, now_s: float, out: Out) -> None:
+        if self.primary is not None and transfers.activated(
+            self.primary, sender, message.clone, out
+        ):
+            self._announce(out)
+
+    def _retired(self, sender: str, message: Retired, now_s: float, out: Out) -> None:
+        primary = self.primary
+        if primary is None or message.epoch != self.peer.epoch:
+            return
+        if transfers.retired(primary, sender, now_s, out):
+            reason = message.reason or "it has freed its cells"
+            out.append(Note("retired", reason, self.colony, sender))
+            self._announce(out)
+
+    def _clone_ordered(self, event: CloneOrdered, now_s: float, out: Out) -> None:
+        if self.primary is not None and self.primary.is_open:
+            transfers.order_clone(self.primary, event.target, event.reason, now_s, out)
+            self._announce(out)
+
+    def _retire_ordered(self, event: RetireOrdered, now_s: float, out: Out) -> None:
+        if self.primary is not None and self.primary.is_open:
+            transfers.order_retire(self.primary, event.target, event.reason, now_s, out)
+
+    def _hand_over_ordered(self, event: HandOverOrdered, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            transfers.order_hand_over(self.primary, event.target, event.reason, now_s, out)
+
+    def _try_to_hand_over(self, primary: Primary, now_s: float, out: Out) -> None:
+        view, handing = self.host.view, primary.transfers.handing
+        assert view is not None and handing is not None, "a hand-over needs a view"
+        message = transfers.hand_over_if_drained(primary, view.id, now_s, out)
+        if message is None:
+            return
+        # From here on this peer is an ACTIVE secondary, whatever becomes of
+        # the message: all is committed, and nothing is sequenced any more.
+        self.primary = None
+        self.handed = Handed(handing.target, message)
+        self._wake_s = float("inf")
+        where = (handing.target, self._address(handing.target))
+        primary.dismiss(MOVED, "handed over", where, out)
+
+    def _address(self, host: str) -> str:
+        view = self.host.view
+        member = view.member(host) if view is not None else None
+        return member.address if member is not None else ""
+
+    def _hand_over(self, sender: str, message: HandOver, now_s: float, out: Out) -> None:
+        peer = self.peer
+        if self.primary is not None and peer.epoch == message.epoch:
+            out.append(Send(sender, HandedOver(self.colony, message.epoch)))  # it asks again
+            return
+        if peer.status is not PeerStatus.ACTIVE or peer.last != message.seq:
+            reason = f"handed over to a peer that is {peer.status.value} at {peer.last}"
+            out.append(TellHost(RecountWanted(reason)))
+            return
+        peer.commit_to(message.seq)
+        peer.epoch = message.epoch
+        peer.offset_s = message.clock_s - now_s
+        self._lead(dict.fromkeys(message.ack_set, message.seq), now_s, out)
+        out.append(Send(sender, HandedOver(self.colony, message.epoch)))
+        out.append(Note("promote", "handed over", self.colony, self.host.me))
+
+    def _handed_over(self, sender: str, message: HandedOver, now_s: float, out: Out) -> None:
+        handed = self.handed
+        if handed is not None and handed.message.epoch == message.epoch:
+            self.peer.epoch = max(self.peer.epoch, message.epoch)
+            self.handed = None
+
+    def _lead(self, ack_set: dict[str, int], now_s: float, out: Out) -> None:
+        """Be primary in the peer's (new) epoch."""
+        self.handed = None
+        self.change = 0
+        self._wake_s = float("inf")
+        self.primary = Primary(self.peer, ack_set)
+        self.primary.commit(now_s, out)
+        self._announce(out)
+
+    def _announce(self, out: Out) -> None:
+        """Tell every host where the colony is."""
+        view, primary = self.host.view, self.primary
+        if view is None or primary is None:
+            return
+        self.change += 1
+        cells = self.peer.cells
+        located = Located(
+            self.colony,
+            self.peer.epoch,
+            self.change,
+            self.host.me,
+            self.peers,
+            len(cells.live),
+            cells.bytes_used,
+            self.peer.last,
+            tuple(primary.transfers.clones) + tuple(primary.transfers.activating),
+        )
+        out.extend(Send(host, located) for host in view.ids if host != self.host.me)
+        out.append(TellHost(LocationChanged(located)))
+
+    # -- views and the census ----------------------------------------------------------
+
+    def _view_installed(self, event: ViewInstalled, now_s: float, out: Out) -> None:
+        members = frozenset(event.view.ids)
+        self.handed = None  # void: the census finds out whether it arrived
+        if self.primary is not None:
+            transfers.cancel_hand_over(self.primary, "a new view", now_s, out)
+            transfers.view_installed(self.primary, members, now_s, out)
+            self._counted = frozenset(self.primary.ack_set)
+        learner = self.learner
+        if learner is not None and learner.source not in members:
+            self._free("its primary is gone", out)
+        counted = None
+        if self.peer.status is PeerStatus.ACTIVE:
+            peer = self.peer
+            counted = CensusPeer(self.colony, peer.epoch, peer.last, self.primary is not None)
+        out.append(TellHost(Counted(event.view.id, self.colony, counted)))
+
+    def _census_decided(self, event: CensusDecided, now_s: float, out: Out) -> None:
+        me = self.host.me
+        others = {host: seq for host, seq in event.seqs.items() if host != me}
+        if event.primary != me:
+            if self.primary is not None:
+                self._step_down("the census names another primary", out)
+            learner = self.learner
+            if learner is not None and learner.source != event.primary:
+                self._free("the census names another primary", out)
+            return
+        if self.primary is not None:
+            self._check_ack_set(self.primary, others, now_s, out)
+            self._announce(out)
+            return
+        if self.peer.status is not PeerStatus.ACTIVE:
+            reason = "the census names a peer that is not ACTIVE"
+            out.append(TellHost(RecountWanted(reason)))
+            return
+        self.peer.epoch = event.epoch
+        out.append(Note("promote", "the census names this peer", self.colony, me))
+        self._lead(others, now_s, out)
+        for host, seq in others.items():
+            if seq < self.peer.last and self.primary is not None:
+                self.primary.resend(host, now_s, out)
+
+    def _check_ack_set(
+        self, primary: Primary, others: dict[str, int], now_s: float, out: Out
+    ) -> None:
+        """Let peers go that the census did not find (their copy was given up)."""
+        counted, self._counted = self._counted, frozenset()
+        for host in counted.intersection(primary.ack_set):
+            if host not in others and host not in primary.transfers.activating:
+                # By asking, not by dropping: it may have come back meanwhile.
+                transfers.order_retire(primary, host, "not in the census", now_s, out)
+        for host in others:
+            if host not in counted and host not in primary.ack_set:
+                reason = "an ACTIVE peer outside the ack set"
+                out.append(Note("alarm", reason, self.colony, host))
+                out.append(Send(host, Retire(self.colony, self.peer.epoch)))
+
+    def _born(self, event: Born, now_s: float, out: Out) -> None:
+        assert self.peer.status is not PeerStatus.ACTIVE, "a living colony is not born"
+        if self.peer.status is PeerStatus.LEARNING:
+            self.peer.wipe(PeerStatus.NONE)
+        self.learner = None
+        self.peer.become(PeerStatus.ACTIVE)
+        self.peer.epoch = event.epoch
+        self.peer.offset_s = -now_s
+        self._lead({}, now_s, out)
+
+    def _dropped(self, event: Dropped, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            self.primary.dismiss(UNAVAILABLE, event.reason, ("", ""), out)
+            self.primary = None
+        if self.peer.status is not PeerStatus.NONE:
+            self._free(event.reason, out)
+        self.peer.epoch = 0
+
+    # -- links, quorum, time -------------------------------------------------------------
+
+    def _link_came_up(self, event: LinkCameUp, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            transfers.link_up(self.primary, event.host, now_s, out)
+            self._announce(out)
+        elif self.handed is not None and self.handed.target == event.host:
+            out.append(Send(event.host, self.handed.message))
+        learner = self.learner
+        if learner is not None and learner.source == event.host and not learner.is_whole:
+            self._free("its clone broke with the link", out)
+
+    def _link_went_down(self, event: LinkWentDown, now_s: float, out: Out) -> None:
+        """Nothing to do: what was in flight is sent again when it is UP."""
+
+    def _quorum_came_back(self, event: QuorumCameBack, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            self.primary.commit(now_s, out)
+
+    def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
+        self._wake_s = float("inf")
+        if self.primary is not None:
+            self.primary.expire(now_s, out)
+            transfers.give_up_the_silent(self.primary, now_s, out)
+        if now_s - self._lanes_s > LANE_TICK_S:
+            self._lanes_s = now_s
+            self.peer.cells.forget_lanes(self.peer.clock_s(now_s))

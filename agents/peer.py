@@ -1,0 +1,106 @@
+"""A peer's own state: what one host holds of one colony.
+
+Both roles share it: the secondary's log is a prefix of the primary's, and a
+promoted secondary goes on with the very same object.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from agents.cells import Cells
+from agents.messages.replication import Entry
+from agents.surroundings import Surroundings
+
+
+class PeerStatus(Enum):
+    """Local status of a peer."""
+
+    NONE = "NONE"
+    LEARNING = "LEARNING"
+    ACTIVE = "ACTIVE"
+
+
+class Role(Enum):
+    """Role of an ACTIVE peer."""
+
+    SECONDARY = "SECONDARY"
+    PRIMARY = "PRIMARY"
+
+
+PEER_EDGES = {
+    (PeerStatus.NONE, PeerStatus.LEARNING): "admitted a clone",
+    (PeerStatus.NONE, PeerStatus.ACTIVE): "born",
+    (PeerStatus.LEARNING, PeerStatus.LEARNING): "a clone starts over",
+    (PeerStatus.LEARNING, PeerStatus.ACTIVE): "activated",
+    (PeerStatus.LEARNING, PeerStatus.NONE): "its primary is gone, or it is retired",
+    (PeerStatus.ACTIVE, PeerStatus.NONE): "retired or given up",
+    (PeerStatus.NONE, PeerStatus.NONE): "nothing to free",
+}
+
+
+class Peer:
+    """State of one peer.
+
+    Attributes:
+        epoch: Highest epoch it has followed or led.
+        last: Seq of the last mutation it has (primary: has sequenced).
+        committed: Highest seq that it knows committed; <= `last`.
+        log: Entries above `committed`, in order (secondary and learner).
+        offset_s: The colony's clock minus the host's.
+    """
+
+    __slots__ = (
+        "cells",
+        "colony",
+        "committed",
+        "epoch",
+        "host",
+        "last",
+        "log",
+        "offset_s",
+        "status",
+    )
+
+    def __init__(self, colony: int, host: Surroundings) -> None:
+        self.colony = colony
+        self.host = host
+        self.status = PeerStatus.NONE
+        self.epoch = 0
+        self.last = 0
+        self.committed = 0
+        self.log: deque[Entry] = deque()
+        self.cells = Cells()
+        self.offset_s = 0.0
+
+    def clock_s(self, now_s: float) -> float:
+        """Return the colony's clock, seconds since its birth."""
+        return now_s + self.offset_s
+
+    def become(self, status: PeerStatus) -> None:
+        """Change the status along an edge of `PEER_EDGES`."""
+        assert (self.status, status) in PEER_EDGES, f"{self.status} -> {status}"
+        self.status = status
+
+    def wipe(self, status: PeerStatus) -> None:
+        """Free everything, and become `status` (NONE or LEARNING)."""
+        self.become(status)
+        self.cells.clear(learning=status is PeerStatus.LEARNING)
+        self.log.clear()
+        self.last = self.committed = 0
+
+    def apply(self, entry: Entry, now_s: float) -> None:
+        """Apply the next entry as a secondary or a learner."""
+        assert entry.seq == self.last + 1, "entries are applied in order"
+        self.last = entry.seq
+        self.cells.apply(entry, self.clock_s(now_s))
+        self.log.append(entry)
+
+    def commit_to(self, seq: int) -> None:
+        """Learn that all up to `seq` is committed (secondary and learner)."""
+        if seq > self.committed:
+            self.committed = min(seq, self.last)
+            log = self.log
+            while log and log[0].seq <= self.committed:
+                log.popleft()

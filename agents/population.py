@@ -1,0 +1,132 @@
+"""Population: the next step of one colony towards N peers, well apart.
+
+Level-triggered: from what is, not from what happened. Safety first (a
+missing peer), then what leaves, then a surplus, then what could stand better.
+Each primary decides for its own peers from what every host knows; the host it
+wants to send a copy to may refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from placement.choice import choose_retiree, choose_successor, choose_target, standing
+from placement.moves import improve
+from placement.reasons import Move
+from placement.resources import Candidate
+
+Order = CloneOrdered | RetireOrdered | HandOverOrdered
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One colony, as its primary knows it.
+
+    Attributes:
+        colony: Its number.
+        primary: This host.
+        active: Hosts with an ACTIVE peer, the primary included.
+        coming: Hosts that are being cloned to, or not yet ACTIVE.
+        going: Hosts that were asked to retire.
+        bytes_used: Weight of its cells.
+        move: The improvement that is under way, if any.
+    """
+
+    colony: int
+    primary: str
+    active: tuple[str, ...]
+    coming: tuple[str, ...]
+    going: tuple[str, ...]
+    bytes_used: int
+    move: Move | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A step that is needed and can't be taken, and why."""
+
+    because: str
+
+
+def endangered(facts: Facts, candidates: Sequence[Candidate], settled: int) -> int:
+    """Return how many peers are missing; leaving ones don't count."""
+    staying = standing((*facts.active, *facts.coming), candidates)
+    return max(0, settled - len(staying))
+
+
+def urgent_step(facts: Facts, candidates: Sequence[Candidate], settled: int) -> Order | Lack | None:
+    """Return what the colony's safety, or somebody's leave, asks for now."""
+    if facts.going:
+        return None
+    stay = {host.id for host in standing(facts.active, candidates)}
+    leaving = [host for host in facts.active if host not in stay]
+    if facts.primary in leaving and stay and not facts.coming:
+        return _hand_over(facts, candidates, "this host leaves")
+    if len(stay) + len(facts.coming) < settled:
+        return _clone(facts, candidates, stay, settled)
+    if facts.coming:
+        return None
+    others = [host for host in leaving if host != facts.primary]
+    if others and stay:
+        return RetireOrdered(others[0], "its host leaves")
+    if len(stay) > settled:
+        return _shrink(facts, candidates)
+    return None
+
+
+def _shrink(facts: Facts, candidates: Sequence[Candidate]) -> Order | Lack | None:
+    """A peer too many: the one that a move left behind, or else the worst placed."""
+    move = facts.move
+    if move is not None and move.target in facts.active and move.source in facts.active:
+        if move.source == facts.primary:
+            return HandOverOrdered(move.target, move.because)
+        return RetireOrdered(move.source, move.because)
+    choice = choose_retiree(facts.colony, facts.active, candidates, primary=facts.primary)
+    if choice.chosen is None or choice.chosen == facts.primary:
+        return None
+    terms = choice.reasons[0].terms
+    return RetireOrdered(choice.chosen, f"one peer too many; {terms[0] if terms else ''}")
+
+
+def _clone(facts: Facts, candidates: Sequence[Candidate], stay: set[str], settled: int) -> Order | Lack:
+    holders = (*facts.active, *facts.coming)
+    choice = choose_target(facts.colony, holders, candidates, bytes_wanted=facts.bytes_used)
+    have = len(stay) + len(facts.coming)
+    if choice.chosen is None:
+        return Lack(str(choice.shortfall))
+    terms = next((v.terms for v in choice.reasons if v.host == choice.chosen), ())
+    return CloneOrdered(choice.chosen, f"{have} of {settled} peers; {'; '.join(terms)}")
+
+
+def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str) -> Order | Lack:
+    choice = choose_successor(facts.colony, facts.active, candidates, primary=facts.primary)
+    if choice.chosen is None:
+        return Lack(str(choice.shortfall))
+    return HandOverOrdered(choice.chosen, why)
+
+
+def better_step(facts: Facts, candidates: Sequence[Candidate]) -> tuple[Order, Move] | None:
+    """Return the first step of a move that improves a healthy colony, or None.
+
+    A copy moves by clone, activate, retire: the surplus that the clone makes
+    is retired where the move came from, or where that is the best by then.
+    A primary's copy moves by its role first.
+    """
+    move = improve(
+        facts.colony,
+        facts.active,
+        candidates,
+        primary=facts.primary,
+        bytes_wanted=facts.bytes_used,
+    )
+    if move is None:
+        return None
+    if move.kind == "role":
+        return HandOverOrdered(move.target, move.because), move
+    if move.source == facts.primary and len(facts.active) > 1:
+        # The role goes first; the new primary then moves the copy.
+        order = _hand_over(facts, candidates, move.because)
+        return None if isinstance(order, Lack) else (order, move)
+    return CloneOrdered(move.target, move.because), move

@@ -1,0 +1,459 @@
+"""The primary: sequences, replicates, commits, and answers.
+
+The one invariant: in a view, `ack_set` contains every other member whose
+peer of the colony is ACTIVE. A mutation is committed when all of `ack_set`
+have acked it *and* the host holds quorum; only then do reads see it, and is
+the client answered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from agents.cells import Cell, after, whole
+from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
+from agents.evaluate import (
+    Refusal,
+    evaluate,
+    expiry,
+    is_live,
+    malformed,
+    ttl_left_ms,
+)
+from agents.expiry import Expiries
+from agents.messages.client import (
+    ABSENT,
+    BAD,
+    FAILED,
+    FULL,
+    MOVED,
+    OK,
+    UNAVAILABLE,
+    Change,
+    Delete,
+    Get,
+    Mutate,
+    Mutation,
+    Reply,
+    Scan,
+)
+from agents.messages.replication import DEATH, EXPIRED, PUT, Entry, Replicate
+from agents.peer import Peer
+from agents.surroundings import CellChanged
+from agents.transfers import Transfers
+
+Out = list[Effect]
+SCAN_MAX = 10_000
+CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
+
+
+class Pending:
+    """A sequenced mutation that is not yet committed."""
+
+    __slots__ = ("after", "callers", "entry", "inherited", "refused")
+
+    def __init__(self, entry: Entry, cell: Cell | None, inherited: bool = False) -> None:
+        self.entry = entry
+        self.after = cell
+        self.inherited = inherited  # applied already, when this peer was a secondary
+        self.callers: list[tuple[Any, int]] = []
+        self.refused: list[tuple[Any, Reply]] = []
+
+
+class Running(NamedTuple):
+    """A closure that runs in the worker pool."""
+
+    caller: Any
+    request: Mutate
+
+
+def result_of(entry: Entry, request_id: int) -> Reply:
+    """Return what the client of a committed entry is told."""
+    return Reply(request_id, entry.code, entry.seq, value=entry.result)
+
+
+class Primary:
+    """The primary's own state; it lives as long as its epoch.
+
+    Attributes:
+        ack_set: Other hosts whose ack a mutation needs -> highest acked seq.
+        is_open: It reads and sequences; a promoted one opens only when its
+            inherited entries are acked by the whole ack set.
+        transfers: Clones, activations, retirements, hand-over.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_busy",
+        "_expiries",
+        "_lanes",
+        "_next_ticket",
+        "_overlay",
+        "_running",
+        "ack_set",
+        "inherited",
+        "is_open",
+        "peer",
+        "pending",
+        "transfers",
+        "waiting",
+    )
+
+    def __init__(self, peer: Peer, ack_set: dict[str, int]) -> None:
+        self.peer = peer
+        self.ack_set = ack_set
+        self.pending: deque[Pending] = deque(Pending(entry, None, True) for entry in peer.log)
+        peer.log.clear()
+        self.inherited = peer.last
+        self.is_open = False
+        self.waiting: deque[tuple[Any, Any]] = deque()
+        self.transfers = Transfers()
+        self._overlay: dict[bytes, tuple[int, Cell | None]] = {}
+        self._lanes: dict[bytes, Pending] = {}
+        self._busy: dict[bytes, deque[tuple[Any, Any]]] = {}
+        self._running: dict[int, Running] = {}
+        self._asked: dict[bytes, int] = {}
+        self._next_ticket = 1
+        self._expiries = Expiries(peer.cells.live)
+
+    # -- requests --------------------------------------------------------------
+
+    def request(self, caller: Any, request: Any, now_s: float, out: Out) -> None:
+        """Take a client's request: answer it, sequence it, or let it wait."""
+        peer = self.peer
+        if not self.is_open or self.transfers.handing is not None:
+            self._wait(caller, request, out)
+            return
+        if not peer.host.quorum.held(now_s):
+            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text="no quorum")))
+            return
+        kind = type(request)
+        if kind is Get:
+            self.read(caller, request, now_s, out)
+        elif kind is Scan:
+            self._scan(caller, request, now_s, out)
+        elif len(self.pending) >= peer.host.limits.pending_max:
+            self._wait(caller, request, out)
+        else:
+            self._mutate(caller, request, now_s, out)
+
+    def read(self, caller: Any, request: Get, now_s: float, out: Out) -> None:
+        """Answer from committed cells; the caller has seen to the quorum."""
+        out.append(Answer(caller, read_cell(self.peer, request, now_s)))
+
+    def _scan(self, caller: Any, request: Scan, now_s: float, out: Out) -> None:
+        clock_s = self.peer.clock_s(now_s)
+        keys = sorted(
+            key
+            for key, cell in self.peer.cells.live.items()
+            if key.startswith(request.prefix) and key > request.after and is_live(cell, clock_s)
+        )
+        page = keys[: max(1, min(request.limit, SCAN_MAX))]
+        value = msgspec.msgpack.encode(page)
+        out.append(Answer(caller, Reply(request.id, OK, len(keys) - len(page), value=value)))
+
+    def _wait(self, caller: Any, request: Any, out: Out) -> None:
+        if len(self.waiting) >= self.peer.host.limits.waiting_max:
+            text = "too many requests wait for this colony"
+            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
+        else:
+            self.waiting.append((caller, request))
+
+    def take_waiting(self, now_s: float, out: Out) -> None:
+        """Go on with requests that waited, as far as there is room."""
+        room = self.peer.host.limits.pending_max
+        while (
+            self.waiting
+            and self.is_open
+            and self.transfers.handing is None
+            and len(self.pending) < room
+        ):
+            caller, request = self.waiting.popleft()
+            self.request(caller, request, now_s, out)
+
+    def _mutate(self, caller: Any, request: Mutation, now_s: float, out: Out) -> None:
+        if self._is_repeat(caller, request, out):
+            return
+        peer = self.peer
+        busy = self._busy.get(request.key)
+        if busy is not None:  # a closure runs on this cell: wait for it
+            if len(busy) >= peer.host.limits.waiting_max:
+                text = "too many requests wait for a closure on this key"
+                out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
+            else:
+                busy.append((caller, request))
+            return
+        wrong = malformed(request, peer.host.limits.value_bytes_max)  # type: ignore[arg-type]
+        if wrong is not None:
+            out.append(Answer(caller, Reply(request.id, wrong.code, text=wrong.text)))
+            return
+        if type(request) is Mutate:
+            self._run(caller, request, now_s, out)
+            return
+        seq, cell = self._latest(request.key)
+        entry = evaluate(request, cell, peer.clock_s(now_s), peer.last + 1)  # type: ignore[arg-type]
+        if isinstance(entry, Refusal):
+            self._refuse(caller, request.id, entry, seq, out)
+        elif type(request) is not Delete and peer.host.is_full(len(getattr(request, "dna", b""))):
+            text = "this host's memory limit is reached"
+            out.append(Answer(caller, Reply(request.id, FULL, text=text)))
+        else:
+            self.sequence(entry, cell, now_s, out, caller=(caller, request.id))
+
+    def _latest(self, key: bytes) -> tuple[int, Cell | None]:
+        """Return the cell after all that is sequenced; seq 0 = committed."""
+        found = self._overlay.get(key)
+        return found if found is not None else (0, self.peer.cells.live.get(key))
+
+    def _is_repeat(self, caller: Any, request: Mutation, out: Out) -> bool:
+        """At most once: answer a retry from what is known of its lane."""
+        pending = self._lanes.get(request.lane)
+        if pending is not None:
+            if pending.entry.number == request.number:
+                pending.callers.append((caller, request.id))
+            # A lower number: nobody waits for it any more. A higher one can't
+            # be, since a lane has one mutation under way; then it is new.
+            return pending.entry.number >= request.number
+        ticket = self._asked.get(request.lane)
+        if ticket is not None and self._running[ticket].request.number >= request.number:
+            if self._running[ticket].request.number == request.number:
+                self._running[ticket] = Running(caller, cast(Mutate, request))
+            return True
+        known = self.peer.cells.lanes.get(request.lane)
+        if known is None or known[0] < request.number:
+            return False
+        if known[0] == request.number:
+            out.append(Answer(caller, Reply(request.id, known[2], known[1], value=known[3])))
+        return True
+
+    def _refuse(self, caller: Any, request_id: int, refusal: Refusal, seq: int, out: Out) -> None:
+        """Answer a refusal, but only when what it rests on is committed."""
+        reply = Reply(request_id, refusal.code, refusal.version, text=refusal.text)
+        if seq > self.peer.committed and self.pending:
+            self.pending[seq - self.pending[0].entry.seq].refused.append((caller, reply))
+        else:
+            out.append(Answer(caller, reply))
+
+    # -- closures --------------------------------------------------------------
+
+    def _run(self, caller: Any, request: Mutate, now_s: float, out: Out) -> None:
+        seq, cell = self._latest(request.key)
+        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
+        if live is not None and not isinstance(live[2], bytes):
+            text = "this cell holds attributes; change them through a session"
+            self._refuse(caller, request.id, Refusal(BAD, live[0], text), seq, out)
+            return
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        self._running[ticket] = Running(caller, request)
+        self._asked[request.lane] = ticket
+        self._busy[request.key] = deque()
+        dna = live[2] if live is not None and isinstance(live[2], bytes) else None
+        out.append(RunClosure(ticket, dna, request.closure))
+
+    def closure_ran(
+        self, ticket: int, dna: bytes | None, failure: Reply | None, now_s: float, out: Out
+    ) -> None:
+        """A closure is done: sequence its result, then who waited for the cell."""
+        running = self._running.pop(ticket, None)
+        if running is None:
+            return
+        caller, request = running
+        self._asked.pop(request.lane, None)
+        waited = self._busy.pop(request.key, deque())
+        seq, cell = self._latest(request.key)
+        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
+        size_max = self.peer.host.limits.value_bytes_max
+        if not self.is_open or self.transfers.handing is not None:
+            text = "the primary changed while the closure ran"
+            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
+        elif failure is not None or (dna is not None and len(dna) > size_max):
+            text = failure.text if failure else f"the closure's value has {len(dna or b'')} bytes"
+            value = failure.value if failure else None
+            self._refuse_closure(caller, request.id, text, value, seq, out)
+        else:
+            self._closure_entry(caller, request, dna, live, now_s, out)
+        for later in waited:
+            self.request(*later, now_s, out)
+
+    def _refuse_closure(
+        self, caller: Any, request_id: int, text: str, value: bytes | None, seq: int, out: Out
+    ) -> None:
+        reply = Reply(request_id, FAILED, text=text, value=value)
+        if seq > self.peer.committed and self.pending:
+            self.pending[seq - self.pending[0].entry.seq].refused.append((caller, reply))
+        else:
+            out.append(Answer(caller, reply))
+
+    def _closure_entry(
+        self, caller: Any, request: Mutate, dna: bytes | None, live: Cell | None, now_s: float, out: Out
+    ) -> None:
+        peer = self.peer
+        expires_s = expiry(request.ttl_ms, live, peer.clock_s(now_s))
+        kind = PUT if dna is not None else DEATH
+        entry = Entry(
+            peer.last + 1, kind, request.key, dna, (), expires_s, request.lane, request.number, OK, dna
+        )
+        self.sequence(entry, live, now_s, out, caller=(caller, request.id))
+
+    # -- sequence, replicate, commit -------------------------------------------
+
+    def sequence(
+        self,
+        entry: Entry,
+        before: Cell | None,
+        now_s: float,
+        out: Out,
+        caller: tuple[Any, int] | None = None,
+    ) -> None:
+        """Give a mutation its place, and send it to every peer."""
+        peer = self.peer
+        assert entry.seq == peer.last + 1, "the primary alone gives out seqs"
+        cell = after(entry, before)
+        pending = Pending(entry, cell)
+        if caller is not None:
+            pending.callers.append(caller)
+        peer.last = entry.seq
+        self.pending.append(pending)
+        self._overlay[entry.key] = (entry.seq, cell)
+        if entry.lane:
+            self._lanes[entry.lane] = pending
+        clock_s = peer.clock_s(now_s)
+        if self.ack_set:
+            message = Replicate(peer.colony, peer.epoch, peer.committed, clock_s, (entry,))
+            for host in self.ack_set:
+                out.append(Send(host, message))
+        for clone in self.transfers.clones.values():
+            if clone.started:  # whole cells: a delta's base may not have arrived
+                full = (whole(entry, cell),)
+                out.append(
+                    Send(clone.target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, full))
+                )
+        if not self.ack_set:
+            self.commit(now_s, out)
+
+    def resend(self, host: str, now_s: float, out: Out) -> None:
+        """Send `host` again all that it has not acked; at least a question."""
+        acked = self.ack_set[host]
+        entries = tuple(p.entry for p in self.pending if p.entry.seq > acked)
+        peer = self.peer
+        clock_s = peer.clock_s(now_s)
+        out.append(Send(host, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
+
+    def acked(self, host: str, seq: int, now_s: float, out: Out) -> None:
+        """A peer has applied all up to `seq`."""
+        known = self.ack_set.get(host)
+        if known is None:
+            clone = self.transfers.clones.get(host)
+            if clone is not None and seq <= self.peer.last:
+                clone.acked_seq = max(clone.acked_seq, seq)
+                clone.touched_s = now_s
+        elif known < seq <= self.peer.last:
+            self.ack_set[host] = seq
+            self.commit(now_s, out)
+
+    def commit(self, now_s: float, out: Out) -> None:
+        """Commit what the whole ack set has acked, if quorum is held."""
+        peer = self.peer
+        upto = min(self.ack_set.values()) if self.ack_set else peer.last
+        if upto > peer.committed and peer.host.quorum.held(now_s):
+            pending = self.pending
+            clock_s = peer.clock_s(now_s)
+            while pending and pending[0].entry.seq <= upto:
+                self._committed(pending.popleft(), clock_s, out)
+        if not self.is_open:
+            self._open_if_acked(upto, now_s, out)
+        if self.waiting:
+            self.take_waiting(now_s, out)
+
+    def _committed(self, done: Pending, clock_s: float, out: Out) -> None:
+        entry, peer = done.entry, self.peer
+        peer.committed = entry.seq
+        if not done.inherited:
+            born = peer.host.watched and entry.key not in peer.cells.live
+            peer.cells.put(entry.key, done.after)
+            if entry.lane:
+                peer.cells.answered(entry, clock_s)
+                if self._lanes.get(entry.lane) is done:
+                    del self._lanes[entry.lane]
+            if self._overlay[entry.key][0] == entry.seq:
+                del self._overlay[entry.key]
+            if done.after is not None and done.after[1]:
+                self._expiries.add(entry.key, done.after[1])
+            if peer.host.watched:
+                kind = CHANGE_KINDS.get(entry.kind, "born" if born else "changed")
+                out.append(TellHost(CellChanged(Change(kind, entry.key, entry.seq))))
+        for caller, request_id in done.callers:
+            out.append(Answer(caller, result_of(entry, request_id)))
+        for caller, reply in done.refused:
+            out.append(Answer(caller, reply))
+
+    def _open_if_acked(self, upto: int, now_s: float, out: Out) -> None:
+        # A promoted primary reads nothing before all peers have its inherited
+        # entries: what it answered could vanish with it otherwise.
+        if upto >= self.inherited and self.peer.committed >= self.inherited:
+            self.is_open = True
+            self._expiries = Expiries(self.peer.cells.live)
+            out.append(Note("open", "all inherited entries are acked", self.peer.colony))
+            self.take_waiting(now_s, out)
+
+    # -- expiry ----------------------------------------------------------------
+
+    def expire(self, now_s: float, out: Out, *, at_most: int = 256) -> None:
+        """Sequence the deaths of cells whose time is over; a bounded number."""
+        peer = self.peer
+        if not self.is_open or self.transfers.handing is not None:
+            return
+        if not peer.host.quorum.held(now_s):
+            return
+        clock_s = peer.clock_s(now_s)
+        for key in self._expiries.due(clock_s, at_most):
+            _, cell = self._latest(key)
+            if cell is None or is_live(cell, clock_s) or key in self._busy:
+                continue
+            if len(self.pending) >= peer.host.limits.pending_max:
+                self._expiries.add(key, clock_s)
+                return
+            self.sequence(Entry(peer.last + 1, EXPIRED, key), cell, now_s, out)
+
+    def next_expiry_s(self) -> float | None:
+        """Return when the next cell may expire, on the host's clock."""
+        at_s = self._expiries.next_s(self.peer.cells.live)
+        return None if at_s is None else at_s - self.peer.offset_s
+
+    # -- the end ---------------------------------------------------------------
+
+    def dismiss(self, reply_code: int, text: str, where: tuple[str, str], out: Out) -> None:
+        """Tell all who wait that they must ask elsewhere (or again)."""
+        host, address = where
+        code = MOVED if host and reply_code == MOVED else UNAVAILABLE
+        value = host.encode() if code == MOVED else None
+        told = address if code == MOVED else text
+        # Pending ones are not answered: their outcome is not known here, and
+        # the client's retry (same lane and number) finds out at the next primary.
+        # A closure still running has done nothing: its result is thrown away.
+        queued = [*self.waiting, *(one for busy in self._busy.values() for one in busy)]
+        queued += [(running.caller, running.request) for running in self._running.values()]
+        for caller, request in queued:
+            out.append(Answer(caller, Reply(request.id, code, value=value, text=told)))
+        self.waiting.clear()
+        self._busy.clear()
+        self._running.clear()
+        self._asked.clear()
+
+
+def read_cell(peer: Peer, request: Get, now_s: float) -> Reply:
+    """Return the reply to a read of `peer`'s cells as they stand."""
+    cell = peer.cells.live.get(request.key)
+    clock_s = peer.clock_s(now_s)
+    if cell is None or not is_live(cell, clock_s):
+        return Reply(request.id, ABSENT)
+    dna = cell[2]
+    left_ms = ttl_left_ms(cell, clock_s)
+    if isinstance(dna, bytes):
+        return Reply(request.id, OK, cell[0], left_ms, dna)
+    return Reply(request.id, OK, cell[0], left_ms, attributes=dna)
+

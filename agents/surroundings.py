@@ -1,0 +1,178 @@
+"""What a colony's machine sees of its host, and what the two tell each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.messages.client import Change
+from agents.messages.replication import CensusPeer, Located
+from agents.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one host; each has a named answer when it is reached.
+
+    Attributes:
+        value_bytes_max: Largest DNA of a cell.
+        bytes_max: Weight of all cells of the host; 0 = memory decides.
+        pending_max: Mutations of one colony that wait for acks.
+        waiting_max: Requests of one colony that wait for it to open.
+        chunk_bytes: About the size of a clone's chunk; 64 KiB measured best.
+        window: Chunks under way per clone; 8 measured best.
+        clones_max: Clones that one host feeds or takes at a time.
+        clone_patience_s: Longest silence of a clone's target.
+        hand_over_patience_s: Longest wait for the last acks.
+    """
+
+    value_bytes_max: int = 16 * 1024 * 1024
+    bytes_max: int = 0
+    pending_max: int = 1024
+    waiting_max: int = 1024
+    chunk_bytes: int = 64 * 1024
+    window: int = 8
+    clones_max: int = 16
+    clone_patience_s: float = 5.0
+    hand_over_patience_s: float = 1.0
+
+
+class Quorum(Protocol):
+    """Whether this host may acknowledge anything now."""
+
+    def held(self, now_s: float) -> bool:
+        """Return whether a majority's leases are unexpired."""
+
+
+class Surroundings(Protocol):
+    """The host, as its colonies see it; all reads, no writes."""
+
+    limits: Limits
+    watched: bool
+
+    @property
+    def me(self) -> str:
+        """This host's id."""
+
+    @property
+    def view(self) -> View | None:
+        """The installed view."""
+
+    @property
+    def quorum(self) -> Quorum:
+        """See `Quorum`."""
+
+    def where(self, colony: int) -> tuple[str, str]:
+        """Return (host id, public address) of a primary; ("", "") = unknown."""
+
+    def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
+        """Return "" if a clone may come in, or why not."""
+
+    def is_full(self, bytes_more: int) -> bool:
+        """Return whether so many bytes more are too many."""
+
+
+# -- a host tells its colony ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInstalled:
+    """The host has moved to `view`; answer `Counted`."""
+
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class CensusDecided:
+    """All members know the census: the primary, and every ACTIVE peer's seq."""
+
+    epoch: int
+    primary: str
+    seqs: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """This host bears the colony, empty, in `epoch`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneOrdered:
+    """Make one more peer, on `target`."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireOrdered:
+    """Let the peer on `target` go."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverOrdered:
+    """Make the ACTIVE secondary on `target` the primary."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The host is undead or the peer has failed: free everything."""
+
+    reason: str
+
+
+# -- a colony tells its host ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """This colony's line of the census in `view`; None = no ACTIVE peer."""
+
+    view: int
+    colony: int
+    peer: CensusPeer | None
+
+
+@dataclass(frozen=True, slots=True)
+class LocationChanged:
+    """The primary here has a new list of peers, or is new itself."""
+
+    located: Located
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """The peer here is no more (retired, wiped, given up)."""
+
+    colony: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRefused:
+    """A clone, a retirement or a hand-over did not come about."""
+
+    colony: int
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecountWanted:
+    """The colony needs a new census."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellChanged:
+    """A committed change of a cell, for those who watch."""
+
+    change: Change

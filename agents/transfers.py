@@ -1,0 +1,265 @@
+"""Transfers: clone, activate, retire and hand over, at the primary.
+
+The order of steps is what keeps the ack set complete: a learner enters it
+before it may call itself ACTIVE, and a peer leaves it only after it said
+that it is not ACTIVE any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from agents.cells import whole
+from agents.cloning import Clone
+from agents.effects import Effect, Note, Send, TellHost
+from agents.messages.replication import (
+    Activate,
+    CloneAnswer,
+    CloneAsk,
+    CloneStart,
+    HandOver,
+    Replicate,
+    Retire,
+)
+from agents.surroundings import MoveRefused
+from agents.views import next_epoch
+
+if TYPE_CHECKING:
+    from agents.primary import Primary
+
+Out = list[Effect]
+
+
+class Handing(NamedTuple):
+    """A hand-over that has begun; nothing is sequenced or read meanwhile."""
+
+    target: str
+    started_s: float
+    reason: str
+
+
+class Transfers:
+    """What a primary has under way.
+
+    Attributes:
+        clones: Target -> clone; not yet in the ack set.
+        activating: Host in the ack set -> number of the clone it came by;
+            it has not answered `activate` yet.
+        retiring: Hosts in the ack set that have not answered `retire` yet.
+        handing: The hand-over that waits for the last acks.
+    """
+
+    __slots__ = ("activating", "clones", "handing", "next_clone", "retiring")
+
+    def __init__(self) -> None:
+        self.clones: dict[str, Clone] = {}
+        self.activating: dict[str, int] = {}
+        self.retiring: dict[str, float] = {}
+        self.handing: Handing | None = None
+        self.next_clone = 1
+
+    @property
+    def under_way(self) -> bool:
+        """Return whether a clone, an activate or a retire is unanswered."""
+        return bool(self.clones or self.activating or self.retiring)
+
+
+# -- clone ---------------------------------------------------------------------
+
+
+def order_clone(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> None:
+    """Ask `target` to take a copy."""
+    transfers, peer = primary.transfers, primary.peer
+    if target in transfers.clones or target in primary.ack_set or transfers.handing is not None:
+        return
+    clone = Clone(target, transfers.next_clone, reason, now_s)
+    transfers.next_clone += 1
+    transfers.clones[target] = clone
+    out.append(Note("clone", reason, peer.colony, target, {"step": "asked"}))
+    out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, peer.cells.bytes_used)))
+
+
+def clone_answered(
+    primary: Primary, target: str, answer: CloneAnswer, now_s: float, out: Out
+) -> None:
+    """Start the stream, or look elsewhere."""
+    clone = primary.transfers.clones.get(target)
+    if clone is None or clone.number != answer.clone or clone.started:
+        return
+    if not answer.admitted:
+        drop_clone(primary, target, f"refused: {answer.reason}", out, tell=False)
+        return
+    peer, limits = primary.peer, primary.peer.host.limits
+    clone.start(peer.cells, peer.committed, limits.chunk_bytes)
+    clone.touched_s = now_s
+    clock_s = peer.clock_s(now_s)
+    out.append(
+        Send(target, CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s))
+    )
+    pending = tuple(whole(p.entry, p.after) for p in primary.pending)
+    if pending:
+        out.append(
+            Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, pending))
+        )
+    for chunk in clone.chunks(peer.colony, peer.epoch, limits.window):
+        out.append(Send(target, chunk))
+
+
+def chunk_acked(
+    primary: Primary, target: str, number: int, chunk: int, now_s: float, out: Out
+) -> None:
+    """More credit: send on; or the clone is complete."""
+    clone = primary.transfers.clones.get(target)
+    if clone is None or clone.number != number or not clone.started:
+        return
+    clone.chunk_acked(chunk, now_s)
+    peer = primary.peer
+    for piece in clone.chunks(peer.colony, peer.epoch, peer.host.limits.window):
+        out.append(Send(target, piece))
+    finish_clones(primary, out)
+
+
+def finish_clones(primary: Primary, out: Out) -> None:
+    """Take complete learners into the ack set, *then* activate them."""
+    transfers, peer = primary.transfers, primary.peer
+    for target, clone in list(transfers.clones.items()):
+        if clone.started and clone.is_complete(peer.committed):
+            del transfers.clones[target]
+            primary.ack_set[target] = clone.acked_seq
+            transfers.activating[target] = clone.number
+            out.append(Send(target, Activate(peer.colony, peer.epoch, clone.number)))
+
+
+def drop_clone(primary: Primary, target: str, reason: str, out: Out, *, tell: bool = True) -> None:
+    """Give a clone up; the population stays what it was."""
+    transfers, peer = primary.transfers, primary.peer
+    if transfers.clones.pop(target, None) is None:
+        return
+    out.append(Note("clone", reason, peer.colony, target, {"step": "given up"}))
+    out.append(TellHost(MoveRefused(peer.colony, target, reason)))
+    if tell:
+        out.append(Send(target, Retire(peer.colony, peer.epoch)))
+
+
+def activated(primary: Primary, target: str, number: int, out: Out) -> bool:
+    """Return whether a new peer has become ACTIVE by this answer."""
+    if primary.transfers.activating.get(target) != number:
+        return False
+    del primary.transfers.activating[target]
+    out.append(Note("cloned", "the new peer is ACTIVE", primary.peer.colony, target))
+    return True
+
+
+# -- retire --------------------------------------------------------------------
+
+
+def order_retire(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> None:
+    """Ask a peer to go; it stays in the ack set until it answered."""
+    transfers, peer = primary.transfers, primary.peer
+    if target not in primary.ack_set or target in transfers.retiring or transfers.handing:
+        return
+    transfers.retiring[target] = now_s
+    out.append(Note("retire", reason, peer.colony, target))
+    out.append(Send(target, Retire(peer.colony, peer.epoch)))
+
+
+def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
+    """A peer says that it holds nothing; return whether it was in the ack set."""
+    transfers = primary.transfers
+    transfers.clones.pop(target, None)
+    transfers.activating.pop(target, None)
+    transfers.retiring.pop(target, None)
+    if primary.ack_set.pop(target, None) is None:
+        return False
+    primary.commit(now_s, out)
+    return True
+
+
+# -- hand over -----------------------------------------------------------------
+
+
+def order_hand_over(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> bool:
+    """Begin a hand-over; return whether it may begin."""
+    transfers = primary.transfers
+    if transfers.under_way or transfers.handing is not None:
+        return False
+    if not primary.is_open or target not in primary.ack_set:
+        return False
+    transfers.handing = Handing(target, now_s, reason)
+    out.append(Note("hand_over", reason, primary.peer.colony, target, {"step": "begun"}))
+    return True
+
+
+def hand_over_if_drained(primary: Primary, view: int, now_s: float, out: Out) -> HandOver | None:
+    """Return the message that ends this primacy once all is committed."""
+    peer, handing = primary.peer, primary.transfers.handing
+    if handing is None or primary.pending or not peer.host.quorum.held(now_s):
+        return None
+    others = [host for host in primary.ack_set if host != handing.target]
+    message = HandOver(
+        peer.colony,
+        next_epoch(peer.epoch, view),
+        peer.last,
+        peer.clock_s(now_s),
+        (*others, peer.host.me),
+    )
+    out.append(Send(handing.target, message))
+    return message
+
+
+def cancel_hand_over(primary: Primary, reason: str, now_s: float, out: Out) -> None:
+    """Go on as primary: the hand-over was not sent yet."""
+    handing = primary.transfers.handing
+    if handing is None:
+        return
+    primary.transfers.handing = None
+    out.append(Note("hand_over", reason, primary.peer.colony, handing.target, {"step": "given up"}))
+    primary.take_waiting(now_s, out)
+
+
+# -- faults --------------------------------------------------------------------
+
+
+def link_up(primary: Primary, host: str, now_s: float, out: Out) -> None:
+    """Send `host` again what it has not answered; a clone starts over."""
+    transfers, peer = primary.transfers, primary.peer
+    clone = transfers.clones.pop(host, None)
+    if clone is not None:
+        order_clone(primary, host, clone.reason, now_s, out)
+    if host not in primary.ack_set:
+        return
+    if host in transfers.activating:  # before the deltas that follow it
+        out.append(Send(host, Activate(peer.colony, peer.epoch, transfers.activating[host])))
+    if primary.ack_set[host] < peer.last:
+        primary.resend(host, now_s, out)
+    if host in transfers.retiring:
+        out.append(Send(host, Retire(peer.colony, peer.epoch)))
+
+
+def view_installed(primary: Primary, members: frozenset[str], now_s: float, out: Out) -> None:
+    """Drop the dropped; send the rest again in the new view; wait for nobody."""
+    transfers = primary.transfers
+    for host in [host for host in primary.ack_set if host not in members]:
+        del primary.ack_set[host]
+        transfers.activating.pop(host, None)
+        transfers.retiring.pop(host, None)
+    for host in list(transfers.clones):
+        clone = transfers.clones.pop(host)
+        if host in members:  # messages of the old view are gone: start over
+            order_clone(primary, host, clone.reason, now_s, out)
+    if not primary.is_open:  # the promise of this view, not of the last one
+        primary.ack_set = dict.fromkeys(primary.ack_set, 0)
+    for host in primary.ack_set:
+        link_up(primary, host, now_s, out)
+    primary.commit(now_s, out)
+
+
+def give_up_the_silent(primary: Primary, now_s: float, out: Out) -> None:
+    """End what got stuck: clones without answers, a hand-over without acks."""
+    limits = primary.peer.host.limits
+    for target, clone in list(primary.transfers.clones.items()):
+        if now_s - clone.touched_s > limits.clone_patience_s:
+            drop_clone(primary, target, "the target is silent", out)
+    handing = primary.transfers.handing
+    if handing is not None and now_s - handing.started_s > limits.hand_over_patience_s:
+        cancel_hand_over(primary, "the last acks do not come", now_s, out)

@@ -1,0 +1,465 @@
+"""The I/O loop of a host: one thread, every socket, all actors.
+
+One turn: take what came from hosts, from embedding threads and from clients
+(each bounded, so that none starves another), worker results, ready actors,
+due timers; then send one message to each destination, and sleep until the
+next deadline. Nothing global is touched (signals, logging, the garbage
+collector) unless the process is said to be the host's own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from agents.bodies import Body, ColonyActor, HostActor
+from agents.dispatcher import Dispatcher
+from agents.effects import (
+    Halt,
+    LoadMeasured,
+    LoopWasLate,
+    Note,
+    PeerFailed,
+    Received,
+    Requested,
+    SeedFound,
+    TellHost,
+    Ticked,
+)
+from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
+from agents.links import DeliverMessages
+from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Reply, Watch
+from agents.messages.membership import Grant, Heartbeat, Load
+from agents.notes import Noted, Notes
+from agents.performer import ClientCaller, Performer, RunClosureFn
+from agents.record import Record
+from agents.seeds import Seeds
+from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
+from agents.timers import Timers
+from agents.views import Member
+from agents.wire import Source, WireError, decode_link_frame, decode_requests
+from agents.workers import Workers
+
+logger = logging.getLogger("colony")
+
+TICK_S = 0.025
+LATE_S = 0.1  # a heartbeat: from here on silence of others may be our own
+HOST_FRAMES = 256  # a turn of about 10 ms at the very most
+CLIENT_FRAMES = 128  # fewer: clients must not starve replication
+SUBMISSIONS = 512
+SUBMISSIONS_MAX = 65_536
+BACKLOG_MAX = 16_384  # client requests under way
+BACKLOG_BYTES_MAX = 64 * 1024 * 1024
+ABANDONED_S = 10.0  # twice what clients wait by default
+LAST_WORDS_S = 0.2  # what is queued has so long to leave when the door shuts
+BROKEN_TICKS_MAX = 40  # a second without one whole tick: this host does nothing any more
+
+# What can't make the host install another view; all else may, and messages already
+# said belong to the view they were said in.
+_CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
+
+Answered = Callable[[Reply], None]
+
+
+class Server:
+    """A running host: its machines, its actors and its one I/O thread.
+
+    Args:
+        container: The pure machines (`agents.hosting.Container`).
+        door: Its sockets; from now on the server's alone.
+        seeds: Public addresses where other hosts may be.
+        run_closure: Runs a closure on DNA, on a worker thread; None = closures are refused.
+        persist: Writes the durable record, fsynced; raises `OSError`. None = an ephemeral host.
+        process_gone: Whether a member's process on this machine is seen to be gone.
+        sample: Measures the host about once a second, on a worker thread.
+        on_note: Called on the I/O thread with each note; must not block.
+        owns_process: The process is this host's alone: its garbage collector may be tuned.
+        clock: Monotonic seconds.
+        wall: Seconds since the epoch, for the event log.
+    """
+
+    def __init__(
+        self,
+        container: Any,
+        door: Door,
+        *,
+        seeds: tuple[str, ...] = (),
+        run_closure: RunClosureFn | None = None,
+        persist: Callable[[Record], None] | None = None,
+        process_gone: Callable[[Member], bool] | None = None,
+        sample: Callable[[], Load] | None = None,
+        on_note: Callable[[Noted], None] | None = None,
+        owns_process: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.container = container
+        self.door = door
+        self.clock = clock
+        self.notes = Notes()
+        self.timers = Timers()
+        self.workers = Workers(self._wake)
+        self.dispatcher = Dispatcher(self._wake)
+        self.performer = Performer(self, run_closure, persist, process_gone)
+        self.late_s = 0.0
+        self._host = HostActor.begin(self.dispatcher, container, self)
+        self._colonies: dict[int, ColonyActor] = {}
+        self._submissions: deque[tuple[Any, Any]] = deque()
+        self._at_turn_end: list[Callable[[], None]] = []
+        self._sample = sample
+        self._seeds = Seeds(seeds)
+        self._on_note = on_note
+        self._owns_process = owns_process
+        self._wall = wall
+        self._asleep = False
+        self._is_stopping = self._is_over = False
+        self._thread: threading.Thread | None = None
+        self._tick_due_s = 0.0
+        self._sample_due_s = 0.0
+        self._broken_ticks = 0
+
+    # -- from other threads ------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the loop in a daemon thread of its own."""
+        if self._thread is not None:
+            raise RuntimeError("the server runs already")
+        self._thread = threading.Thread(target=self.run, name="colony-io", daemon=True)
+        self._thread.start()
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """End the loop, and wait for its thread; any thread, as often as it likes."""
+        self._is_stopping = True
+        self.door.wake()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(patience_s)
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why the host ended by itself; None = it has not."""
+        return self.performer.halt
+
+    def submit(self, request: Any, callback: Answered) -> bool:
+        """Hand in a request; `callback(reply)` runs on the I/O thread.
+
+        Returns:
+            False if it was not taken (too many wait, or the host has ended):
+            nothing was applied, and the callback is never called.
+        """
+        if len(self._submissions) >= SUBMISSIONS_MAX or self._is_stopping:
+            return False
+        self._submissions.append((request, callback))
+        self._wake()
+        return True
+
+    def tell(self, event: Any) -> None:
+        """Tell the host's machine an event; any thread."""
+        self._host.actor_ref.tell(event)
+
+    def read(self, key: bytes) -> Any:
+        """Return a committed cell, or why not, without the I/O thread; any thread."""
+        return self.container.read(key, self.clock())
+
+    def at_turn_end(self, call: Callable[[], None]) -> None:
+        """Call once when this turn is over; on the I/O thread only.
+
+        A callback that gathers replies hands them on in one go that way.
+        """
+        self._at_turn_end.append(call)
+
+    # -- the loop ------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run the loop in this thread until it halts or is stopped.
+
+        Returns:
+            The exit status: 0 when stopped, else what the host halted with.
+        """
+        self.dispatcher.own(threading.get_ident())
+        if self._owns_process:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)  # a full collection over a large heap stalls heartbeats
+        self._tick_due_s = self._sample_due_s = self.clock()
+        try:
+            while self.performer.halt is None and not self._is_stopping:
+                self._turn(self._sleep())
+        finally:
+            self._end()
+        return self.performer.halt.status if self.performer.halt is not None else 0
+
+    def _sleep(self) -> int:
+        """Poll until something is ready or due; return what is ready."""
+        timeout_s = 0.0
+        if not self.performer.has_more:
+            timeout_s = min(self._tick_due_s, self.timers.next_s) - self.clock()
+        self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
+        if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
+            timeout_s = 0.0
+        ready = self.door.poll(timeout_s)
+        self._asleep = False
+        return ready
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._asleep = False  # one ring is enough
+            self.door.wake()
+
+    def _turn(self, ready: int) -> None:
+        now_s = self.clock()
+        if now_s - self._tick_due_s > LATE_S:
+            self._was_late(now_s)
+        if ready & LOST:
+            self._take_lost()
+        if ready & HOSTS:
+            self._take_host_frames()
+        if self._submissions:
+            self._take_submissions()
+        if ready & CLIENTS:
+            self._take_client_frames(ready)
+        if ready & GREETED:
+            self._take_greetings()
+        if self.workers.has_results:
+            self.workers.drain()
+        if not self.dispatcher.is_idle:
+            self.dispatcher.run_ready()
+        now_s = self.clock()
+        self.timers.run_due(now_s)
+        if now_s >= self._tick_due_s:
+            self._tick(now_s)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what the turn had to say: hosts first, they wait for nobody else."""
+        performer = self.performer
+        performer.tell_all()
+        performer.flush_links()
+        performer.flush_replies()
+        if performer.clients_gone:
+            gone, performer.clients_gone = performer.clients_gone, []
+            for client in gone:
+                self.container.forget_client(("client", client))
+        if self._at_turn_end:
+            calls, self._at_turn_end = self._at_turn_end, []
+            for call in calls:
+                self._guard("callback", call)
+
+    # -- what comes in ---------------------------------------------------------------
+
+    def _take_host_frames(self) -> None:
+        for source, data in self.door.receive_host_frames(HOST_FRAMES):
+            try:
+                self._take_host_frame(source, data)
+            except Exception as error:  # links are no actor: this one goes down, the loop doesn't
+                self._fault("link", error)
+                self._link_effects(self.container.links.on_bad_frame(source, repr(error), self.clock()))
+
+    def _take_host_frame(self, source: Source, data: bytes) -> None:
+        links = self.container.links
+        try:
+            frame = decode_link_frame(data)
+        except WireError as error:
+            self._link_effects(links.on_bad_frame(source, str(error), self.clock()))
+            return
+        effects = links.on_frame(source, frame, self.clock(), len(data))
+        if len(effects) == 1 and type(effects[0]) is DeliverMessages:
+            self.performer.deliver(effects[0].sender, effects[0].messages)
+        elif effects:
+            self._link_effects(effects)
+
+    def _link_effects(self, effects: list[Any]) -> None:
+        self.performer.perform(effects, None)
+        self.performer.tell_all()
+
+    def _take_lost(self) -> None:
+        for host, incarnation, reason in self.door.lost():
+            self._link_effects(self.container.links.on_pipe_lost(host, incarnation, reason, self.clock()))
+
+    def _take_submissions(self) -> None:
+        submissions, performer = self._submissions, self.performer
+        for _ in range(min(len(submissions), SUBMISSIONS)):
+            request, callback = submissions.popleft()
+            self._request(callback, request)
+            performer.tell_all()
+
+    def _take_client_frames(self, ready: int) -> None:
+        performer = self.performer
+        if performer.backlog > BACKLOG_MAX or performer.backlog_bytes > BACKLOG_BYTES_MAX:
+            if ready == CLIENTS:
+                time.sleep(0.0005)  # the door goes on saying that clients wait: don't spin on it
+            return
+        now_s = self.clock()
+        for client, data in self.door.receive_client_frames(CLIENT_FRAMES):
+            try:
+                requests = decode_requests(data)
+            except WireError as error:
+                self.performer.answer(ClientCaller(client, 0, 0, now_s), Reply(0, BAD, text=str(error)))
+                continue
+            caller = ClientCaller(client, len(requests), len(data), now_s)
+            performer.took(caller)
+            for request in requests:
+                self._request(caller, request)
+                performer.tell_all()
+
+    def _request(self, caller: Any, request: Any) -> None:
+        colony = self.container.colony_of(request)
+        if colony is not None:
+            self.tell_colony(colony, Requested(caller, request))
+        elif type(request) is Admin and request.command == "events":
+            self._answer_events(caller, request)
+        else:
+            if type(request) is Watch and type(caller) is ClientCaller and caller.open > 0:
+                caller.open -= 1  # a watch stays open: it is no backlog
+                self.performer.backlog -= 1
+            self.tell_host(Requested(caller, request))
+
+    def _answer_events(self, caller: Any, request: Admin) -> None:
+        """Answer `events` from the log: what is above `after`, at most `limit`."""
+        after, limit = request.arguments.get("after", 0), request.arguments.get("limit", 1000)
+        if not isinstance(after, int) or not isinstance(limit, int):
+            reply = Reply(request.id, BAD, text="after and limit are numbers")
+        else:
+            events = [noted.as_json() for noted in self.notes.after(after, limit)]
+            text = json.dumps({"events": events, "last": self.notes.last}, default=str)
+            reply = Reply(request.id, OK, text=text)
+        self.performer.answer(caller, reply)
+
+    def _take_greetings(self) -> None:
+        for address, answer in self.door.greetings():
+            member = self._seeds.found(address, answer, self.container.membership.me.id)
+            if member is not None:
+                self.tell_host(SeedFound(member))
+                self.performer.tell_all()
+
+    # -- time ------------------------------------------------------------------------
+
+    def _tick(self, now_s: float) -> None:
+        self._tick_due_s = max(self._tick_due_s + TICK_S, now_s)  # a late loop doesn't catch up
+        broken = self._broken_ticks
+        self.tell_host(Ticked())
+        if self._broken_ticks == broken:
+            self._broken_ticks = 0
+        self.performer.tell_all()
+        self._guard("link", lambda: self._link_effects(self.container.links.tick(now_s)))
+        self.performer.forget_callers(now_s - ABANDONED_S)
+        membership = self.container.membership
+        alone = membership.view is None or not membership.quorum.held(now_s)
+        for address in self._seeds.due(now_s, alone):
+            self.door.greet(address)
+        if self._sample is not None and now_s >= self._sample_due_s:
+            self._sample_due_s = now_s + 1.0
+            self.workers.submit(self._sample, self._sampled)
+
+    def _was_late(self, now_s: float) -> None:
+        """Own up to a stall before anything is made of the others' silence."""
+        self.late_s = now_s - self._tick_due_s
+        self._tick_due_s = now_s
+        self.tell_host(LoopWasLate(self.late_s))
+        self.performer.tell_all()
+
+    def _sampled(self, load: Any, error: Exception | None) -> None:
+        if error is not None:
+            self.note(Note("sample_failed", repr(error)))
+            return
+        self.tell_host(LoadMeasured(msgspec.structs.replace(load, late_s=self.late_s)))
+        self.late_s *= 0.5  # an old stall fades
+
+    # -- the stage of the actors -----------------------------------------------------
+
+    def tell_host(self, event: Any) -> None:
+        """Have the host handle an event now."""
+        kind = type(event.message) if type(event) is Received else type(event)
+        if kind not in _CALM:
+            self.performer.flush_links()
+        self._host.turn(event)
+
+    def tell_colony(self, colony: int, event: Any) -> None:
+        """Have a colony handle an event now; its actor is made when first needed."""
+        actor = self._colonies.get(colony)
+        if actor is None:
+            machine = self.container.colony(colony)
+            actor = ColonyActor.begin(self.dispatcher, machine, self, colony)
+            self._colonies[colony] = actor
+        actor.turn(event)
+
+    def perform(self, effects: list[Any], body: Body) -> None:
+        """Perform a machine's effects in order."""
+        self.performer.perform(effects, body)
+
+    def note(self, note: Note) -> None:
+        """Log a note, for events, log and dashboard alike."""
+        noted = self.notes.add(note, self._wall())
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("%s: %s %s", note.kind, note.reason, note.details or "")
+        if self._on_note is not None:
+            self._on_note(noted)
+
+    def host_broke(self, event: Any, error: BaseException) -> None:
+        """Note that the host's machine raised, and refuse what it raised at."""
+        self._fault("host", error)
+        if type(event) is Requested:
+            self._refuse(event, error)
+        if type(event) is Ticked:
+            self._broken_ticks += 1
+            if self._broken_ticks >= BROKEN_TICKS_MAX:
+                self.performer.perform([Halt(1, f"the host's machine is broken: {error!r}")], None)
+
+    def colony_broke(self, colony: int, event: Any, error: BaseException) -> None:
+        """Give up the peer whose machine raised; a new one begins from nothing."""
+        self._fault("colony", error, colony)
+        actor = self._colonies.pop(colony, None)
+        if actor is not None:
+            actor.end()
+        if type(event) is Requested:
+            self._refuse(event, error)
+        self.performer.perform([TellHost(PeerFailed(colony, repr(error)))], None)
+
+    def body_stopped(self, body: Body) -> None:
+        """Halt when somebody outside stops our actors: a host is all of them or none."""
+        ours = body is self._host or (
+            isinstance(body, ColonyActor) and self._colonies.get(body.colony) is body
+        )
+        if ours and not self._is_over:
+            self.performer.perform([Halt(1, f"{body} was stopped from outside")], None)
+
+    def _refuse(self, event: Requested, error: BaseException) -> None:
+        """Answer what can't be tried again: it would break the next primary too."""
+        text = f"this request broke its machine: {error!r}"
+        self.performer.answer(event.caller, Reply(event.request.id, BAD, text=text))
+
+    def _fault(self, what: str, error: BaseException, colony: int | None = None) -> None:
+        logger.error("%s broke", what, exc_info=error)
+        self.note(Note(f"{what}_broke", repr(error), colony))
+
+    def _guard(self, what: str, call: Callable[[], None]) -> None:
+        """Call; an exception is noted, and goes no further."""
+        try:
+            call()
+        except Exception as error:
+            self._fault(what, error)
+
+    # -- the end -----------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Say what is left to say, answer who waits, and close everything."""
+        self._is_stopping = self._is_over = True
+        self._guard("flush", self._flush)
+        halt = self.performer.halt
+        reason = halt.reason if halt is not None else "the host was stopped"
+        while self._submissions:
+            request, callback = self._submissions.popleft()
+            self.performer.answer(callback, Reply(request.id, UNAVAILABLE, text=reason))
+        self._guard("flush", self._flush)
+        self.dispatcher.close()
+        self.dispatcher.own(None)
+        self.workers.close()
+        self.door.shut(LAST_WORDS_S)

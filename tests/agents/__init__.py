@@ -1,0 +1,1 @@
+"""Tests of the agents: machines in virtual time, shells with real sockets."""

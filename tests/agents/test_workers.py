@@ -1,0 +1,102 @@
+"""The worker pool: results come back, floods are refused, hangs are survived."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agents.workers import Workers
+
+
+class Loop:
+    """Stands for the I/O thread: waits for the bell, then drains."""
+
+    def __init__(self, **limits: int) -> None:
+        self.bell = threading.Event()
+        self.workers = Workers(self.bell.set, **limits)
+        self.results: list[tuple[Any, Exception | None]] = []
+
+    def submit(self, job: Callable[[], Any]) -> bool:
+        """Hand in a job whose result is kept."""
+        return self.workers.submit(job, lambda result, error: self.results.append((result, error)))
+
+    def drain(self, results: int) -> None:
+        """Drain until so many results are there."""
+        deadline_s = time.monotonic() + 5
+        while len(self.results) < results and time.monotonic() < deadline_s:
+            self.bell.wait(0.1)
+            self.bell.clear()
+            self.workers.drain()
+
+
+def test_results_come_back_on_the_draining_thread() -> None:
+    loop = Loop()
+    assert loop.submit(lambda: 6 * 7)
+    loop.drain(1)
+    assert loop.results == [(42, None)]
+    assert loop.workers.under_way == 0
+    loop.workers.close()
+
+
+def test_an_exception_comes_back_as_a_value() -> None:
+    loop = Loop()
+    loop.submit(lambda: 1 // 0)
+    loop.drain(1)
+    assert isinstance(loop.results[0][1], ZeroDivisionError)
+    loop.workers.close()
+
+
+def test_a_job_that_calls_exit_ends_itself_and_not_its_thread() -> None:
+    loop = Loop(threads_max=1)
+    loop.submit(sys.exit)
+    loop.submit(lambda: "next")
+    loop.drain(2)
+    assert isinstance(loop.results[0][1], RuntimeError)
+    assert loop.results[1] == ("next", None)
+    loop.workers.close()
+
+
+def test_over_the_bound_a_job_is_refused_and_the_caller_goes_on() -> None:
+    loop = Loop(threads_max=1, waiting_max=2)
+    gate = threading.Event()
+    assert loop.submit(gate.wait)
+    assert loop.submit(lambda: None)
+    assert not loop.submit(lambda: None)
+    gate.set()
+    loop.drain(2)
+    assert loop.submit(lambda: None)
+    loop.workers.close(1.0)
+
+
+def test_a_job_that_hangs_keeps_one_thread_only() -> None:
+    loop = Loop(threads_max=2)
+    gate = threading.Event()
+    loop.submit(gate.wait)
+    loop.submit(lambda: "beside it")
+    loop.drain(1)
+    assert loop.results == [("beside it", None)]
+    gate.set()
+    loop.workers.close(1.0)
+
+
+def test_a_closed_pool_refuses() -> None:
+    loop = Loop()
+    loop.workers.close()
+    loop.workers.close()
+    assert not loop.submit(lambda: None)
+
+
+def test_no_thread_starts_before_the_first_job() -> None:
+    before = threading.active_count()
+    Workers(lambda: None).close()
+    assert threading.active_count() == before
+
+
+def test_a_pool_without_threads_can_not_be_built() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Workers(lambda: None, threads_max=0)

@@ -1,0 +1,45 @@
+"""The documents parse, and point at what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import docutils.core
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst")])
+_WARNING = 2
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_is_sound(path: Path) -> None:
+    settings = {"halt_level": _WARNING, "report_level": _WARNING, "file_insertion_enabled": True}
+    docutils.core.publish_string(
+        path.read_text(encoding="utf-8"),
+        source_path=str(path),
+        writer="null",
+        settings_overrides=settings,
+    )
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_repository_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"`[^`<]+<([^>:]+)>`_", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_every_decision_states_context_choice_and_price() -> None:
+    for path in (ROOT / "docs" / "decisions").glob("*.rst"):
+        text = path.read_text(encoding="utf-8")
+        assert re.fullmatch(r"\d{4}-[a-z-]+", path.stem), path.name
+        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Price")), path.name
+
+
+def test_every_dependency_has_a_decision() -> None:
+    config = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    block = config.partition("install_requires =")[2].partition("\n\n")[0]
+    names = {re.split(r"[>=<]", line.strip())[0] for line in block.splitlines() if line.strip()}
+    decided = {path.stem.partition("-")[2] for path in (ROOT / "docs" / "decisions").glob("*.rst")}
+    assert {name.replace("pyzmq", "zeromq") for name in names} - decided == set()

@@ -7,9 +7,10 @@ placement by itself and nobody has to send it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from placement.labels import Level
-from placement.moves import better_spread
+from placement.moves import better_spread, rebalance
 from placement.peers import Peers
 from placement.repulsion import penalty_added
 from placement.resources import Candidate
@@ -39,30 +40,51 @@ def first_placement(
     primaries = dict(copies)
     born: list[Peers] = []
     for colony in range(min(colonies, pattern_length)):
-        holders = _spread(colony, number, blank, copies)
-        first = min(holders, key=lambda host: (primaries[host], tie_order(colony, host)))
+        first, *others = _spread(colony, number, blank, copies, primaries)
         primaries[first] += 1
-        for host in holders:
+        for host in (first, *others):
             copies[host] += 1
-        born.append(Peers(colony, (first,), tuple(host for host in holders if host != first)))
+        born.append(Peers(colony, (first,), tuple(others)))
+    _even_out(born, [replace(one, copies=copies[one.id], primaries=primaries[one.id]) for one in blank])
     for colony in range(len(born), colonies):
         like = born[colony % pattern_length]
         born.append(Peers(colony, like.primaries, like.secondaries))
     return born
 
 
-def _spread(colony: int, number: int, hosts: Sequence[Candidate], copies: dict[str, int]) -> list[str]:
-    holders: list[Candidate] = []
-    for _ in range(number):
-        taken = {host.id for host in holders}
+def _spread(
+    colony: int, number: int, hosts: Sequence[Candidate], copies: dict[str, int], primaries: dict[str, int]
+) -> list[str]:
+    """Return who holds a colony: the host that leads least, then the farthest and emptiest ones."""
+    holders = [min(hosts, key=lambda h: (primaries[h.id], copies[h.id], tie_order(colony, h.id)))]
+    while len(holders) < number:
+        free = [host for host in hosts if host not in holders]
         holders.append(
-            min(
-                (host for host in hosts if host.id not in taken),
-                key=lambda host: (penalty_added(host, holders), copies[host.id], tie_order(colony, host.id)),
-            )
+            min(free, key=lambda h: (penalty_added(h, holders), copies[h.id], tie_order(colony, h.id)))
         )
     ids = [host.id for host in holders]
     # One by one is not always best: move while that sets peers further apart (it ends: see moves.py).
-    while move := better_spread(colony, ids, hosts):
+    while move := better_spread(colony, ids, hosts, primary=ids[0]):
         ids[ids.index(move.source)] = move.target
     return ids
+
+
+def _even_out(born: list[Peers], hosts: list[Candidate]) -> None:
+    """Do what primaries would do right after birth, so that nothing is left to do (it ends: see moves.py)."""
+    at = {host.id: n for n, host in enumerate(hosts)}
+    quiet = 0
+    while quiet < len(born):
+        for n, peers in enumerate(born):
+            move = rebalance(peers.colony, peers.holders, hosts, primary=peers.primary)
+            if move is None:
+                quiet += 1
+                continue
+            quiet = 0
+            born[n] = after = peers.after(move)
+            for host in {*peers.holders, *after.holders}:
+                copies = (host in after.holders) - (host in peers.holders)
+                primaries = (host == after.primary) - (host == peers.primary)
+                seen = hosts[at[host]]
+                hosts[at[host]] = replace(
+                    seen, copies=seen.copies + copies, primaries=seen.primaries + primaries
+                )

@@ -265,7 +265,9 @@ def claims(
         )
         if move is not None:
             giver = by_id[move.source]
-            load = giver.copies if move.kind == "copy" else giver.primaries
-            found.append(((move.kind != "copy", -load, tie_order(peers.colony, host)), move))
+            # Copies of colonies whose leader leads many: it may hand them over afterwards.
+            leader = by_id.get(peers.primary or "", giver)
+            load = (giver.copies if move.kind == "copy" else 0, leader.primaries)
+            found.append(((move.kind != "copy", -load[0], -load[1], tie_order(peers.colony, host)), move))
     found.sort(key=lambda one: one[0])
     return [move for _, move in found[:limit]]

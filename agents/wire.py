@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from agents.messages.client import Reply, Request
+from agents.messages.client import Greeting, Reply, Request
 from agents.messages.membership import Membership
 from agents.messages.replication import Replication
 from agents.views import Member
@@ -50,8 +50,8 @@ def source_of(identity: bytes) -> Source | None:
     match = _IDENTITY.fullmatch(identity)
     if match is None:
         return None
-    host, *numbers = match.groups()
-    return Source(host.decode("ascii"), *map(int, numbers))
+    host, incarnation, link, plane = match.groups()
+    return Source(host.decode("ascii"), int(incarnation), int(link), int(plane))
 
 
 _IDENTITY = re.compile(rb"([0-9a-f]{32})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([01])")
@@ -108,6 +108,7 @@ _encoder = msgspec.msgpack.Encoder()
 _link_frames = msgspec.msgpack.Decoder(LinkFrame)
 _requests = msgspec.msgpack.Decoder(list[Request])
 _replies = msgspec.msgpack.Decoder(list[Reply])
+_greetings = msgspec.msgpack.Decoder(Greeting)
 encode = _encoder.encode
 
 
@@ -116,7 +117,8 @@ def decode_link_frame(data: bytes) -> LinkFrame:
     if len(data) > FRAME_BYTES_MAX:
         raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
     try:
-        return _link_frames.decode(data)
+        frame: LinkFrame = _link_frames.decode(data)
+        return frame
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(str(error)) from None
 
@@ -135,5 +137,13 @@ def decode_replies(data: bytes) -> list[Reply]:
     """Return the replies in a host's frame; raises `WireError`."""
     try:
         return _replies.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(str(error)) from None
+
+
+def decode_greeting(data: bytes) -> Greeting:
+    """Return the greeting in a reply's value; raises `WireError`."""
+    try:
+        return _greetings.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(str(error)) from None

@@ -77,7 +77,7 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
             if 0 <= peer.colony < len(peers):
                 peers[peer.colony][host] = (peer.epoch, peer.seq, peer.primary)
     seniority = {host: place for place, host in enumerate(view.ids)}
-    load = {host: 0 for host in view.ids} | {host: c.load for host, c in heard.items()}
+    load = dict.fromkeys(view.ids, 0) | {host: c.load for host, c in heard.items()}
     return [_heir(view, c, found, load, seniority) for c, found in enumerate(peers)]
 
 

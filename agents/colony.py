@@ -169,6 +169,10 @@ class Colony:
         activating = self.primary.transfers.activating
         return (self.host.me, *(h for h in self.primary.ack_set if h not in activating))
 
+    def read(self, key: bytes, now_s: float) -> Reply:
+        """Return a committed cell as it stands; any thread may call it."""
+        return read_cell(self.peer, Get(0, key), now_s)
+
     # -- the door ----------------------------------------------------------------
 
     def handle(self, event: Any, now_s: float) -> Out:
@@ -369,14 +373,10 @@ class Colony:
 
     def _chunk_ack(self, sender: str, message: ChunkAck, now_s: float, out: Out) -> None:
         if self.primary is not None and message.epoch == self.peer.epoch:
-            transfers.chunk_acked(
-                self.primary, sender, message.clone, message.number, now_s, out
-            )
+            transfers.chunk_acked(self.primary, sender, message.clone, message.number, now_s, out)
 
     def _activated(self, sender: str, message: Activated, now_s: float, out: Out) -> None:
-        if self.primary is not None and transfers.activated(
-            self.primary, sender, message.clone, out
-        ):
+        if self.primary is not None and transfers.activated(self.primary, sender, message.clone, out):
             self._announce(out)
 
     def _retired(self, sender: str, message: Retired, now_s: float, out: Out) -> None:
@@ -493,6 +493,8 @@ class Colony:
     def _census_decided(self, event: CensusDecided, now_s: float, out: Out) -> None:
         me = self.host.me
         others = {host: seq for host, seq in event.seqs.items() if host != me}
+        if event.epoch < self.peer.epoch:
+            return  # it was handed over since the census was taken
         if event.primary != me:
             if self.primary is not None:
                 self._step_down("the census names another primary", out)
@@ -504,6 +506,8 @@ class Colony:
             self._check_ack_set(self.primary, others, now_s, out)
             self._announce(out)
             return
+        if event.kept:
+            return  # this peer has handed over since; the heir speaks for itself
         if self.peer.status is not PeerStatus.ACTIVE:
             reason = "the census names a peer that is not ACTIVE"
             out.append(TellHost(RecountWanted(reason)))
@@ -515,9 +519,7 @@ class Colony:
             if seq < self.peer.last and self.primary is not None:
                 self.primary.resend(host, now_s, out)
 
-    def _check_ack_set(
-        self, primary: Primary, others: dict[str, int], now_s: float, out: Out
-    ) -> None:
+    def _check_ack_set(self, primary: Primary, others: dict[str, int], now_s: float, out: Out) -> None:
         """Let peers go that the census did not find (their copy was given up)."""
         counted, self._counted = self._counted, frozenset()
         for host in counted.intersection(primary.ack_set):

@@ -95,9 +95,7 @@ def evaluate(
         return Entry(seq, DEATH, request.key, lane=request.lane, number=request.number, code=OK)
     expires_s = expiry(request.ttl_ms, live, clock_s)
     if isinstance(request, Touch):
-        return Entry(
-            seq, TOUCH, request.key, expires_s=expires_s, lane=request.lane, number=request.number
-        )
+        return Entry(seq, TOUCH, request.key, expires_s=expires_s, lane=request.lane, number=request.number)
     return _patch(request, live, expires_s, seq)
 
 

@@ -165,12 +165,7 @@ class Primary:
     def take_waiting(self, now_s: float, out: Out) -> None:
         """Go on with requests that waited, as far as there is room."""
         room = self.peer.host.limits.pending_max
-        while (
-            self.waiting
-            and self.is_open
-            and self.transfers.handing is None
-            and len(self.pending) < room
-        ):
+        while self.waiting and self.is_open and self.transfers.handing is None and len(self.pending) < room:
             caller, request = self.waiting.popleft()
             self.request(caller, request, now_s, out)
 
@@ -456,4 +451,3 @@ def read_cell(peer: Peer, request: Get, now_s: float) -> Reply:
     if isinstance(dna, bytes):
         return Reply(request.id, OK, cell[0], left_ms, dna)
     return Reply(request.id, OK, cell[0], left_ms, attributes=dna)
-

@@ -84,11 +84,15 @@ class ViewInstalled:
 
 @dataclass(frozen=True, slots=True)
 class CensusDecided:
-    """All members know the census: the primary, and every ACTIVE peer's seq."""
+    """All members know the census: the primary, and every ACTIVE peer's seq.
+
+    `kept`: it was primary already when the census was taken.
+    """
 
     epoch: int
     primary: str
     seqs: dict[str, int]
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)

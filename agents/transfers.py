@@ -79,9 +79,7 @@ def order_clone(primary: Primary, target: str, reason: str, now_s: float, out: O
     out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, peer.cells.bytes_used)))
 
 
-def clone_answered(
-    primary: Primary, target: str, answer: CloneAnswer, now_s: float, out: Out
-) -> None:
+def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: float, out: Out) -> None:
     """Start the stream, or look elsewhere."""
     clone = primary.transfers.clones.get(target)
     if clone is None or clone.number != answer.clone or clone.started:
@@ -93,21 +91,15 @@ def clone_answered(
     clone.start(peer.cells, peer.committed, limits.chunk_bytes)
     clone.touched_s = now_s
     clock_s = peer.clock_s(now_s)
-    out.append(
-        Send(target, CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s))
-    )
+    out.append(Send(target, CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s)))
     pending = tuple(whole(p.entry, p.after) for p in primary.pending)
     if pending:
-        out.append(
-            Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, pending))
-        )
+        out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, pending)))
     for chunk in clone.chunks(peer.colony, peer.epoch, limits.window):
         out.append(Send(target, chunk))
 
 
-def chunk_acked(
-    primary: Primary, target: str, number: int, chunk: int, now_s: float, out: Out
-) -> None:
+def chunk_acked(primary: Primary, target: str, number: int, chunk: int, now_s: float, out: Out) -> None:
     """More credit: send on; or the clone is complete."""
     clone = primary.transfers.clones.get(target)
     if clone is None or clone.number != number or not clone.started:

@@ -32,6 +32,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         primaries: Primary peers it holds.
         secondaries: ACTIVE secondary peers it holds.
         late_s: How late its loop has been of late, seconds.
+        uptime_s: How long this incarnation has lived, seconds.
     """
 
     cpu: float = 0.0
@@ -42,6 +43,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     primaries: int = 0
     secondaries: int = 0
     late_s: float = 0.0
+    uptime_s: float = 0.0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

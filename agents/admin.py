@@ -1,0 +1,280 @@
+"""Answers to operators: status, places, reasons, and orders passed on.
+
+Every host answers from what it knows itself: the installed view, the loads
+in heartbeats, and the directory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agents.effects import Effect, EvictOrdered, InitOrdered, LeaveOrdered, RecoverOrdered
+from agents.keys import colony_of
+from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply
+from agents.messages.membership import Load
+from agents.views import Charter, Member, generation_of, number_of
+from placement.check import check, hosts_in, is_safe, safe
+from placement.peers import Peers
+from placement.why import explain
+
+if TYPE_CHECKING:
+    from agents.hosting import Container
+
+Answered = tuple[list[Effect], dict[str, Any]]
+
+
+class AdminError(ValueError):
+    """An order that can't be carried out, with a result code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Effect], Reply]:
+    """Return the effects of an operator's order, and the reply to it."""
+    command = COMMANDS.get(request.command)
+    try:
+        if command is None:
+            known = ", ".join(sorted(COMMANDS))
+            raise AdminError(BAD, f"no such command: {request.command} (there are {known})")
+        effects, answer = command(host, request.arguments, now_s)
+    except AdminError as error:
+        return [], Reply(request.id, error.code, text=str(error))
+    except (ValueError, TypeError, KeyError) as error:
+        return [], Reply(request.id, BAD, text=f"{request.command}: {error}")
+    return effects, Reply(request.id, OK, text=json.dumps(answer))
+
+
+def peers_of(host: Container) -> list[Peers]:
+    """Return where every colony lives, as the directory and the view say."""
+    view = host.view
+    here = set(view.ids) if view is not None else set()
+    found = []
+    for colony, entry in enumerate(host.directory.entries):
+        if entry is None:
+            found.append(Peers(colony))
+            continue
+        primaries = (entry.primary,) if entry.primary in here else ()
+        others = tuple(p for p in entry.peers if p != entry.primary and p in here)
+        found.append(Peers(colony, primaries, others))
+    return found
+
+
+def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return what `colony status --json` shows."""
+    view, membership = host.view, host.membership
+    candidates = host.candidates()
+    peers = peers_of(host)
+    settled = host.governor.settled.number
+    faulty = {v.colony for v in check(peers, candidates, max(1, settled))} if peers else set()
+    answer: dict[str, Any] = {
+        "tag": membership.tag,
+        "stage": membership.stage.value,
+        "quorum": bool(host.quorum.held(now_s)),
+        "safe": bool(peers) and all(p.holders for p in peers) and is_safe(peers, candidates).safe,
+        "name": membership.me.name,
+        "view": {
+            "generation": generation_of(view.id) if view is not None else 0,
+            "number": number_of(view.id) if view is not None else 0,
+            "members": [_member(host, m) for m in view.members] if view is not None else [],
+        },
+        "colonies": {
+            "count": len(peers),
+            "wanted": view.charter.peers if view is not None else 0,
+            "settled": settled,
+            "healthy": len(peers) - len(faulty),
+            "degraded": len(faulty),
+            "lost": len(host.lost),
+        },
+        "moves": _moves(host, now_s),
+    }
+    if arguments.get("colonies"):
+        answer["table"] = [_row(host, colony) for colony in range(len(peers))]
+    return [], answer
+
+
+def _member(host: Container, member: Member) -> dict[str, Any]:
+    load = host.load if member.id == host.me else host.membership.loads.get(member.id) or Load()
+    directory = host.directory
+    primaries = directory.primaries[member.id]
+    return {
+        "name": member.name,
+        "id": member.id,
+        "incarnation": member.incarnation,
+        "address": member.address,
+        "link": member.link,
+        "pid": member.pid,
+        "status": member.status.value,
+        "witness": member.witness,
+        "labels": {"zone": member.labels.zone, "rack": member.labels.rack, "box": member.labels.box},
+        "primaries": primaries,
+        "secondaries": max(0, directory.copies[member.id] - primaries),
+        "cells": load.cells,
+        "bytes": load.bytes_used,
+        "bytes_max": member.bytes_max,
+        "cpu": load.cpu,
+        "memory_free": load.memory_free,
+        "memory_total": load.memory_total,
+        "late_s": load.late_s,
+        "uptime_s": load.uptime_s,
+    }
+
+
+def _name(host: Container, host_id: str) -> str:
+    member = host.view.member(host_id) if host.view is not None else None
+    return member.name if member is not None else host_id[:8]
+
+
+def _moves(host: Container, now_s: float) -> list[dict[str, Any]]:
+    """Return clones and hand-overs under way: in detail where they start here."""
+    found: list[dict[str, Any]] = []
+    for entry in host.directory.entries:
+        for learner in entry.learners if entry is not None else ():
+            assert entry is not None, "only an entry has learners"
+            move = {
+                "colony": entry.colony,
+                "kind": "clone",
+                "from": _name(host, entry.primary),
+                "to": _name(host, learner),
+            }
+            machine = host.colonies.get(entry.colony)
+            if machine is not None and machine.primary is not None:
+                clone = machine.primary.transfers.clones.get(learner)
+                if clone is not None:
+                    move |= {"progress": clone.progress, "age_s": now_s - clone.started_s}
+                    move["reason"] = clone.reason
+            found.append(move)
+    return found
+
+
+def _row(host: Container, colony: int) -> dict[str, Any]:
+    entry = host.directory.entries[colony]
+    if entry is None:
+        nothing = {"cells": 0, "bytes": 0, "seq": 0}
+        return {"colony": colony, "epoch": 0, "primary": None, "secondaries": [], **nothing}
+    machine = host.colonies.get(colony)
+    cells, size, seq = entry.cells, entry.bytes_used, entry.seq
+    if machine is not None and machine.role is not None:
+        cells, size = len(machine.peer.cells.live), machine.peer.cells.bytes_used
+        seq = machine.peer.last
+    view = host.view
+    here = set(view.ids) if view is not None else set()
+    return {
+        "colony": colony,
+        "epoch": entry.epoch,
+        "primary": _name(host, entry.primary) if entry.primary in here else None,
+        "secondaries": [_name(host, p) for p in entry.peers if p != entry.primary and p in here],
+        "cells": cells,
+        "bytes": size,
+        "seq": seq,
+    }
+
+
+def where(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return the colony of a key (text), and where that is."""
+    if not host.directory.entries:
+        raise AdminError(UNAVAILABLE, "this host is in no cluster yet: run `colony init`")
+    key = str(arguments["key"]).encode()
+    row = _row(host, colony_of(key, len(host.directory.entries)))
+    return [], {"key": arguments["key"], **row}
+
+
+def why(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return, host by host, why a colony lives there or does not."""
+    colony = int(arguments["colony"])
+    peers = peers_of(host)
+    if not 0 <= colony < len(peers):
+        raise AdminError(BAD, f"no such colony: {colony} (there are {len(peers)})")
+    entry = host.directory.entries[colony]
+    size = entry.bytes_used if entry is not None else 0
+    verdicts = explain(peers[colony], host.candidates(), bytes_wanted=size)
+    wanted = arguments.get("not_host")
+    if wanted:
+        verdicts = tuple(v for v in verdicts if wanted in (v.name, v.host))
+        if not verdicts:
+            raise AdminError(BAD, f"no such host: {wanted}")
+    shown = [{"host": v.name, "vetoes": list(v.vetoes), "terms": list(v.terms)} for v in verdicts]
+    return [], {**_row(host, colony), "hosts": shown}
+
+
+def safe_to_kill(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return whether some hosts may die at once without loss, and what would be lost."""
+    candidates = host.candidates()
+    asked = [str(h) for h in arguments.get("hosts", [])]
+    if arguments.get("box"):
+        asked.append(f"box={arguments['box']}")
+    doomed: set[str] = set()
+    for text in asked:
+        ids = hosts_in(candidates, text)
+        if not ids:
+            raise AdminError(BAD, f"no such host or box: {text}")
+        doomed.update(ids)
+    if not doomed:
+        raise AdminError(BAD, "name at least one host, or box=NAME")
+    blow = safe(peers_of(host), doomed)
+    reasons = [f"colony {colony} has all its peers there" for colony in blow.lost[:20]]
+    stay = len(candidates) - len(doomed)
+    serves = stay * 2 > len(candidates)
+    if not serves:
+        reasons.append(f"{stay} of {len(candidates)} members are no majority: nothing would be served")
+    return [], {"safe": not blow.lost and serves, "lost": list(blow.lost), "reasons": reasons}
+
+
+def _member_named(host: Container, name: str) -> Member:
+    for member in host.view.members if host.view is not None else ():
+        if name in (member.name, member.id):
+            return member
+    raise AdminError(BAD, f"no such host: {name}")
+
+
+def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Found a cluster of the zombies that this host sees."""
+    if host.membership.tag:
+        raise AdminError(DENIED, f"there is a cluster already: {host.membership.tag}")
+    charter = Charter(int(arguments.get("colonies", 64)), int(arguments.get("peers", 2)))
+    return host.membership.handle(InitOrdered(charter), now_s), {"founding": True}
+
+
+def leave(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Mark hosts LEAVING; none named = this one."""
+    names = arguments.get("hosts") or [host.membership.me.name]
+    members = [_member_named(host, str(name)) for name in names]
+    stay = [m for m in host.view.members if m not in members] if host.view is not None else []
+    if not [m for m in stay if not m.witness]:
+        raise AdminError(DENIED, "the last hosts can't leave: the cells would have no place; use shutdown")
+    effects: list[Effect] = []
+    for member in members:
+        effects += host.membership.handle(LeaveOrdered(member.id), now_s)
+    return effects, {"leaving": [m.name for m in members]}
+
+
+def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Hold a host for dead, whoever hears it."""
+    if not arguments.get("force"):
+        raise AdminError(DENIED, "evict kills a member for the cluster: say --force")
+    member = _member_named(host, str(arguments["host"]))
+    return host.membership.handle(EvictOrdered(member.id), now_s), {"evicting": member.name}
+
+
+def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Let a holding side go on in a new generation."""
+    if not arguments.get("force"):
+        raise AdminError(DENIED, "recover gives up what the others may hold: say --force")
+    if host.quorum.held(now_s):
+        raise AdminError(DENIED, "quorum is held: there is nothing to recover from")
+    return host.membership.handle(RecoverOrdered(), now_s), {"recovering": True}
+
+
+COMMANDS: dict[str, Callable[[Container, dict[str, Any], float], Answered]] = {
+    "status": status,
+    "where": where,
+    "why": why,
+    "safe_to_kill": safe_to_kill,
+    "init": init,
+    "leave": leave,
+    "evict": evict,
+    "recover": recover,
+}

@@ -1,0 +1,354 @@
+"""The governor: when this host's primaries take their next step.
+
+It decides nothing about where: each primary does, by `population`. It keeps
+the order (most endangered first), the pace (bounded moves under way, rests
+after a move), and, on a joiner, asks the primaries for a fair share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from agents.colony import Colony
+from agents.effects import Effect, Note, Send, TellColony
+from agents.messages.membership import Load
+from agents.messages.replication import Invite, InviteAnswer, Located
+from agents.population import (
+    CloneOrdered,
+    Facts,
+    HandOverOrdered,
+    Lack,
+    Order,
+    better_step,
+    endangered,
+    urgent_step,
+)
+from agents.surroundings import MoveRefused
+from agents.views import Status, View
+from placement.moves import rebalance
+from placement.reasons import Move
+from placement.resources import Candidate
+from placement.settle import Settled, fair_share, settled_number
+
+if TYPE_CHECKING:
+    from agents.hosting import Container
+
+Out = list[Effect]
+
+STEP_S = 0.05  # how often the colonies that need something are looked at
+CALM_STEP_S = 0.25  # the same, when all were found well placed twice
+SWEEP_S = 1.0  # how often all are: what no event told is found by then
+REST_S = 5.0  # between two improvements of one colony
+CALM_S = 1.0  # no improvements so soon after a change of view
+IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
+MOVES_MAX = 4  # improvements under way per host
+REFUSED_S = 1.0  # before a refused target is asked again
+INVITES_MAX = 8
+INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
+STALLED_S = 3.0  # a joiner whom nobody gives more has its share
+
+
+class Governor:
+    """Pace and order of population for the primaries of one host."""
+
+    def __init__(self, container: Container) -> None:
+        self.host = container
+        self.settled = Settled(0)
+        self.moves: dict[int, Move] = {}
+        self._dirty: set[int] = set()
+        self._step_s = self._sweep_s = self._view_s = float("-inf")
+        self._rested_s: dict[int, float] = {}
+        self._refused_s: dict[tuple[int, str], float] = {}
+        self._lacks: dict[int, str] = {}
+        self._cursor = 0
+        self._idle_round = 0
+        self._invites: dict[int, float] = {}
+        self._grown = (-1, 0.0)
+
+    # -- what is told -------------------------------------------------------------
+
+    def view_installed(self, view: View) -> None:
+        """Look at everything again: hosts came, went, or changed their status."""
+        self._view_s = float("nan")  # known at the next tick
+        self._sweep_s = float("-inf")
+        self._idle_round = 0
+        self._invites.clear()
+        self._refused_s.clear()
+
+    def location_changed(self, located: Located) -> None:
+        """A colony has changed its peers; is there more to do?"""
+        if located.primary == self.host.me:
+            self._dirty.add(located.colony)
+        self._idle_round = 0
+
+    def move_refused(self, event: MoveRefused, now_s: float) -> None:
+        """A target did not take a clone: not that one again so soon."""
+        self._refused_s[(event.colony, event.target)] = now_s
+        self.moves.pop(event.colony, None)
+        self._dirty.add(event.colony)
+
+    # -- what others see -------------------------------------------------------------
+
+    def candidates(self) -> list[Candidate]:
+        """Return all members as placement sees them, most senior first."""
+        host, view = self.host, self.host.view
+        if view is None:
+            return []
+        loads = host.membership.loads
+        return [self._candidate(m, loads.get(m.id) or Load()) for m in view.members]
+
+    def _candidate(self, member: Any, load: Load) -> Candidate:
+        directory = self.host.directory
+        full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
+        leaving = member.status is Status.LEAVING
+        return Candidate(
+            id=member.id,
+            name=member.name,
+            labels=member.labels,
+            memory_free=load.memory_free if load.memory_total else None,
+            bytes_max=member.bytes_max,
+            bytes_used=directory.bytes_used[member.id],
+            cpu=load.cpu,
+            copies=directory.copies[member.id],
+            primaries=directory.primaries[member.id],
+            accepts=not (leaving or member.witness or full),
+            joining=member.status is Status.JOINING,
+            leaving=leaving,
+            witness=member.witness,
+        )
+
+    def facts(self, machine: Colony) -> Facts | None:
+        """Return what the primary here knows; None = it may not move now."""
+        primary = machine.primary
+        if primary is None or not machine.is_open:
+            return None
+        moves = primary.transfers
+        return Facts(
+            machine.colony,
+            self.host.me,
+            machine.peers,
+            (*moves.clones, *moves.activating),
+            tuple(moves.retiring),
+            machine.peer.cells.bytes_used,
+            self.moves.get(machine.colony),
+        )
+
+    # -- the pace -----------------------------------------------------------------------
+
+    def tick(self, now_s: float, out: Out) -> None:
+        """Take the steps that are due."""
+        joins = self._is_joining
+        calm = not self._dirty and not joins and self._idle_round > 1
+        if now_s - self._step_s < (CALM_STEP_S if calm else STEP_S):
+            return
+        self._step_s = now_s
+        if self._view_s != self._view_s:  # a view was installed
+            self._view_s = now_s
+        machines = self.host.colonies
+        if now_s - self._sweep_s >= SWEEP_S:
+            self._sweep_s = now_s
+            self._dirty.update(c for c, machine in machines.items() if machine.primary is not None)
+            self._resettle(out)
+        candidates = self.candidates()
+        self._urgent(candidates, now_s, out)
+        if now_s - self._view_s >= CALM_S:
+            self._improve(candidates, now_s, out)
+        if joins:
+            self._ask_for_share(candidates, now_s, out)
+
+    def _resettle(self, out: Out) -> None:
+        view = self.host.view
+        if view is None:
+            return
+        wanted, colonies = view.charter.peers, view.charter.colonies
+        now = self.settled.number or None
+        settled = settled_number(wanted, self.candidates(), colonies=colonies, now=now)
+        if settled != self.settled:
+            reason = str(settled.shortfall) if settled.shortfall else "as many peers as wanted"
+            out.append(Note("settle", reason, details={"settled": settled.number, "wanted": wanted}))
+            self.settled = settled
+
+    def _urgent(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
+        """Population first: the colonies with the fewest peers before the others."""
+        due: list[tuple[int, int, Facts]] = []
+        for colony in sorted(self._dirty):
+            machine = self.host.colonies.get(colony)
+            facts = self.facts(machine) if machine is not None else None
+            if facts is None:
+                if machine is None or machine.primary is None:
+                    self._dirty.discard(colony)
+                continue
+            due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
+        room = self.host.limits.clones_max - self._clones_under_way()
+        for _, colony, facts in sorted(due, key=lambda item: item[:2]):
+            order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
+            if isinstance(order, Lack):
+                self._lacking(colony, order.because, out)
+            elif order is None:
+                if not facts.coming and not facts.going:
+                    self._dirty.discard(colony)
+                    self.moves.pop(colony, None)
+                    self._lacks.pop(colony, None)
+            elif not isinstance(order, CloneOrdered) or room > 0:
+                room -= isinstance(order, CloneOrdered)
+                self._give(colony, order, candidates, out)
+
+    def _lacking(self, colony: int, because: str, out: Out) -> None:
+        """Say once what a colony lacks, and look again with the next sweep."""
+        self._dirty.discard(colony)
+        if self._lacks.get(colony) != because:
+            self._lacks[colony] = because
+            out.append(Note("shortfall", because, colony))
+
+    def _clones_under_way(self) -> int:
+        machines = self.host.colonies.values()
+        return sum(len(m.primary.transfers.clones) for m in machines if m.primary is not None)
+
+    def _asked(self, colony: int, candidates: list[Candidate], now_s: float) -> list[Candidate]:
+        """Return the candidates without those that refused this colony just now."""
+        for key in [k for k, at_s in self._refused_s.items() if now_s - at_s > REFUSED_S]:
+            del self._refused_s[key]
+        if not self._refused_s:
+            return candidates
+        return [
+            replace(host, accepts=False, because="refused just now")
+            if (colony, host.id) in self._refused_s
+            else host
+            for host in candidates
+        ]
+
+    def _give(self, colony: int, order: Order, candidates: list[Candidate], out: Out) -> None:
+        """Hand an order to the colony; what it will weigh counts from now on."""
+        out.append(TellColony(colony, order))
+        for place, host in enumerate(candidates):
+            if host.id != order.target:
+                continue
+            if isinstance(order, CloneOrdered):
+                candidates[place] = replace(host, copies=host.copies + 1)
+            elif isinstance(order, HandOverOrdered):
+                candidates[place] = replace(host, primaries=host.primaries + 1)
+
+    def _improve(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
+        """Let some healthy colonies see whether they could stand better."""
+        mine = sorted(c for c, m in self.host.colonies.items() if m.primary is not None)
+        if not mine or len(self.moves) >= MOVES_MAX:
+            return
+        some = IMPROVE_BUSY if self._idle_round <= 1 else IMPROVE_IDLE
+        for _ in range(min(some, len(mine))):
+            self._cursor += 1
+            if self._cursor % len(mine) == 0:
+                self._idle_round += 1
+            colony = mine[self._cursor % len(mine)]
+            if colony in self._dirty or now_s - self._rested_s.get(colony, float("-inf")) < REST_S:
+                continue
+            facts = self.facts(self.host.colonies[colony])
+            if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
+                continue
+            found = better_step(facts, self._asked(colony, candidates, now_s))
+            if found is not None:
+                self._begin(colony, found, candidates, now_s, out)
+
+    def _begin(
+        self,
+        colony: int,
+        found: tuple[Order, Move],
+        candidates: list[Candidate],
+        now_s: float,
+        out: Out,
+    ) -> None:
+        order, move = found
+        self._rested_s[colony] = now_s
+        self._idle_round = 0
+        self._dirty.add(colony)
+        if isinstance(order, CloneOrdered):
+            self.moves[colony] = move
+        self._give(colony, order, candidates, out)
+
+    # -- a joiner's share -----------------------------------------------------------------
+
+    @property
+    def _is_joining(self) -> bool:
+        view = self.host.view
+        me = view.member(self.host.me) if view is not None else None
+        return me is not None and me.status is Status.JOINING
+
+    def has_share(self, now_s: float) -> bool:
+        """Return whether this joiner carries its share, or is offered no more."""
+        view, directory = self.host.view, self.host.directory
+        if view is None or None in directory.entries:
+            return False
+        me = view.member(self.host.me)
+        if me is None or me.witness:
+            return me is not None
+        have = directory.copies[me.id] + directory.primaries[me.id]
+        if self._grown[0] != have:
+            self._grown = (have, now_s)
+        share = self._share(view)
+        enough = directory.copies[me.id] >= share[0] and directory.primaries[me.id] >= share[1]
+        return enough or now_s - self._grown[1] > STALLED_S
+
+    def _share(self, view: View) -> tuple[int, int]:
+        hosts = sum(not m.witness and m.status is not Status.LEAVING for m in view.members)
+        share = fair_share(max(1, hosts), view.charter.colonies, max(1, self.settled.number))
+        return share.copies, share.primaries
+
+    def _ask_for_share(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
+        """Ask the primaries of crowded hosts to move something here."""
+        view, me, directory = self.host.view, self.host.me, self.host.directory
+        if view is None:
+            return
+        for colony in [c for c, at_s in self._invites.items() if now_s - at_s > INVITE_S]:
+            del self._invites[colony]
+        copies, primaries = self._share(view)
+        wants_copies = directory.copies[me] < copies
+        if not wants_copies and directory.primaries[me] >= primaries:
+            return
+        crowd = {host.id: (host.copies, host.primaries) for host in candidates}
+        found = [e for e in directory.entries if e is not None and self._may_ask(e, me, wants_copies)]
+        found.sort(key=lambda e: (_crowding(e, crowd, wants_copies), crc32(f"{e.colony}{me}".encode())))
+        for entry in found[: INVITES_MAX - len(self._invites)]:
+            self._invites[entry.colony] = now_s
+            out.append(Send(entry.primary, Invite(entry.colony, "copy" if wants_copies else "role")))
+
+    def _may_ask(self, entry: Located, me: str, wants_copies: bool) -> bool:
+        if entry.colony in self._invites or entry.primary == me or me in entry.learners:
+            return False
+        return (me not in entry.peers) if wants_copies else (me in entry.peers)
+
+    def invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
+        """A joiner asks for a copy or a role: move it, if that evens things out."""
+        machine = self.host.colonies.get(message.colony)
+        facts = self.facts(machine) if machine is not None else None
+        reason = "not its primary, or busy"
+        if facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
+            candidates = self.candidates()
+            move = rebalance(
+                facts.colony,
+                facts.active,
+                candidates,
+                primary=facts.primary,
+                bytes_wanted=facts.bytes_used,
+                to=sender,
+            )
+            reason = "it would not even anything out"
+            if move is not None:
+                order: Order = CloneOrdered(move.target, move.because)
+                if move.kind == "role":
+                    order = HandOverOrdered(move.target, move.because)
+                self._begin(message.colony, (order, move), candidates, now_s, out)
+                reason = ""
+        out.append(Send(sender, InviteAnswer(message.colony, not reason, reason)))
+
+    def invite_answered(self, message: InviteAnswer, now_s: float) -> None:
+        """A primary agreed, and the clone comes; or it did not: another is asked."""
+        if message.agreed:
+            self._invites.pop(message.colony, None)
+
+
+def _crowding(entry: Located, crowd: dict[str, tuple[int, int]], by_copies: bool) -> int:
+    """Return how crowded the colony's hosts are, most crowded lowest."""
+    hosts: Iterable[str] = entry.peers if by_copies else (entry.primary,)
+    return -max((crowd.get(host, (0, 0))[0 if by_copies else 1] for host in hosts), default=0)

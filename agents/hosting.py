@@ -1,0 +1,547 @@
+"""The container of one host: its machines, and the ways between them.
+
+Pure, like the machines in it: the simulator and the runtime drive the very
+same object. Host-level events go to `handle`; a colony's own go to the
+machine that `colony(c)` returns. What one tells the other comes out as
+`TellHost` and `TellColony`, so that each shell can keep its own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from agents.admin import answer_admin
+from agents.census import CensusRound, Heir, elect
+from agents.colony import Colony
+from agents.directory import Directory
+from agents.effects import (
+    Answer,
+    Dial,
+    DigestIs,
+    DropEverything,
+    Effect,
+    Emptied,
+    HangUp,
+    InstallView,
+    LinkCameUp,
+    LinkWentDown,
+    LoadMeasured,
+    Note,
+    PeerFailed,
+    QuorumCameBack,
+    Received,
+    RecountNeeded,
+    Requested,
+    Send,
+    ShareReached,
+    TellColony,
+    Ticked,
+)
+from agents.governor import Governor
+from agents.keys import colony_of
+from agents.links import Links
+from agents.membership import Membership, Settings
+from agents.messages import client
+from agents.messages.client import Admin, Greet, Greeting, Reply, Unwatch, Watch
+from agents.messages.membership import Load
+from agents.messages.membership import Membership as MembershipMessage
+from agents.messages.replication import (
+    Census,
+    CensusPeer,
+    Invite,
+    InviteAnswer,
+    Located,
+    WantLocations,
+)
+from agents.peer import PeerStatus
+from agents.record import Record
+from agents.surroundings import (
+    Born,
+    CellChanged,
+    CensusDecided,
+    Counted,
+    Dropped,
+    Limits,
+    LocationChanged,
+    MoveRefused,
+    PeerGone,
+    RecountWanted,
+    Surroundings,
+    ViewInstalled,
+)
+from agents.views import Member, Status, View
+from agents.wire import PROTOCOL
+from placement.resources import Candidate
+
+SOFTWARE = "0.1.0"
+HOST_KINDS = frozenset((Census, Located, WantLocations, Invite, InviteAnswer))
+MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
+RECOUNT_EVERY_S = 1.0
+DIGEST_EVERY_S = 1.0
+WATCHES_MAX = 256
+
+Out = list[Effect]
+
+
+class Container(Surroundings):
+    """Everything that one host is, without a socket, a thread or a clock.
+
+    Args:
+        me: This host as it would stand in a view.
+        settings: Of membership.
+        record: What it must not forget; None = it is new or ephemeral.
+        now_s: The host's clock.
+        limits: Bounds of this host.
+        first_link: Number above every link incarnation used before.
+        closures: Whether clients may send closures.
+    """
+
+    def __init__(
+        self,
+        me: Member,
+        settings: Settings,
+        record: Record | None,
+        now_s: float,
+        *,
+        limits: Limits | None = None,
+        first_link: int = 1,
+        closures: bool = True,
+    ) -> None:
+        self.limits = limits or Limits(bytes_max=me.bytes_max)
+        self.membership = Membership(me, settings, record, now_s)
+        self.links = Links(lambda: self.membership.me, self._stamp, first_link)
+        self.directory = Directory(0)
+        self.colonies: dict[int, Colony] = {}
+        self.governor = Governor(self)
+        self.lost: set[int] = set()
+        self.watched = False
+        self.closures = closures
+        self.load = Load()
+        self._started_s = now_s
+        self._watches: dict[tuple[Any, int], bytes] = {}
+        self._round: CensusRound | None = None
+        self._uncounted: set[int] = set()
+        self._counted: list[CensusPeer] = []
+        self._census: Census | None = None
+        self._had_quorum = False
+        self._recount_s = float("-inf")
+        self._digests_s: dict[str, float] = {}
+        self._bytes_now = 0
+        self._bytes_s = float("-inf")
+        self._leaving_emptied = False
+        self._own: dict[type, Callable[[Any, float, Out], None]] = {
+            Ticked: self._ticked,
+            Requested: self._requested,
+            LinkCameUp: self._link_came_up,
+            LinkWentDown: self._link_went_down,
+            LoadMeasured: self._load_measured,
+            Counted: self._colony_counted,
+            LocationChanged: self._location_changed,
+            PeerGone: self._peer_gone,
+            MoveRefused: self._move_refused,
+            RecountWanted: self._recount_wanted,
+            CellChanged: self._cell_changed,
+            PeerFailed: self._peer_failed,
+        }
+        self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
+            Census: self._census_heard,
+            Located: self._located,
+            WantLocations: self._locations_wanted,
+            Invite: self._invited,
+            InviteAnswer: self._invite_answered,
+        }
+
+    def _stamp(self) -> tuple[str, int, str]:
+        member = self.membership
+        view = member.view
+        return (member.tag, view.id if view is not None else 0, member.stage.value)
+
+    # -- what colonies see of their host -----------------------------------------
+
+    @property
+    def me(self) -> str:
+        """This host's id."""
+        return self.membership.me.id
+
+    @property
+    def view(self) -> View | None:
+        """The installed view."""
+        return self.membership.view
+
+    @property
+    def quorum(self) -> Any:
+        """See `agents.leases.Quorum`."""
+        return self.membership.quorum
+
+    def where(self, colony: int) -> tuple[str, str]:
+        """Return (host id, public address) of a primary; ("", "") = unknown."""
+        view, host = self.view, self.directory.primary(colony)
+        member = view.member(host) if view is not None and host else None
+        return (host, member.address) if member is not None else ("", "")
+
+    def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
+        """Return "" if a clone may come in, or why not."""
+        view = self.view
+        me = view.member(self.me) if view is not None else None
+        if me is None or view is None or view.member(sender) is None:
+            return "not a member"
+        if me.witness:
+            return "a witness holds no cells"
+        if me.status is Status.LEAVING:
+            return "this host leaves"
+        learning = sum(c.status is PeerStatus.LEARNING for c in self.colonies.values())
+        if learning >= self.limits.clones_max * max(1, len(view.members)):
+            return "too many clones come in already"
+        return "this host's memory limit is reached" if self.is_full(bytes_wanted) else ""
+
+    def is_full(self, bytes_more: int) -> bool:
+        """Return whether so many bytes more are too many."""
+        if not self.limits.bytes_max:
+            return False
+        if self._bytes_now + bytes_more > self.limits.bytes_max:
+            return True
+        self._bytes_now += bytes_more  # until the next count
+        return False
+
+    # -- ways in -------------------------------------------------------------------
+
+    def colony(self, colony: int) -> Colony:
+        """Return the machine of a colony; it is made when first asked for."""
+        machine = self.colonies.get(colony)
+        if machine is None:
+            machine = self.colonies[colony] = Colony(colony, self)
+        return machine
+
+    def colony_of(self, message: Any) -> int | None:
+        """Return whose a message or a request is; None = the host's."""
+        number = getattr(message, "colony", None)
+        if number is not None:
+            if type(message) in HOST_KINDS or not 0 <= number < len(self.directory.entries):
+                return None
+            return int(number)
+        key = getattr(message, "key", None)
+        if key is None or not self.directory.entries:
+            return None
+        return colony_of(key, len(self.directory.entries))
+
+    def handle(self, event: Any, now_s: float) -> Out:
+        """Take one host-level event, and return what must be done."""
+        out: Out = []
+        kind = type(event)
+        if kind is Received and type(event.message) in self._messages:
+            self._messages[type(event.message)](event.sender, event.message, now_s, out)
+            return out
+        own = self._own.get(kind)
+        if own is None or kind in (Ticked, LinkCameUp, LinkWentDown):
+            if kind is not Received or type(event.message) in MEMBERSHIP_KINDS:
+                self._absorb(self.membership.handle(event, now_s), now_s, out)
+        if own is not None:
+            own(event, now_s, out)
+        self._see_quorum(now_s, out)
+        return out
+
+    def read(self, key: bytes, now_s: float) -> Reply | None:
+        """Read a committed cell; None = this host can't answer it now.
+
+        Any thread may call it: the cell is read first, and only then is it
+        checked that this host served the colony, and held quorum, all along.
+        """
+        colonies = len(self.directory.entries)
+        machine = self.colonies.get(colony_of(key, colonies)) if colonies else None
+        if machine is None or not machine.is_open:
+            return None
+        primary = machine.primary
+        reply = machine.read(key, now_s)
+        if machine.primary is not primary or not machine.is_open or not self.quorum.held(now_s):
+            return None
+        return reply
+
+    # -- membership's word ------------------------------------------------------------
+
+    def _absorb(self, effects: list[Effect], now_s: float, out: Out) -> None:
+        """Do what is the container's to do, and pass the rest on in order."""
+        for effect in effects:
+            kind = type(effect)
+            if kind is Dial:
+                out.extend(self.links.dial(effect.member, now_s))  # type: ignore[union-attr]
+            elif kind is HangUp:
+                out.extend(self.links.hang_up(effect.host, now_s))  # type: ignore[union-attr]
+            elif kind is InstallView:
+                out.append(effect)
+                self._view_installed(effect.view, now_s, out)  # type: ignore[union-attr]
+            elif kind is DropEverything:
+                out.append(effect)
+                self._drop_everything(effect.reason, out)  # type: ignore[union-attr]
+            else:
+                out.append(effect)
+
+    def _view_installed(self, view: View, now_s: float, out: Out) -> None:
+        if len(self.directory.entries) != view.charter.colonies:
+            self.directory = Directory(view.charter.colonies)
+        out.extend(self.links.view_installed(view, now_s))
+        self._round = CensusRound(view)
+        self._census = None
+        self._counted = []
+        self.governor.view_installed(view)
+        alive = [c for c in self.colonies.values() if c.status is not PeerStatus.NONE]
+        self._uncounted = {machine.colony for machine in alive}
+        for machine in alive:
+            out.append(TellColony(machine.colony, ViewInstalled(view)))
+        self._take_census(now_s, out)
+
+    def _drop_everything(self, reason: str, out: Out) -> None:
+        self._round = None
+        self._census = None
+        self._uncounted = set()
+        self._leaving_emptied = False
+        self.directory = Directory(0)
+        out.extend(TellColony(colony, Dropped(reason)) for colony in self.colonies)
+
+    def _see_quorum(self, now_s: float, out: Out) -> None:
+        held = self.quorum.held(now_s)
+        if held and not self._had_quorum:
+            for machine in self.colonies.values():
+                if machine.primary is not None:
+                    out.append(TellColony(machine.colony, QuorumCameBack()))
+        self._had_quorum = held
+
+    # -- the census --------------------------------------------------------------------
+
+    def _colony_counted(self, event: Counted, now_s: float, out: Out) -> None:
+        view = self.view
+        if view is None or event.view != view.id or event.colony not in self._uncounted:
+            return
+        self._uncounted.discard(event.colony)
+        if event.peer is not None:
+            self._counted.append(event.peer)
+        self._take_census(now_s, out)
+
+    def _take_census(self, now_s: float, out: Out) -> None:
+        """Tell all members what is here, once every colony has said its line."""
+        view = self.view
+        if view is None or self._round is None or self._uncounted or self._census is not None:
+            return
+        load = sum(peer.primary for peer in self._counted)
+        self._census = Census(view.id, tuple(self._counted), load)
+        if not view.admitted_here(self.me):
+            out.extend(Send(host, self._census) for host in view.ids if host != self.me)
+            self._round.add(self.me, self._census)
+        self._decide_if_complete(now_s, out)
+
+    def _census_heard(self, sender: str, message: Census, now_s: float, out: Out) -> None:
+        if self._round is not None and self._round.add(sender, message):
+            self._decide_if_complete(now_s, out)
+
+    def _decide_if_complete(self, now_s: float, out: Out) -> None:
+        round_ = self._round
+        # Our own colonies must have moved to this view first, even where our
+        # own census counts for nothing.
+        if round_ is None or not round_.is_complete or self._uncounted:
+            return
+        self._round = None
+        heirs = elect(round_.view, round_.heard)
+        for heir in heirs:
+            self._settle_heir(heir, out)
+        tally = {kind: sum(h.outcome == kind for h in heirs) for kind in ("kept", "promoted", "born", "lost")}
+        out.append(Note("census", f"the census of {len(round_.heard)} hosts is complete", details=tally))
+
+    def _settle_heir(self, heir: Heir, out: Out) -> None:
+        peers = (heir.primary, *(host for host in heir.seqs if host != heir.primary))
+        seq = max(heir.seqs.values(), default=0)
+        located = Located(heir.colony, heir.epoch, 0, heir.primary, peers, seq=seq)
+        if heir.primary:
+            self.directory.learn(located)
+        if heir.outcome == "lost":
+            self.lost.add(heir.colony)
+            reason = "every host with an active peer of it is gone; it starts again empty"
+            out.append(Note("lost", reason, heir.colony, heir.primary))
+        if heir.outcome in ("born", "lost"):
+            if heir.primary == self.me:
+                out.append(TellColony(heir.colony, Born(heir.epoch)))
+                return
+        if heir.colony in self.colonies:
+            kept = heir.outcome == "kept"
+            decided = CensusDecided(heir.epoch, heir.primary, heir.seqs, kept)
+            out.append(TellColony(heir.colony, decided))
+
+    def _recount_wanted(self, event: RecountWanted, now_s: float, out: Out) -> None:
+        if now_s - self._recount_s < RECOUNT_EVERY_S:
+            return
+        self._recount_s = now_s
+        self._absorb(self.membership.handle(RecountNeeded(event.reason), now_s), now_s, out)
+
+    def _peer_failed(self, event: PeerFailed, now_s: float, out: Out) -> None:
+        """A machine broke: a new, empty one takes its place, and others are told."""
+        broken = self.colonies.pop(event.colony, None)
+        out.append(Note("peer_failed", event.reason, event.colony, self.me))
+        self._uncounted.discard(event.colony)
+        if broken is not None and broken.primary is not None:
+            self._recount_s = float("-inf")
+            self._recount_wanted(RecountWanted(f"the primary of {event.colony} failed"), now_s, out)
+        self._take_census(now_s, out)
+
+    # -- the directory -------------------------------------------------------------------
+
+    def _location_changed(self, event: LocationChanged, now_s: float, out: Out) -> None:
+        before = self.directory.primary(event.located.colony)
+        self.directory.learn(event.located)
+        self.governor.location_changed(event.located)
+        if before != event.located.primary:
+            self._tell_watchers(client.Change("moved", b"", event.located.colony), out)
+
+    def _located(self, sender: str, message: Located, now_s: float, out: Out) -> None:
+        self.directory.learn(message)
+        self.governor.location_changed(message)
+
+    def _locations_wanted(self, sender: str, message: WantLocations, now_s: float, out: Out) -> None:
+        out.extend(Send(sender, located) for located in self.directory.newer_than(message.known))
+
+    def _compare_digests(self, now_s: float, out: Out) -> None:
+        """Ask who knows something else for a while what it is."""
+        mine = self.directory.digest
+        for host, theirs in self.membership.peer_digests.items():
+            if theirs == mine or self.view is None or self.view.member(host) is None:
+                self._digests_s.pop(host, None)
+                continue
+            since = self._digests_s.setdefault(host, now_s)
+            if now_s - since >= DIGEST_EVERY_S:
+                self._digests_s[host] = now_s
+                out.append(Send(host, WantLocations(self.directory.known())))
+
+    def _peer_gone(self, event: PeerGone, now_s: float, out: Out) -> None:
+        """Nothing to keep: the machine stays, empty, and answers for itself."""
+
+    # -- population -----------------------------------------------------------------------
+
+    def _move_refused(self, event: MoveRefused, now_s: float, out: Out) -> None:
+        self.governor.move_refused(event, now_s)
+
+    def _invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
+        self.governor.invited(sender, message, now_s, out)
+
+    def _invite_answered(self, sender: str, message: InviteAnswer, now_s: float, out: Out) -> None:
+        self.governor.invite_answered(message, now_s)
+
+    def candidates(self) -> list[Candidate]:
+        """Return all members as placement sees them."""
+        return self.governor.candidates()
+
+    # -- links, time, load -------------------------------------------------------------------
+
+    def _link_came_up(self, event: LinkCameUp, now_s: float, out: Out) -> None:
+        for machine in self.colonies.values():
+            if machine.status is not PeerStatus.NONE:
+                out.append(TellColony(machine.colony, event))
+        view = self.view
+        if self._census is None or view is None or view.member(event.host) is None:
+            return
+        if not view.admitted_here(self.me):
+            out.append(Send(event.host, self._census))
+
+    def _link_went_down(self, event: LinkWentDown, now_s: float, out: Out) -> None:
+        for machine in self.colonies.values():
+            if machine.status is not PeerStatus.NONE:
+                out.append(TellColony(machine.colony, event))
+
+    def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
+        if self.limits.bytes_max and now_s - self._bytes_s >= 0.1:
+            self._bytes_s = now_s
+            self._bytes_now = sum(c.peer.cells.bytes_used for c in self.colonies.values())
+        view = self.view
+        if view is None or view.member(self.me) is None:
+            return
+        self._absorb(self.membership.handle(DigestIs(self.directory.digest), now_s), now_s, out)
+        self._compare_digests(now_s, out)
+        if self._round is not None:
+            return
+        self.governor.tick(now_s, out)
+        self._see_own_status(view, now_s, out)
+
+    def _see_own_status(self, view: View, now_s: float, out: Out) -> None:
+        """Tell membership when a leaver is empty, or a joiner has its share."""
+        me = view.member(self.me)
+        if me is None:
+            return
+        empty = all(c.status is PeerStatus.NONE for c in self.colonies.values())
+        if me.status is Status.LEAVING and empty and not self._leaving_emptied:
+            self._leaving_emptied = True
+            self._absorb(self.membership.handle(Emptied(), now_s), now_s, out)
+        elif me.status is Status.JOINING and self.governor.has_share(now_s):
+            self._absorb(self.membership.handle(ShareReached(), now_s), now_s, out)
+
+    def _load_measured(self, event: LoadMeasured, now_s: float, out: Out) -> None:
+        """Add what is counted here to what the probe has measured."""
+        active = [c for c in self.colonies.values() if c.status is PeerStatus.ACTIVE]
+        primaries = sum(c.primary is not None for c in active)
+        self.load = msgspec.structs.replace(
+            event.load,
+            bytes_used=sum(c.peer.cells.bytes_used for c in active),
+            cells=sum(len(c.peer.cells.live) for c in active),
+            primaries=primaries,
+            secondaries=len(active) - primaries,
+            uptime_s=now_s - self._started_s,
+        )
+        self._absorb(self.membership.handle(LoadMeasured(self.load), now_s), now_s, out)
+
+    # -- clients ------------------------------------------------------------------------------
+
+    def _requested(self, event: Requested, now_s: float, out: Out) -> None:
+        caller, request = event.caller, event.request
+        if type(request) is Greet:
+            value = msgspec.msgpack.encode(self._greeting())
+            out.append(Answer(caller, Reply(request.id, client.OK, value=value)))
+        elif type(request) is Watch:
+            self._watch(caller, request, out)
+        elif type(request) is Unwatch:
+            self._watches.pop((caller, request.watch), None)
+            self.watched = bool(self._watches)
+            out.append(Answer(caller, Reply(request.id, client.OK)))
+        elif type(request) is Admin:
+            effects, reply = answer_admin(self, request, now_s)
+            self._absorb(effects, now_s, out)
+            out.append(Answer(caller, reply))
+        else:
+            text = f"this host is in no cluster yet ({self.membership.stage.value})"
+            if self.directory.entries:
+                text = f"no such colony: {getattr(request, 'colony', '?')}"
+            out.append(Answer(caller, Reply(request.id, client.UNAVAILABLE, text=text)))
+
+    def _watch(self, caller: Any, request: Watch, out: Out) -> None:
+        if len(self._watches) >= WATCHES_MAX:
+            text = f"{WATCHES_MAX} watches are open here already"
+            out.append(Answer(caller, Reply(request.id, client.FULL, text=text)))
+            return
+        self._watches[(caller, request.id)] = request.prefix
+        self.watched = True
+
+    def _cell_changed(self, event: CellChanged, now_s: float, out: Out) -> None:
+        self._tell_watchers(event.change, out)
+
+    def _tell_watchers(self, change: client.Change, out: Out) -> None:
+        for (caller, watch), prefix in self._watches.items():
+            if change.key.startswith(prefix) or change.kind == "moved":
+                value = msgspec.msgpack.encode(change)
+                out.append(Answer(caller, Reply(watch, client.OK, change.version, value=value)))
+
+    def _greeting(self) -> Greeting:
+        member, view = self.membership, self.view
+        entries = self.directory.entries
+        return Greeting(
+            protocol=PROTOCOL,
+            software=SOFTWARE,
+            tag=member.tag,
+            view=view.id if view is not None else 0,
+            stage=member.stage.value,
+            host=self.me,
+            incarnation=member.me.incarnation,
+            name=member.me.name,
+            link=member.me.link,
+            colonies=len(entries),
+            value_bytes_max=self.limits.value_bytes_max,
+            hosts=tuple((m.id, m.address) for m in view.members) if view is not None else (),
+            primaries=tuple(self.directory.primary(c) for c in range(len(entries))),
+            closures=self.closures,
+        )

@@ -16,7 +16,6 @@ from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
 from agents.views import Charter, Member, generation_of, number_of
 from placement.check import check, hosts_in, is_safe, safe
-from placement.peers import Peers
 from placement.why import explain
 
 if TYPE_CHECKING:
@@ -48,26 +47,11 @@ def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Ef
     return effects, Reply(request.id, OK, text=json.dumps(answer))
 
 
-def peers_of(host: Container) -> list[Peers]:
-    """Return where every colony lives, as the directory and the view say."""
-    view = host.view
-    here = set(view.ids) if view is not None else set()
-    found = []
-    for colony, entry in enumerate(host.directory.entries):
-        if entry is None:
-            found.append(Peers(colony))
-            continue
-        primaries = (entry.primary,) if entry.primary in here else ()
-        others = tuple(p for p in entry.peers if p != entry.primary and p in here)
-        found.append(Peers(colony, primaries, others))
-    return found
-
-
 def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return what `colony status --json` shows."""
     view, membership = host.view, host.membership
     candidates = host.candidates()
-    peers = peers_of(host)
+    peers = host.places()
     settled = host.governor.settled.number
     faulty = {v.colony for v in check(peers, candidates, max(1, settled))} if peers else set()
     answer: dict[str, Any] = {
@@ -185,7 +169,7 @@ def where(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
 def why(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return, host by host, why a colony lives there or does not."""
     colony = int(arguments["colony"])
-    peers = peers_of(host)
+    peers = host.places()
     if not 0 <= colony < len(peers):
         raise AdminError(BAD, f"no such colony: {colony} (there are {len(peers)})")
     entry = host.directory.entries[colony]
@@ -214,7 +198,7 @@ def safe_to_kill(host: Container, arguments: dict[str, Any], now_s: float) -> An
         doomed.update(ids)
     if not doomed:
         raise AdminError(BAD, "name at least one host, or box=NAME")
-    blow = safe(peers_of(host), doomed)
+    blow = safe(host.places(), doomed)
     reasons = [f"colony {colony} has all its peers there" for colony in blow.lost[:20]]
     stay = len(candidates) - len(doomed)
     serves = stay * 2 > len(candidates)

@@ -14,6 +14,8 @@ from typing import Literal
 
 from agents.messages.replication import Census
 from agents.views import Status, View, epoch_in, next_epoch, number_of
+from placement.birth import first_placement
+from placement.resources import Candidate
 
 Outcome = Literal["kept", "promoted", "born", "lost"]
 
@@ -78,7 +80,18 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
                 peers[peer.colony][host] = (peer.epoch, peer.seq, peer.primary)
     seniority = {host: place for place, host in enumerate(view.ids)}
     load = dict.fromkeys(view.ids, 0) | {host: c.load for host, c in heard.items()}
+    if number_of(view.id) == 1 and not heard:
+        return _births(view)
     return [_heir(view, c, found, load, seniority) for c, found in enumerate(peers)]
+
+
+def _births(view: View) -> list[Heir]:
+    """Return where the colonies of a new cluster are born: spread evenly."""
+    able = set(bearers(view))
+    hosts = [Candidate(m.id, labels=m.labels, accepts=m.id in able) for m in view.members]
+    places = first_placement(view.charter.colonies, view.charter.peers, hosts)
+    epoch = epoch_in(view.id, 0)
+    return [Heir(place.colony, "born", epoch, place.primary or "", {}) for place in places]
 
 
 def _heir(
@@ -100,8 +113,7 @@ def _heir(
             return Heir(colony, "lost", epoch_in(view.id, 0), "", {})
         bearer = min(able, key=lambda host: (load[host], seniority[host]))
         load[bearer] += 1
-        outcome: Outcome = "born" if number_of(view.id) == 1 else "lost"
-        return Heir(colony, outcome, epoch_in(view.id, 0), bearer, {})
+        return Heir(colony, "lost", epoch_in(view.id, 0), bearer, {})
     heir = min(found, key=lambda host: (-found[host][1], load[host], seniority[host]))
     load[heir] += 1
     epoch = next_epoch(max(epoch for epoch, _, _ in found.values()), view.id)

@@ -7,10 +7,9 @@ after a move), and, on a joiner, asks the primaries for a fair share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from agents.colony import Colony
 from agents.effects import Effect, Note, Send, TellColony
@@ -28,10 +27,10 @@ from agents.population import (
 )
 from agents.surroundings import MoveRefused
 from agents.views import Status, View
-from placement.moves import rebalance
+from placement.moves import claims, rebalance
 from placement.reasons import Move
 from placement.resources import Candidate
-from placement.settle import Settled, fair_share, settled_number
+from placement.settle import Settled, settled_number
 
 if TYPE_CHECKING:
     from agents.hosting import Container
@@ -47,6 +46,7 @@ IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
 MOVES_MAX = 4  # improvements under way per host
 REFUSED_S = 1.0  # before a refused target is asked again
 INVITES_MAX = 8
+CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
 STALLED_S = 3.0  # a joiner whom nobody gives more has its share
 
@@ -66,6 +66,8 @@ class Governor:
         self._cursor = 0
         self._idle_round = 0
         self._invites: dict[int, float] = {}
+        self._claims: deque[Move] = deque()
+        self._claimed_s = float("-inf")
         self._grown = (-1, 0.0)
 
     # -- what is told -------------------------------------------------------------
@@ -157,7 +159,7 @@ class Governor:
         if now_s - self._view_s >= CALM_S:
             self._improve(candidates, now_s, out)
         if joins:
-            self._ask_for_share(candidates, now_s, out)
+            self._ask_for_share(now_s, out)
 
     def _resettle(self, out: Out) -> None:
         view = self.host.view
@@ -286,37 +288,36 @@ class Governor:
         have = directory.copies[me.id] + directory.primaries[me.id]
         if self._grown[0] != have:
             self._grown = (have, now_s)
-        share = self._share(view)
-        enough = directory.copies[me.id] >= share[0] and directory.primaries[me.id] >= share[1]
-        return enough or now_s - self._grown[1] > STALLED_S
+        if self._claimed_s < self._view_s or self._view_s != self._view_s:
+            return False  # it has not looked around in this view yet
+        return not (self._claims or self._invites) or now_s - self._grown[1] > STALLED_S
 
-    def _share(self, view: View) -> tuple[int, int]:
-        hosts = sum(not m.witness and m.status is not Status.LEAVING for m in view.members)
-        share = fair_share(max(1, hosts), view.charter.colonies, max(1, self.settled.number))
-        return share.copies, share.primaries
-
-    def _ask_for_share(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
-        """Ask the primaries of crowded hosts to move something here."""
-        view, me, directory = self.host.view, self.host.me, self.host.directory
-        if view is None:
+    def _claim(self, now_s: float) -> None:
+        """Find out, now and then, what this host may ask others for."""
+        if now_s - self._claimed_s < CLAIM_S:
             return
+        self._claimed_s = now_s
+        host = self.host
+        sizes = {e.colony: e.bytes_used for e in host.directory.entries if e is not None}
+        free = [p for p in host.places() if p.colony not in self._invites and not self._comes(p.colony)]
+        found = claims(host.me, free, self.candidates(), bytes_by_colony=sizes, limit=CLAIMS_MAX)
+        self._claims = deque(found)
+
+    def _comes(self, colony: int) -> bool:
+        entry = self.host.directory.entries[colony]
+        return entry is not None and self.host.me in entry.learners
+
+    def _ask_for_share(self, now_s: float, out: Out) -> None:
+        """Ask the primaries of crowded hosts to move something here."""
         for colony in [c for c, at_s in self._invites.items() if now_s - at_s > INVITE_S]:
             del self._invites[colony]
-        copies, primaries = self._share(view)
-        wants_copies = directory.copies[me] < copies
-        if not wants_copies and directory.primaries[me] >= primaries:
-            return
-        crowd = {host.id: (host.copies, host.primaries) for host in candidates}
-        found = [e for e in directory.entries if e is not None and self._may_ask(e, me, wants_copies)]
-        found.sort(key=lambda e: (_crowding(e, crowd, wants_copies), crc32(f"{e.colony}{me}".encode())))
-        for entry in found[: INVITES_MAX - len(self._invites)]:
-            self._invites[entry.colony] = now_s
-            out.append(Send(entry.primary, Invite(entry.colony, "copy" if wants_copies else "role")))
-
-    def _may_ask(self, entry: Located, me: str, wants_copies: bool) -> bool:
-        if entry.colony in self._invites or entry.primary == me or me in entry.learners:
-            return False
-        return (me not in entry.peers) if wants_copies else (me in entry.peers)
+        self._claim(now_s)
+        while self._claims and len(self._invites) < INVITES_MAX:
+            move = self._claims.popleft()
+            primary = self.host.directory.primary(move.colony)
+            if primary and primary != self.host.me:
+                self._invites[move.colony] = now_s
+                out.append(Send(primary, Invite(move.colony, move.kind)))
 
     def invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
         """A joiner asks for a copy or a role: move it, if that evens things out."""
@@ -346,9 +347,3 @@ class Governor:
         """A primary agreed, and the clone comes; or it did not: another is asked."""
         if message.agreed:
             self._invites.pop(message.colony, None)
-
-
-def _crowding(entry: Located, crowd: dict[str, tuple[int, int]], by_copies: bool) -> int:
-    """Return how crowded the colony's hosts are, most crowded lowest."""
-    hosts: Iterable[str] = entry.peers if by_copies else (entry.primary,)
-    return -max((crowd.get(host, (0, 0))[0 if by_copies else 1] for host in hosts), default=0)

@@ -74,6 +74,7 @@ from agents.surroundings import (
 )
 from agents.views import Member, Status, View
 from agents.wire import PROTOCOL
+from placement.peers import Peers
 from placement.resources import Candidate
 
 SOFTWARE = "0.1.0"
@@ -428,6 +429,19 @@ class Container(Surroundings):
     def candidates(self) -> list[Candidate]:
         """Return all members as placement sees them."""
         return self.governor.candidates()
+
+    def places(self) -> list[Peers]:
+        """Return where every colony lives, as the directory and the view say."""
+        here = set(self.view.ids) if self.view is not None else set()
+        found = []
+        for colony, entry in enumerate(self.directory.entries):
+            if entry is None:
+                found.append(Peers(colony))
+                continue
+            primaries = (entry.primary,) if entry.primary in here else ()
+            others = tuple(p for p in entry.peers if p != entry.primary and p in here)
+            found.append(Peers(colony, primaries, others))
+        return found
 
     # -- links, time, load -------------------------------------------------------------------
 

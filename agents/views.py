@@ -95,7 +95,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         link: Where other hosts connect, `tcp://…`.
         machine: Boot and pid-namespace identity; "" = can't attest deaths.
         pid: Process id inside that namespace.
-        started_s: Process start, seconds since the epoch by its own clock.
+        started_s: Process start, seconds since boot (wall clocks may be set).
         entered: Id of the view that first listed this incarnation.
     """
 

@@ -1,0 +1,246 @@
+"""The client's ZeroMQ door: DEALERs to the public endpoints of hosts.
+
+A link is one TCP connection: it is opened once, never reconnected, and its
+identity is never used again, so no reply to an earlier link can come out of
+it. A broken link shows at once: a DEALER with `IMMEDIATE` has no pipe then,
+and is not writable. Only the thread (or loop) that opened a link uses it.
+
+After a fork the child must not touch what the parent opened: `forks` grows
+there, the context is made anew, and links of before are just forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+SLICE_S = 0.01  # how soon a blocked caller sees that its link broke
+SOCKETS_MAX = 16_000  # threads x hosts; ZeroMQ's own default of 1,023 is too few
+HEARTBEAT_MS = 1000  # a host that is gone without a word breaks the link in three of these
+
+_OPENING = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+)
+_WHY = {
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "it does not speak our protocol",
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "it does not know our key",
+}
+
+forks = 0
+_context: zmq.Context[zmq.Socket[bytes]] | None = None
+_lock = threading.Lock()
+
+
+def _forked() -> None:
+    global forks, _context, _lock
+    forks += 1
+    _context = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
+    global _context
+    with _lock:
+        if _context is None:
+            _context = zmq.Context()
+            _context.set(zmq.MAX_SOCKETS, min(SOCKETS_MAX, int(_context.get(zmq.SOCKET_LIMIT))))
+        return _context
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Keys of a client's encrypted links, Z85 text as bytes.
+
+    Attributes:
+        public: The client's public key.
+        secret: The client's secret key.
+        server: The public key that the hosts share.
+    """
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+
+def _events(socket: zmq.Socket[bytes]) -> int:
+    events: Any = socket.get(zmq.EVENTS)
+    return int(events)
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    descriptor: Any = socket.get(zmq.FD)
+    return int(descriptor)
+
+
+class ClientLink:
+    """One connection to one host.
+
+    Args:
+        address: The host's public endpoint, `tcp://…`.
+        curve: Keys; None = plain.
+
+    Raises:
+        OSError: The address makes no sense, or there are too many sockets.
+    """
+
+    __slots__ = ("_monitor", "_socket", "address")
+
+    def __init__(self, address: str, curve: Curve | None = None) -> None:
+        self.address = address
+        socket: zmq.Socket[bytes] = _shared_context().socket(zmq.DEALER)
+        self._socket = socket
+        self._monitor: zmq.Socket[bytes] | None = None
+        socket.linger = 0
+        socket.immediate = True
+        socket.reconnect_ivl = -1
+        socket.sndhwm = 0  # windows bound what is under way; not writable then means broken
+        socket.rcvhwm = 0
+        socket.set(zmq.RCVTIMEO, int(SLICE_S * 1000))
+        socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT_MS)
+        if curve is not None:
+            socket.curve_publickey, socket.curve_secretkey = curve.public, curve.secret
+            socket.curve_serverkey = curve.server
+        try:
+            self._monitor = socket.get_monitor_socket(_OPENING)
+            socket.connect(address)
+        except zmq.ZMQError:
+            self.close()
+            raise
+
+    def open(self, timeout_s: float) -> str:
+        """Wait until the link stands; return "" or why it does not."""
+        end_s = time.monotonic() + timeout_s
+        while (verdict := self._opened()) is None:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or self._monitor is None:
+                return "no connection in time"
+            self._monitor.poll(int(left_s * 1000) + 1)
+        return verdict
+
+    async def open_soon(self, timeout_s: float) -> str:
+        """Like `open`, on the running loop."""
+        loop = asyncio.get_running_loop()
+        assert self._monitor is not None, "a link is opened once"
+        told = asyncio.Event()
+        descriptor = _descriptor(self._monitor)
+        loop.add_reader(descriptor, told.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (verdict := self._opened()) is None:
+                    # ZeroMQ's descriptor tells of edges: look again after each, not before.
+                    await told.wait()
+                    told.clear()
+        except TimeoutError:
+            return "no connection in time"
+        finally:
+            loop.remove_reader(descriptor)
+        return verdict
+
+    def _opened(self) -> str | None:
+        monitor = self._monitor
+        while monitor is not None and _events(monitor) & zmq.POLLIN:
+            event = int(recv_monitor_message(monitor)["event"])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._unmonitor()
+                return ""
+            return _WHY.get(event, "no connection")
+        return None
+
+    def _unmonitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor = None
+            self._socket.disable_monitor()
+
+    async def take_soon(self, timeout_s: float) -> bytes | None:
+        """Return the next frame, or None if none comes in time; before `follow` only."""
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        descriptor = _descriptor(self._socket)
+        loop.add_reader(descriptor, told.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.has_frames and not self.is_lost:
+                    await told.wait()
+                    told.clear()
+        except TimeoutError:
+            return None
+        finally:
+            loop.remove_reader(descriptor)
+        return self.take()
+
+    def send(self, frame: bytes) -> bool:
+        """Send one frame; False: the link is broken, and the frame was not sent."""
+        try:
+            self._socket.send(frame, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> bytes | None:
+        """Return the next frame, or None if none comes within `SLICE_S`."""
+        try:
+            return self._socket.recv()
+        except zmq.Again:
+            return None
+
+    def take(self) -> bytes | None:
+        """Return the next frame if it is there already, else None."""
+        try:
+            return self._socket.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether `take` has something to return."""
+        return bool(_events(self._socket) & zmq.POLLIN)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the link broke; what came before may still be taken."""
+        return not _events(self._socket) & zmq.POLLOUT
+
+    def follow(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], None]) -> None:
+        """Call `readable` when something may have come, or the link may have broken.
+
+        ZeroMQ's descriptor tells of edges only: `readable` must take all
+        frames, and be called after each send too.
+        """
+        loop.add_reader(_descriptor(self._socket), readable)
+
+    def close(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Close the link; what was queued dies. A second call does nothing."""
+        if self._socket.closed:
+            return
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(_descriptor(self._socket))
+        self._unmonitor()
+        self._socket.close(linger=0)
+
+
+def wait(links: Iterable[ClientLink], timeout_s: float) -> None:
+    """Sleep until a link has frames, but never longer than `timeout_s`."""
+    poller = zmq.Poller()
+    for link in links:
+        poller.register(link._socket, zmq.POLLIN)
+    poller.poll(max(0, int(timeout_s * 1000 + 0.999)))

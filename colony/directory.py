@@ -1,0 +1,99 @@
+"""The directory: what a client knows of hosts and primaries.
+
+All of it is hints: a host that is asked in vain says where to go. Writes are
+single assignments, so that threads may share it; the last one stands.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agents.keys import colony_of
+from agents.messages.client import CLIENT_PROTOCOL, Greeting
+
+_greetings = msgspec.msgpack.Decoder(Greeting)
+VALUE_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Directory:
+    """Hosts by public address, and the primary's address per colony.
+
+    Attributes:
+        tag: The cluster's; "" = not known yet.
+        colonies: How many; 0 = not known yet.
+        value_bytes_max: The cluster's limit for one value.
+        primaries: Address per colony; "" = unknown.
+        members: Public addresses of the hosts, as last heard.
+    """
+
+    def __init__(self, seeds: tuple[str, ...], tag: str = "") -> None:
+        if not seeds:
+            raise ValueError("a client needs the address of at least one host")
+        self.seeds = seeds
+        self.tag = tag
+        self.colonies = 0
+        self.value_bytes_max = VALUE_BYTES_MAX
+        self.view = 0
+        self.primaries: list[str] = []
+        self.members: tuple[str, ...] = ()
+        self.addresses: tuple[str, ...] = seeds
+
+    def colony_of(self, key: bytes) -> int:
+        """Return the colony of a key; only once `colonies` is known."""
+        return colony_of(key, self.colonies)
+
+    def primary_of(self, colony: int) -> str:
+        """Return the address of a colony's primary, "" = unknown."""
+        primaries = self.primaries
+        return primaries[colony] if 0 <= colony < len(primaries) else ""
+
+    def moved(self, colony: int, address: str) -> None:
+        """A host said where a colony's primary is."""
+        if 0 <= colony < len(self.primaries):
+            self.primaries[colony] = address
+        if address not in self.addresses:
+            self._know((*self.members, address))
+
+    def greeted(self, value: bytes | None) -> str:
+        """Take a greeting in; return "" or why that host is of no use now.
+
+        Raises:
+            ForeignCluster: It belongs to another cluster.
+        """
+        try:
+            greeting = _greetings.decode(value or b"")
+        except (msgspec.MsgspecError, ValueError):
+            return "its greeting can't be read"
+        if greeting.protocol != CLIENT_PROTOCOL:
+            return f"it speaks protocol {greeting.protocol}, this client {CLIENT_PROTOCOL}"
+        if self.tag and greeting.tag and greeting.tag != self.tag:
+            raise ForeignCluster(f"host {greeting.name} is of cluster {greeting.tag}, not {self.tag}")
+        if not greeting.tag or not greeting.colonies:
+            return f"host {greeting.name} is in no cluster yet (stage {greeting.stage})"
+        self.tag = greeting.tag
+        self.value_bytes_max = greeting.value_bytes_max
+        self._take(greeting)
+        self.colonies = greeting.colonies
+        return ""
+
+    def _take(self, greeting: Greeting) -> None:
+        where = dict(greeting.hosts)
+        told = [where.get(host, "") for host in greeting.primaries]
+        told += [""] * (greeting.colonies - len(told))
+        if greeting.view > self.view or len(self.primaries) != len(told):
+            self.view = greeting.view
+            self.primaries = told
+        else:  # no newer than what we know: believe what it says of itself, and fill gaps
+            for colony, (known, host) in enumerate(zip(self.primaries, greeting.primaries, strict=False)):
+                if told[colony] and (not known or host == greeting.host):
+                    self.primaries[colony] = told[colony]
+        if greeting.view >= self.view:
+            self._know(tuple(where.values()))
+
+    def _know(self, members: tuple[str, ...]) -> None:
+        self.members = members
+        self.addresses = tuple(dict.fromkeys((*members, *self.seeds)))
+
+
+class ForeignCluster(Exception):
+    """A host of another cluster answered."""

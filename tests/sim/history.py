@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-Kind = Literal["get", "put", "delete", "append"]
+Kind = Literal["get", "put", "delete", "append", "patch"]
 Condition = Literal["any", "absent", "present", "version"]
 Outcome = Literal["ok", "failed", "unknown"]
 Code = Literal["ok", "absent", "conflict"]
@@ -36,7 +36,8 @@ class Operation(msgspec.Struct, kw_only=True, omit_defaults=True):
         client: Whoever called; only for people.
         key: The cell.
         kind: `get`; `put` (the whole value); `delete`; `append` (add the
-            token `argument` to the comma-separated tokens in the cell).
+            token `argument` to the comma-separated tokens in the cell);
+            `patch` (the same, but the tokens are a set, read in order).
         call_s: When it was called, on one clock for the whole history.
         return_s: When it returned.
         outcome: `ok` = answered; `failed` = surely not applied; `unknown` =
@@ -176,12 +177,18 @@ def _on_present(state: State, op: Operation, slack_s: float) -> Iterator[State]:
         state = state._replace(version=op.expected, exact=True)
     if op.kind == "delete":
         yield from _deleted(state, op)
-    elif op.kind == "append":
+    elif op.kind in ("append", "patch"):
         kept = state.expiry_from_s, state.expiry_until_s
-        for after in _written(state, op, f"{state.value},{op.argument}", slack_s):
+        for after in _written(state, op, _with_token(state.value or "", op), slack_s):
             yield after._replace(expiry_from_s=kept[0], expiry_until_s=kept[1])
     else:
         yield from _written(state, op, op.argument, slack_s)
+
+
+def _with_token(value: str, op: Operation) -> str:
+    if op.kind == "append":
+        return f"{value},{op.argument}"
+    return ",".join(sorted({*value.split(","), op.argument}))
 
 
 def _seen(state: State, version: int) -> Iterator[State]:
@@ -364,8 +371,8 @@ def check_at_most_once(history: Iterable[Operation]) -> list[str]:
 
 
 def _token_complaints(key: str, operations: list[Operation]) -> Iterator[str]:
-    appends = {op.argument: op for op in operations if op.kind == "append"}
-    only_appended = all(op.kind in ("get", "append") for op in operations)
+    appends = {op.argument: op for op in operations if op.kind in ("append", "patch")}
+    only_appended = all(op.kind in ("get", "append", "patch") for op in operations)
     for read in operations:
         if read.kind != "get" or read.outcome != "ok":
             continue

@@ -60,6 +60,12 @@ RIGHT = {
     ],
     "deleted": [put(0, 1, "a"), op("delete", 2, 3), get(4, 5, None), op("delete", 6, 7, code="absent")],
     "appends in any order while concurrent": [append(0, 9, "x"), append(0, 9, "y"), get(10, 11, "y,x")],
+    "patches make a set": [
+        op("patch", 0, 1, "y"),
+        op("patch", 2, 3, "x"),
+        op("patch", 4, 5, "y"),
+        get(6, 7, "x,y"),
+    ],
     "unknown append once": [append(0, 1, "x"), append(2, 3, "y", outcome="unknown"), get(4, 5, "x,y")],
     "expires in time": [put(0, 1, "a", ttl_s=5), get(3, 4, "a"), get(7, 8, None)],
     "expiry is loose by the slack only": [put(0, 1, "a", ttl_s=5), get(5.5, 5.9, "a"), get(5.5, 5.9, None)],
@@ -77,6 +83,7 @@ WRONG = {
         get(5, 6, "a"),
     ],
     "double apply": [append(0, 1, "x"), append(2, 3, "y"), get(4, 5, "x,y,y")],
+    "lost patch": [op("patch", 0, 1, "x"), op("patch", 2, 3, "y"), get(4, 5, "y")],
     "unknown append twice": [append(0, 1, "x", outcome="unknown"), get(4, 5, "x,x")],
     "reads go back in time": [put(0, 9, "a"), get(1, 2, "a"), get(3, 4, None)],
     "both adds win": [

@@ -1,0 +1,329 @@
+"""A simulated host: one process at a time, and the disk that outlives it.
+
+`Process` does for a container what the runtime's I/O loop does: what came in
+since the last turn is handled in order, each machine's effects are performed
+in order, and all that one turn has for one destination leaves as one frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agents.effects import (
+    Answer,
+    ClosureRan,
+    Dial,
+    DropEverything,
+    Halt,
+    HangUp,
+    HostMessage,
+    InstallView,
+    LoopWasLate,
+    Note,
+    Persist,
+    ProbeProcess,
+    ProcessGone,
+    Received,
+    Requested,
+    RunClosure,
+    SeedFound,
+    Send,
+    TellColony,
+    TellHost,
+    Ticked,
+    Wake,
+)
+from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
+from agents.messages.membership import Grant, Heartbeat
+from agents.record import Record
+from agents.sim_clock import HostClock
+from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
+from agents.views import Member
+from agents.wire import LinkFrame, Source
+
+if TYPE_CHECKING:
+    from agents.hosting import Container
+    from agents.simulator import Simulation
+
+LATE_S = 0.1  # as in the runtime's loop: from here on silence of others may be our own
+PROBE_EVERY_S = 0.05
+PROBE_FOR_S = 2.0
+SEEDS_EVERY_S = 0.5
+
+# As in the runtime's loop: before any other event the host's outboxes leave, so
+# that messages are stamped with the view they were said in.
+CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
+
+
+class Home:
+    """Where a host lives: its name, machine, clock and disk; it outlives processes.
+
+    Attributes:
+        name: One letter.
+        id: Host id; a wiped disk brings a new one.
+        record: What is on its disk.
+        process: The running process, or None.
+        paused: Whether the process is stopped (SIGSTOP).
+    """
+
+    def __init__(self, name: str, host_id: str, machine: str, clock: HostClock) -> None:
+        self.name = name
+        self.id = host_id
+        self.machine = machine
+        self.clock = clock
+        self.record: Record | None = None
+        self.process: Process | None = None
+        self.paused = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether a process exists and is not stopped."""
+        return self.process is not None and not self.paused
+
+
+class Process:
+    """One life of a host: a container, and a loop that drives it."""
+
+    def __init__(self, simulation: Simulation, home: Home, container: Container, pid: int) -> None:
+        self.simulation = simulation
+        self.home = home
+        self.container = container
+        self.pid = pid
+        self.over = False
+        self.halt: Halt | None = None
+        self._timeline = simulation.timeline
+        self._clock = home.clock
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._turn_planned = False
+        self._outbox: dict[str, list[HostMessage]] = {}
+        self._said: deque[Any] = deque()
+        self._tick_due_s = self.now_s
+        self._seeds_due_s = 0.0
+        self._alarms: dict[int, float] = {}
+        self._performers: dict[type, Callable[[Any, int], None]] = {
+            Wake: self._wake,
+            RunClosure: self._closure,
+            Persist: self._write,
+            Dial: self._dial,
+            HangUp: self._hang_up,
+            ProbeProcess: self._probe,
+            Halt: self._halt,
+            Note: self._note,
+            InstallView: self._installed,
+            DropEverything: self._pass,
+            OpenPipe: self._open,
+            ClosePipe: self._close,
+            SendFrame: self._send_frame,
+        }
+
+    @property
+    def now_s(self) -> float:
+        """The host's clock."""
+        return self._clock.shows(self._timeline.now_s)
+
+    # -- the loop ----------------------------------------------------------------
+
+    def take(self, handler: Callable[..., None], *arguments: Any) -> None:
+        """Put something into a socket's buffer, a worker's results, a timer's ring."""
+        self._inbox.append((handler, arguments))
+        self.plan_turn()
+
+    def plan_turn(self) -> None:
+        """See to it that a turn comes soon, unless the process is stopped."""
+        if not self._turn_planned and not self.home.paused and not self.over:
+            self._turn_planned = True
+            self._timeline.after(self.simulation.settings.turn_s, self._turn)
+
+    def _turn(self) -> None:
+        self._turn_planned = False
+        if self.home.paused or self.over:
+            return
+        late_s = self.now_s - self._tick_due_s
+        if late_s > LATE_S:
+            self._tick_due_s = self.now_s
+            self.tell_host(LoopWasLate(late_s))
+            self._tell_all()
+        inbox = self._inbox
+        for _ in range(len(inbox)):
+            handler, arguments = inbox.popleft()
+            handler(*arguments)
+            self._tell_all()
+            if self.over:
+                return
+        self._flush()
+        if inbox:
+            self.plan_turn()
+
+    def tick(self) -> None:
+        """Plan the next tick, and take this one."""
+        if self.over:
+            return
+        settings = self.simulation.settings
+        self._timeline.after(settings.tick_s / self._clock.rate, self.tick)
+        if not self.home.paused:
+            self.take(self._ticked)
+
+    def _ticked(self) -> None:
+        now_s = self.now_s
+        self._tick_due_s = now_s + self.simulation.settings.tick_s
+        self.tell_host(Ticked())
+        self._tell_all()
+        self.perform(self.container.links.tick(now_s), -1)
+        if now_s >= self._seeds_due_s:
+            self._seeds_due_s = now_s + SEEDS_EVERY_S
+            membership = self.container.membership
+            if membership.view is None or not membership.quorum.held(now_s):
+                self.simulation.greet_seeds(self)
+
+    # -- what comes in -------------------------------------------------------------
+
+    def frame_came(self, source: Source, frame: LinkFrame) -> None:
+        """Take a frame of another host."""
+        self.perform(self.container.links.on_frame(source, frame, self.now_s), -1)
+
+    def pipe_lost(self, host: str, incarnation: int) -> None:
+        """Take the news that a pipe of ours is broken."""
+        effects = self.container.links.on_pipe_lost(host, incarnation, "connection lost", self.now_s)
+        self.perform(effects, -1)
+
+    def request_came(self, caller: Any, request: Any) -> None:
+        """Take a client's request."""
+        colony = self.container.colony_of(request)
+        if colony is None:
+            self.tell_host(Requested(caller, request))
+        else:
+            self.tell_colony(colony, Requested(caller, request))
+
+    def seed_found(self, member: Member) -> None:
+        """Take a seed's answer."""
+        self.tell_host(SeedFound(member))
+
+    def tell_host(self, event: Any) -> None:
+        """Have the host handle an event now."""
+        kind = type(event.message) if type(event) is Received else type(event)
+        if kind not in CALM:
+            self._flush()
+        effects = self.container.handle(event, self.now_s)
+        if effects:
+            self.perform(effects, -1)
+        observer = self.simulation.observer
+        if observer is not None:
+            observer.host_acted(self, event)
+
+    def tell_colony(self, colony: int, event: Any) -> None:
+        """Have a colony handle an event now."""
+        effects = self.container.colony(colony).handle(event, self.now_s)
+        if effects:
+            self.perform(effects, colony)
+        observer = self.simulation.observer
+        if observer is not None:
+            observer.colony_acted(self, colony, event)
+
+    # -- effects ---------------------------------------------------------------------
+
+    def perform(self, effects: list[Any], colony: int) -> None:
+        """Perform effects in order; `colony` says whose they are, -1 = the host's."""
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                box = self._outbox.get(effect.to)
+                if box is None:
+                    self._outbox[effect.to] = [effect.message]
+                else:
+                    box.append(effect.message)
+            elif kind is Answer:
+                self.simulation.answer(self, effect.caller, effect.reply)
+            else:
+                performer = self._performers.get(kind)
+                if performer is None:
+                    self._said.append(effect)
+                else:
+                    performer(effect, colony)
+
+    def _tell_all(self) -> None:
+        said = self._said
+        while said and not self.over:
+            effect = said.popleft()
+            kind = type(effect)
+            if kind is TellColony:
+                self.tell_colony(effect.colony, effect.event)
+            elif kind is DeliverMessages:
+                self._deliver(effect)
+            else:
+                self.tell_host(effect.event if kind is TellHost else effect)
+
+    def _deliver(self, effect: DeliverMessages) -> None:
+        message, rest = effect.messages[0], effect.messages[1:]
+        if rest:
+            self._said.appendleft(DeliverMessages(effect.sender, rest))
+        colony = self.container.colony_of(message)
+        event = Received(effect.sender, message)
+        if colony is None:
+            self.tell_host(event)
+        else:
+            self.tell_colony(colony, event)
+
+    def _flush(self) -> None:
+        if self._outbox and not self.over:
+            outbox, self._outbox = self._outbox, {}
+            self.perform(self.container.links.flush(outbox, self.now_s), -1)
+
+    def _pass(self, effect: Any, colony: int) -> None:
+        """The container has done it."""
+
+    def _wake(self, effect: Wake, colony: int) -> None:
+        self._timeline.at(self._clock.when(effect.at_s), self.take, self._ring, colony)
+
+    def _ring(self, colony: int) -> None:
+        if colony < 0:
+            self.tell_host(Ticked())
+        else:
+            self.tell_colony(colony, Ticked())
+
+    def _closure(self, effect: RunClosure, colony: int) -> None:
+        simulation = self.simulation
+        dna = simulation.run_closure(effect.dna, effect.closure)
+        delay_s = simulation.chance.random() * simulation.settings.closure_s
+        event = ClosureRan(effect.ticket, dna)
+        self._timeline.after(delay_s, self.take, self.tell_colony, colony, event)
+
+    def _write(self, effect: Persist, colony: int) -> None:
+        self.home.record = effect.record
+
+    def _dial(self, effect: Dial, colony: int) -> None:
+        self.perform(self.container.links.dial(effect.member, self.now_s), -1)
+
+    def _hang_up(self, effect: HangUp, colony: int) -> None:
+        self._flush()
+        self.perform(self.container.links.hang_up(effect.host, self.now_s), -1)
+
+    def _probe(self, effect: ProbeProcess, colony: int) -> None:
+        self._look(effect.member, self.now_s + PROBE_FOR_S)
+
+    def _look(self, member: Member, until_s: float) -> None:
+        if member.machine != self.home.machine or not member.machine:
+            return
+        if self.simulation.pid_is_gone(member.pid):
+            self._said.append(TellHost(ProcessGone(member.id, member.incarnation)))
+        elif self.now_s < until_s:
+            self._timeline.after(PROBE_EVERY_S, self.take, self._look, member, until_s)
+
+    def _halt(self, effect: Halt, colony: int) -> None:
+        self.simulation.halted(self, effect)
+
+    def _note(self, effect: Note, colony: int) -> None:
+        self.simulation.noted(self, effect)
+
+    def _installed(self, effect: InstallView, colony: int) -> None:
+        self.simulation.installed(self, effect)
+
+    def _open(self, effect: OpenPipe, colony: int) -> None:
+        self.simulation.open_pipe(self, effect)
+
+    def _close(self, effect: ClosePipe, colony: int) -> None:
+        self.simulation.close_pipe(self, effect)
+
+    def _send_frame(self, effect: SendFrame, colony: int) -> None:
+        self.simulation.send_frame(self, effect)

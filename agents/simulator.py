@@ -1,0 +1,353 @@
+"""Whole clusters in virtual time: the same machines, a made-up world.
+
+Everything a host is (`agents.hosting.Container`) runs here unchanged; only
+what is around it is simulated: clocks, pipes, disks, crashes and stalls. A
+run is a function of the seeded chance that comes in: nothing else decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from agents.effects import Halt, InitOrdered, InstallView, LeaveOrdered, LoadMeasured, Note
+from agents.hosting import Container
+from agents.links import ClosePipe, OpenPipe, SendFrame
+from agents.membership import Settings as MembershipSettings
+from agents.messages.client import Reply, Request
+from agents.messages.membership import Load
+from agents.record import Record
+from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
+from agents.sim_host import Home, Process
+from agents.sim_network import Network, Pipe, Shape, routes_named
+from agents.views import Charter, Member
+from agents.wire import Source, decode_link_frame, encode
+from placement.labels import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class SimSettings:
+    """How a simulated cluster is made.
+
+    Attributes:
+        charter: What `init` fixes.
+        drift: Largest error in the rate of a clock; at most `DRIFT_MAX`.
+        offset_s: Largest value a clock shows at the beginning.
+        shape: The network when nothing is broken.
+        tick_s: How often a host's loop ticks, on its clock.
+        turn_s: How long an idle loop gathers before it takes a turn.
+        closure_s: Longest run of a closure.
+        encoded: Frames pass through the wire's encoder and decoder.
+        machines: Hosts share so many machines, in turn; 0 = each has its own.
+        attested: Hosts of one machine can see each other's processes.
+        membership: Settings of each host's membership.
+    """
+
+    charter: Charter = field(default_factory=Charter)
+    drift: float = DRIFT_MAX
+    offset_s: float = 10_000.0
+    shape: Shape = field(default_factory=Shape)
+    tick_s: float = 0.05
+    turn_s: float = 0.0002
+    closure_s: float = 0.01
+    encoded: bool = False
+    machines: int = 0
+    attested: bool = True
+    membership: MembershipSettings = field(default_factory=MembershipSettings)
+
+
+class Observer(Protocol):
+    """Whoever watches a run, after every event."""
+
+    def host_acted(self, process: Process, event: Any) -> None:
+        """The host-level machines of a process took an event."""
+        ...
+
+    def colony_acted(self, process: Process, colony: int, event: Any) -> None:
+        """A colony's machine took an event."""
+        ...
+
+    def installed(self, process: Process, effect: InstallView) -> None:
+        """A process installed a view."""
+        ...
+
+    def noted(self, process: Process, note: Note) -> None:
+        """A machine of a process made a note."""
+        ...
+
+
+class Caller(Protocol):
+    """A simulated client."""
+
+    name: str
+
+    def replied(self, reply: Reply) -> None:
+        """Take a reply."""
+        ...
+
+
+class Simulation:
+    """A cluster, its network and its clients, in virtual time.
+
+    Args:
+        names: One letter for each host.
+        chance: Seeded chance; everything comes from it.
+        settings: How the cluster is made.
+        run_closure: What a closure does to DNA.
+    """
+
+    def __init__(
+        self,
+        names: str,
+        chance: Chance,
+        settings: SimSettings,
+        run_closure: Callable[[bytes | None, bytes], bytes | None],
+    ) -> None:
+        self.chance = chance
+        self.settings = settings
+        self.run_closure = run_closure
+        self.timeline = Timeline()
+        self.network = Network(
+            self.timeline,
+            chance,
+            settings.shape,
+            deliver=self._deliver,
+            lost=self._lost,
+            is_up=lambda name: self.homes[name].process is not None,
+        )
+        self.homes: dict[str, Home] = {}
+        self.observer: Observer | None = None
+        self.notes: list[tuple[float, str, Note]] | None = None
+        self.jammed: dict[str, int] = {}
+        self._pids = 0
+        self._ids = 0
+        self._names: dict[str, str] = {}
+        self._callers: dict[bytes, Caller] = {}
+        for name in names:
+            self.add_home(name)
+
+    # -- hosts -----------------------------------------------------------------
+
+    def add_home(self, name: str) -> Home:
+        """Make a host, without a process yet."""
+        chance, settings = self.chance, self.settings
+        rate = 1.0 + chance.uniform(-settings.drift, settings.drift)
+        place = len(self.homes)
+        number = place % settings.machines if settings.machines else place
+        clock = HostClock(chance.uniform(0.0, settings.offset_s), rate)
+        home = Home(name, "", f"m{number}", clock)
+        self.homes[name] = home
+        return home
+
+    def start(self, name: str) -> None:
+        """Start a host's process: with what is on its disk, or as a new host."""
+        home = self.homes[name]
+        if home.process is not None:
+            return
+        if home.record is None:
+            self._ids += 1
+            home.record = Record(f"{ord(name):02x}{self._ids:030x}", 1)
+        else:
+            home.record = msgspec.structs.replace(home.record, incarnation=home.record.incarnation + 1)
+        home.id = home.record.host
+        self._names[home.id] = name
+        self._pids += 1
+        now_s = home.clock.shows(self.timeline.now_s)
+        member = Member(
+            home.id,
+            home.record.incarnation,
+            name,
+            f"tcp://{name}",
+            f"link://{name}",
+            labels=Labels(box=home.machine),
+            machine=home.machine if self.settings.attested else "",
+            pid=self._pids,
+            started_s=now_s,
+        )
+        first_link = int(self.timeline.now_s * 1000) + 1
+        container = Container(member, self.settings.membership, home.record, now_s, first_link=first_link)
+        home.process = Process(self, home, container, self._pids)
+        home.paused = False
+        home.process.take(
+            home.process.tell_host, LoadMeasured(Load(memory_free=1 << 40, memory_total=1 << 41))
+        )
+        home.process.tick()
+
+    def crash(self, name: str, *, keep_disk: bool = True) -> None:
+        """End a host's process at once."""
+        home = self.homes[name]
+        process = home.process
+        if process is not None:
+            process.over = True
+            home.process = None
+            home.paused = False
+            self.network.host_died(name)
+        if not keep_disk:
+            home.record = None
+
+    def pause(self, name: str) -> None:
+        """Stop a host's process; its clock and its sockets' buffers go on."""
+        self.homes[name].paused = True
+
+    def resume(self, name: str) -> None:
+        """Let a stopped process go on: all that came meanwhile is waiting."""
+        home = self.homes[name]
+        if home.paused:
+            home.paused = False
+            if home.process is not None:
+                home.process.plan_turn()
+
+    def processes(self) -> list[Process]:
+        """Return the running processes, stopped ones included."""
+        return [home.process for home in self.homes.values() if home.process is not None]
+
+    def name_of(self, host_id: str) -> str:
+        """Return the letter of a host id, "?" if there is none."""
+        return self._names.get(host_id, "?")
+
+    def pid_is_gone(self, pid: int) -> bool:
+        """Return whether no process with this number runs."""
+        return all(process.pid != pid for process in self.processes())
+
+    def order(self, name: str, event: Any) -> None:
+        """Hand an operator's order to a host, if it runs."""
+        process = self.homes[name].process
+        if process is not None:
+            process.take(process.tell_host, event)
+
+    def order_colony(self, name: str, colony: int, event: Any) -> None:
+        """Hand an order to one colony of a host, if it runs."""
+        process = self.homes[name].process
+        if process is not None:
+            process.take(process.tell_colony, colony, event)
+
+    def init(self, name: str) -> None:
+        """Order a host to found the cluster."""
+        self.order(name, InitOrdered(self.settings.charter))
+
+    def leave(self, name: str) -> None:
+        """Order a host to leave."""
+        self.order(name, LeaveOrdered())
+
+    # -- what processes ask for ------------------------------------------------------
+
+    def greet_seeds(self, process: Process) -> None:
+        """Let a lonely host ask all others who they are."""
+        name = process.home.name
+        for other, home in self.homes.items():
+            if other == name or self.network.is_cut(name, other) or self.network.is_cut(other, name):
+                continue
+            if home.runs and home.process is not None:
+                delay_s = self.network.delay_s((name, other)) + self.network.delay_s((other, name))
+                member = home.process.container.membership.me
+                self.timeline.after(delay_s, process.take, process.seed_found, member)
+
+    def open_pipe(self, process: Process, effect: OpenPipe) -> None:
+        """Open a pipe to whoever lives at the address."""
+        target = effect.address.removeprefix("link://")
+        if target in self.homes:
+            own = (effect.own, process, effect.host)
+            self.network.open(process.home.name, target, effect.incarnation, own)
+
+    def close_pipe(self, process: Process, effect: ClosePipe) -> None:
+        """Close a pipe; with a linger, what is queued still leaves."""
+        target = self.name_of(effect.host)
+        if effect.linger_s:
+            self.timeline.after(
+                effect.linger_s, self.network.close, process.home.name, target, effect.incarnation
+            )
+        else:
+            self.network.close(process.home.name, target, effect.incarnation)
+
+    def send_frame(self, process: Process, effect: SendFrame) -> None:
+        """Put a frame on its way."""
+        frame: Any = encode(effect.frame) if self.settings.encoded else effect.frame
+        self.network.send(
+            process.home.name, self.name_of(effect.host), effect.incarnation, effect.plane, frame
+        )
+
+    def _deliver(self, target: str, pipe: Pipe, plane: int, frame: Any) -> None:
+        process = self.homes[target].process
+        if process is None:
+            return
+        if self.settings.encoded:
+            frame = decode_link_frame(frame)
+        (host, incarnation), _, _ = pipe.own
+        process.take(process.frame_came, Source(host, incarnation, pipe.incarnation, plane), frame)
+
+    def _lost(self, pipe: Pipe) -> None:
+        _, process, dialled = pipe.own
+        if not process.over:
+            process.take(process.pipe_lost, dialled, pipe.incarnation)
+
+    def halted(self, process: Process, effect: Halt) -> None:
+        """End a process that wants to end."""
+        self.noted(process, Note("halt", effect.reason, details={"status": effect.status}))
+        self.timeline.after(0.0, self._end_halted, process)
+
+    def _end_halted(self, process: Process) -> None:
+        if process.home.process is process:
+            self.crash(process.home.name)
+
+    def noted(self, process: Process, note: Note) -> None:
+        """Write a note down, and show it to the observer."""
+        if self.notes is not None:
+            self.notes.append((self.timeline.now_s, process.home.name, note))
+        if self.observer is not None:
+            self.observer.noted(process, note)
+
+    def installed(self, process: Process, effect: InstallView) -> None:
+        """Show a view that was installed to the observer."""
+        if self.observer is not None:
+            self.observer.installed(process, effect)
+
+    # -- clients ---------------------------------------------------------------------
+
+    def addresses(self) -> list[str]:
+        """Return every public address, whoever is there."""
+        return [f"tcp://{name}" for name in self.homes]
+
+    def ask(self, client: Caller, address: str, request: Request) -> None:
+        """Send a client's request; a late one may come after a retry of it."""
+        name = address.removeprefix("tcp://")
+        token = client.name.encode()
+        self._callers[token] = client
+        self.timeline.after(self._client_delay_s(), self._request_came, name, token, request)
+
+    def _client_delay_s(self) -> float:
+        chance = self.chance
+        late_s = 0.5 * chance.random() if chance.random() < 0.02 else 0.0
+        return 0.0005 + 0.003 * chance.random() + late_s
+
+    def _request_came(self, name: str, token: bytes, request: Request) -> None:
+        home = self.homes.get(name)
+        if home is not None and home.process is not None and not self.jammed.get(name):
+            home.process.take(home.process.request_came, ("client", token), request)
+
+    def answer(self, process: Process, caller: Any, reply: Reply) -> None:
+        """Send a host's reply to a client; it is lost if the client can't be reached."""
+        client = self._callers.get(caller[1])
+        if client is not None and not self.jammed.get(process.home.name):
+            self.timeline.after(self._client_delay_s(), client.replied, reply)
+
+    # -- faults ----------------------------------------------------------------------
+
+    def cut(self, name: str) -> None:
+        """Cut the directions that a name means, see `routes_named`."""
+        for route in routes_named(name):
+            self.network.cut(*route)
+
+    def heal(self, name: str) -> None:
+        """Take back a cut."""
+        for route in routes_named(name):
+            self.network.heal(*route)
+
+    def end_all_faults(self) -> None:
+        """Heal the network, let stopped processes go on; the dead stay dead."""
+        self.network.heal_all()
+        self.jammed.clear()
+        for name in self.homes:
+            self.resume(name)

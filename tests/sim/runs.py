@@ -1,0 +1,296 @@
+"""One simulated run: found a cluster, break things, settle, judge.
+
+A run is a function of its seed and its plan. `play` returns what happened;
+nothing is printed and nothing global is left behind.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.effects import Note
+from agents.keys import colony_of
+from agents.sim_clock import Chance
+from agents.sim_host import Process
+from agents.sim_network import Shape
+from agents.simulator import SimSettings, Simulation
+from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from agents.views import Charter
+from tests.sim.clients import Client, Habits, run_closure
+from tests.sim.history import Operation, check, check_at_most_once
+from tests.sim.invariants import Violation, Watch, watching
+from tests.sim.plans import PLANS, Fault, Scene
+
+FOUNDING_S = 30.0  # a cluster that is not born by then never will be
+SETTLING_S = 40.0  # for everything that went wrong to be made good
+LENGTH_S = 12.0
+FINAL_READ_S = 6.0
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run is made of, and what came of it.
+
+    Attributes:
+        faults: The plan as it was drawn.
+        complaints: What is wrong; [] = all promises kept.
+        history: What clients did and saw.
+        notes: (virtual second, host, note), if asked for.
+        lost: Colonies that were named lost.
+    """
+
+    seed: int
+    plan: str
+    names: str = ""
+    settings: SimSettings = field(default_factory=SimSettings)
+    faults: list[Fault] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    history: list[Operation] = field(default_factory=list)
+    notes: list[tuple[float, str, Note]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    commits: int = 0
+    promotions: int = 0
+    virtual_s: float = 0.0
+    events: int = 0
+
+    @property
+    def replay(self) -> str:
+        """The command that plays this run again."""
+        return f"python -m tests.sim.replay --seed {self.seed} --plan {self.plan}"
+
+    def __str__(self) -> str:
+        lines = [self.replay, *(f"  {fault}" for fault in self.faults), *self.complaints[:8]]
+        return "\n".join(lines)
+
+
+class _Unsettled(Exception):
+    """The cluster did not come to rest in time."""
+
+
+class Director:
+    """Lets faults happen, and puts them right again."""
+
+    def __init__(self, simulation: Simulation, names: str) -> None:
+        self.simulation = simulation
+        self.expected = names
+
+    def schedule(self, faults: Sequence[Fault], began_s: float) -> None:
+        """Plan all faults."""
+        for fault in faults:
+            self.simulation.timeline.at(began_s + fault.at_s, self._begin, fault)
+            if fault.for_s:
+                self.simulation.timeline.at(began_s + fault.at_s + fault.for_s, self._end, fault)
+
+    def _begin(self, fault: Fault) -> None:
+        simulation, target = self.simulation, fault.target
+        if fault.kind in ("crash", "wipe"):
+            for name in target:
+                simulation.crash(name, keep_disk=fault.kind == "crash")
+        elif fault.kind == "pause":
+            for name in target:
+                simulation.pause(name)
+        elif fault.kind == "cut":
+            simulation.cut(target)
+        elif fault.kind == "reset":
+            simulation.network.reset(target[0], target[2])
+        elif fault.kind == "slow":
+            simulation.network.slow_s[target[0], target[2]] = simulation.chance.uniform(0.05, 0.5)
+        elif fault.kind == "jam":
+            simulation.jammed[target] = simulation.jammed.get(target, 0) + 1
+        elif fault.kind == "move":
+            self._move(*target.split())
+        elif fault.kind == "leave":
+            self.expected = self.expected.replace(target, "")
+            simulation.leave(target)
+        elif fault.kind == "join":
+            self.expected += target
+            simulation.add_home(target)
+            simulation.start(target)
+
+    def _end(self, fault: Fault) -> None:
+        simulation, target = self.simulation, fault.target
+        if fault.kind in ("crash", "wipe"):
+            for name in target:
+                simulation.start(name)
+        elif fault.kind == "pause":
+            for name in target:
+                simulation.resume(name)
+        elif fault.kind == "cut":
+            simulation.heal(target)
+        elif fault.kind == "slow":
+            simulation.network.slow_s.pop((target[0], target[2]), None)
+        elif fault.kind == "jam" and simulation.jammed.get(target):
+            simulation.jammed[target] -= 1
+
+    def _move(self, what: str, colony_text: str, to: str = "") -> None:
+        """Order the primary of a colony to do something; nothing happens without one."""
+        colony, simulation = int(colony_text), self.simulation
+        for process in simulation.processes():
+            machine = process.container.colonies.get(colony)
+            if machine is None or machine.primary is None or not machine.is_open:
+                continue
+            peers = [host for host in machine.primary.ack_set if to in ("", simulation.name_of(host))]
+            others = self._strangers(process, [process.home.id, *machine.primary.ack_set], to)
+            event: Any = None
+            if what == "hand_over" and peers:
+                event = HandOverOrdered(simulation.chance.choice(peers), "the plan says so")
+            elif what == "retire" and peers:
+                event = RetireOrdered(simulation.chance.choice(peers), "the plan says so")
+            elif what == "clone" and others:
+                event = CloneOrdered(simulation.chance.choice(others), "the plan says so")
+            if event is not None:
+                process.take(process.tell_colony, colony, event)
+
+    def _strangers(self, process: Process, holders: list[str], to: str) -> list[str]:
+        view = process.container.view
+        ids = view.ids if view is not None else ()
+        return [host for host in ids if host not in holders and to in ("", self.simulation.name_of(host))]
+
+    def put_right(self) -> None:
+        """End every fault, and start what is down and should be up."""
+        self.simulation.end_all_faults()
+        for name in self.expected:
+            self.simulation.start(name)
+
+
+def settings_for(chance: Chance, **changes: Any) -> SimSettings:
+    """Return the make of a cluster, drawn from the seed."""
+    slow = chance.choice((0.002, 0.004, 0.02))
+    made: dict[str, Any] = {
+        "charter": Charter(
+            colonies=chance.choice((2, 4, 8)),
+            peers=chance.choice((2, 2, 3)),
+            heartbeat_s=0.2,
+            lease_s=0.6,
+            suspect_s=1.2,
+        ),
+        "shape": Shape(delay_s=(0.0002, slow), jitter_s=chance.choice((0.0005, 0.002, 0.02))),
+        "turn_s": chance.choice((0.0, 0.0002, 0.002)),
+        "encoded": chance.random() < 0.1,
+        "machines": chance.choice((0, 2, 3)),
+        "attested": chance.random() < 0.5,
+    }
+    return SimSettings(**{**made, **changes})
+
+
+KEYS = tuple(f"{kind}{number}" for kind in "aks" for number in range(4))
+
+
+class Stage:
+    """A run while it is played."""
+
+    def __init__(self, run: Run, chance: Chance, *, clients: int, operations: int, habits: Habits) -> None:
+        self.run = run
+        self.simulation = Simulation(run.names, chance, run.settings, run_closure)
+        self.director = Director(self.simulation, run.names)
+        self.clients = [
+            Client(f"c{number}", self.simulation, chance, KEYS, run.history, operations, habits)
+            for number in range(clients)
+        ]
+        self.watch: Watch | None = None
+
+    def found(self) -> None:
+        """Start all hosts, and wait until they serve."""
+        simulation = self.simulation
+        for name in self.run.names:
+            simulation.start(name)
+        simulation.timeline.run_until(0.8)
+        simulation.init(self.run.names[0])
+        self._settle("the cluster was not born", FOUNDING_S)
+
+    def _settle(self, what: str, patience_s: float) -> None:
+        simulation, watch = self.simulation, self.watch
+        assert watch is not None, "a run is watched"
+        until_s = simulation.timeline.now_s + patience_s
+        found = [""]
+        while found and simulation.timeline.now_s < until_s:
+            simulation.timeline.run_until(simulation.timeline.now_s + 0.25)
+            expected = self.director.expected
+            found = watch.complaints(expected, min(self.run.settings.charter.peers, len(expected)))
+        if found:
+            raise _Unsettled(f"{what} within {patience_s:g} s: {'; '.join(found[:4])}")
+
+    def trouble(self, length_s: float) -> None:
+        """Let clients work and faults happen; then put everything right."""
+        simulation = self.simulation
+        began_s = simulation.timeline.now_s
+        self.director.schedule(self.run.faults, began_s)
+        for client in self.clients:
+            client.start()
+        simulation.timeline.run_until(began_s + length_s)
+        self.director.put_right()
+        for client in self.clients:
+            client.stop()
+        self._settle("the cluster did not recover", SETTLING_S)
+
+    def read_all(self) -> None:
+        """Read every key once more: what was acknowledged must be there."""
+        simulation = self.simulation
+        reader = Client("last", simulation, simulation.chance, KEYS, self.run.history, 0)
+        reader.read(KEYS, FINAL_READ_S)
+        until_s = simulation.timeline.now_s + FINAL_READ_S * len(KEYS)
+        while len(reader.reads) < len(KEYS) and simulation.timeline.now_s < until_s:
+            simulation.timeline.run_until(simulation.timeline.now_s + 0.05)
+        unread = [op.key for op in reader.reads if op.outcome != "ok"]
+        if unread or len(reader.reads) < len(KEYS):
+            raise _Unsettled(f"the cluster has settled, yet cells can't be read: {unread}")
+
+    def judge(self) -> None:
+        """Judge what the clients saw, except in colonies that were named lost."""
+        run, watch = self.run, self.watch
+        assert watch is not None, "a run is watched"
+        watch.sweep()
+        colonies = run.settings.charter.colonies
+        fair = [op for op in run.history if colony_of(op.key.encode(), colonies) not in watch.lost]
+        run.complaints += [str(finding) for finding in check(fair)]
+        run.complaints += check_at_most_once(fair)
+
+
+def play(
+    seed: int,
+    plan: str,
+    *,
+    faults: Sequence[Fault] | None = None,
+    names: str = "",
+    notes: bool = False,
+    clients: int = 5,
+    operations: int = 20,
+    length_s: float = LENGTH_S,
+    habits: Habits | None = None,
+    **settings: Any,
+) -> Run:
+    """Play one run, and return what came of it.
+
+    Args:
+        seed: Decides everything that is not said here.
+        plan: Name of the plan (see `plans.PLANS`), or any name if `faults` are given.
+        names: The hosts; "" = drawn from the seed.
+        notes: Keep all notes of all machines.
+        settings: Fields of `SimSettings` that are not to be drawn.
+    """
+    chance = random.Random(f"{seed}/{plan}")
+    drawn = chance.choice(("ABC", "ABC", "ABCD", "ABCDE"))
+    run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
+    charter = run.settings.charter
+    scene = Scene(run.names, charter.colonies, charter.peers, length_s)
+    drawn_faults = PLANS[plan](chance, scene) if faults is None else list(faults)
+    run.faults = drawn_faults
+    stage = Stage(run, chance, clients=clients, operations=operations, habits=habits or Habits())
+    simulation = stage.simulation
+    if notes:
+        simulation.notes = run.notes
+    with watching(simulation) as stage.watch:
+        try:
+            stage.found()
+            stage.trouble(length_s)
+            stage.read_all()
+            stage.judge()
+        except (Violation, _Unsettled) as error:
+            run.complaints.append(f"{type(error).__name__.strip('_')}: {error}")
+        run.lost = sorted(stage.watch.lost)
+        run.commits, run.promotions = stage.watch.commits, stage.watch.promotions
+    run.virtual_s, run.events = simulation.timeline.now_s, simulation.timeline.happened
+    return run

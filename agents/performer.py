@@ -1,8 +1,7 @@
 """Performs the effects of a host's machines, in order.
 
-Sends gather in one outbox per destination, and answers in one list per
-client, until the turn ends: all that one turn produced for one destination
-leaves as one message. Whatever a machine is to be told waits in one queue,
+Sends gather in one outbox per destination until the turn ends: all that one
+turn produced for one destination leaves as one message. Whatever a machine is to be told waits in one queue,
 so that machines hear things in the order in which they were said.
 """
 
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from agents.bodies import Body, ColonyActor
+from agents.clients import ClientCaller, Clients
 from agents.effects import (
     Answer,
     ClosureRan,
@@ -43,7 +43,7 @@ from agents.messages.replication import Ack
 from agents.record import Record
 from agents.timers import Timers
 from agents.views import Member
-from agents.wire import FRAME_BYTES_MAX, encode
+from agents.wire import encode
 from agents.workers import Workers
 
 PROBE_EVERY_S = 0.004  # a killed process is gone within some ms of its sockets
@@ -52,23 +52,12 @@ EVENTS_MAX = 1_000_000  # consequences of one event: more, and machines go in ci
 ALARMS_MAX = 100_000
 
 RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
+ReportFn = Callable[[Exception], tuple[str, bytes | None]]
 
 
-class ClientCaller(tuple[str, bytes]):
-    """`("client", identity)`: whom to answer, and how much is still open.
-
-    One for each frame of requests; those of one client are equal.
-    """
-
-    open: int
-    size: int
-    at_s: float
-
-    def __new__(cls, identity: bytes, requests: int, size: int, at_s: float) -> ClientCaller:
-        """Make the token of a frame with so many requests and bytes."""
-        caller = super().__new__(cls, ("client", identity))
-        caller.open, caller.size, caller.at_s = requests, size, at_s
-        return caller
+def plain_report(error: Exception) -> tuple[str, bytes | None]:
+    """Return an exception as text, and nothing that travels."""
+    return f"{type(error).__name__}: {error}", None
 
 
 class Pipes(Protocol):
@@ -85,9 +74,6 @@ class Pipes(Protocol):
     def send(self, host: str, incarnation: int, plane: int, data: bytes) -> bool:
         """Send a frame to a host."""
 
-    def reply(self, client: bytes, data: bytes) -> bool:
-        """Send a frame to a client."""
-
 
 class Tools(Protocol):
     """What the performer works with; the server."""
@@ -96,6 +82,7 @@ class Tools(Protocol):
     container: Any
     workers: Workers
     timers: Timers
+    clients: Clients
 
     @property
     def door(self) -> Pipes:
@@ -110,13 +97,22 @@ class Tools(Protocol):
     def note(self, note: Note) -> None:
         """Log a note."""
 
+    def colony_broke(self, colony: int, event: Any, error: BaseException) -> None:
+        """Give up a colony's peer."""
+
 
 class Performer:
     """The shell's hands; belongs to the I/O thread.
 
+    Attributes:
+        halt: Why the host is to end; None = it isn't.
+        said: What machines are still to be told, in order.
+        is_mute: The durable record could not be written: nothing more may be said.
+
     Args:
         tools: What to work with.
         run_closure: Runs a closure on DNA, on a worker's thread; None = closures are refused.
+        report: Returns a closure's exception as text, and as bytes for its client.
         persist: Writes the durable record, fsynced; None = the host is ephemeral.
         process_gone: Whether the process of a member on this machine is seen to be gone.
     """
@@ -125,23 +121,21 @@ class Performer:
         self,
         tools: Tools,
         run_closure: RunClosureFn | None,
+        report: ReportFn,
         persist: Callable[[Record], None] | None,
         process_gone: Callable[[Member], bool] | None,
     ) -> None:
         self.halt: Halt | None = None
-        self.clients_gone: list[bytes] = []
-        self.backlog = 0
-        self.backlog_bytes = 0
         self._tools = tools
+        self._clients = tools.clients
         self._run_closure = run_closure
+        self._report = report
         self._persist = persist
         self._process_gone = process_gone
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
-        self._replies: dict[bytes, list[Reply]] = {}
-        self._said: deque[Any] = deque()
-        self._callers: deque[ClientCaller] = deque()
-        self._mute = False
+        self.said: deque[Any] = deque()
+        self.is_mute = False
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
             Wake: self._wake,
             RunClosure: self._closure,
@@ -168,6 +162,8 @@ class Performer:
     def perform(self, effects: list[Any], body: Body | None) -> None:
         """Perform effects in order; `body` is the actor they came from."""
         for effect in effects:
+            if self.is_mute:
+                return
             kind = type(effect)
             if kind is Send:
                 self.send(effect.to, effect.message)
@@ -176,11 +172,9 @@ class Performer:
             else:
                 handler = self._handlers.get(kind)
                 if handler is None:  # an event that links or disk have for the host
-                    self._said.append(TellHost(effect))
+                    self.said.append(TellHost(effect))
                 else:
                     handler(effect, body)
-            if self._mute:
-                return
 
     def send(self, to: str, message: HostMessage) -> None:
         """Put a message into the outbox of a host.
@@ -206,51 +200,29 @@ class Performer:
     def answer(self, caller: Any, reply: Reply) -> None:
         """Put a reply into a client's list, or call back an embedded caller."""
         if type(caller) is ClientCaller:
-            if caller.open > 0:
-                caller.open -= 1
-                self.backlog -= 1
-            replies = self._replies.get(caller[1])
-            if replies is None:
-                self._replies[caller[1]] = [reply]
-            else:
-                replies.append(reply)
+            self._clients.answer(caller, reply)
         elif callable(caller):
             try:
                 caller(reply)
             except Exception as error:
                 self._tools.note(Note("callback_failed", repr(error)))
 
-    def took(self, caller: ClientCaller) -> None:
-        """Count a client's frame until it is answered, or long past."""
-        self.backlog += caller.open
-        self.backlog_bytes += caller.size
-        self._callers.append(caller)
-
-    def forget_callers(self, before_s: float) -> None:
-        """Let go of frames that are answered, and of those taken before `before_s`.
-
-        Some are never answered: what a primary had pending when it lost its
-        role. Their clients have asked again, or have given up.
-        """
-        callers = self._callers
-        while callers and (callers[0].open <= 0 or callers[0].at_s < before_s):
-            caller = callers.popleft()
-            self.backlog -= max(0, caller.open)
-            self.backlog_bytes -= caller.size
-            caller.open = 0
+    def say_first(self, event: Any) -> None:
+        """Have the host told an event before all that waits to be told."""
+        self.said.appendleft(TellHost(event))
 
     # -- what machines are to be told --------------------------------------------
 
     @property
     def has_more(self) -> bool:
         """Whether something is to be told or sent."""
-        return bool(self._said or self._outbox or self._replies)
+        return bool(self.said or self._outbox)
 
     def tell_all(self) -> None:
         """Tell machines what waits for them, until nothing does."""
-        said, tools = self._said, self._tools
+        said, tools = self.said, self._tools
         for _ in range(EVENTS_MAX):
-            if not said or self._mute:
+            if not said or self.is_mute:
                 return
             effect = said.popleft()
             kind = type(effect)
@@ -266,7 +238,7 @@ class Performer:
     def deliver(self, sender: str, messages: tuple[HostMessage, ...]) -> None:
         """Hand messages to their machines; each one's consequences come first."""
         tools = self._tools
-        colony_of, said = tools.container.colony_of, self._said
+        colony_of, said = tools.container.colony_of, self.said
         for message in messages:
             colony = colony_of(message)
             if colony is None:
@@ -281,7 +253,7 @@ class Performer:
         tools = self._tools
         message, rest = effect.messages[0], effect.messages[1:]
         if rest:
-            self._said.appendleft(DeliverMessages(effect.sender, rest))
+            self.said.appendleft(DeliverMessages(effect.sender, rest))
         colony = tools.container.colony_of(message)
         event = Received(effect.sender, message)
         if colony is None:
@@ -293,32 +265,16 @@ class Performer:
 
     def flush_links(self) -> None:
         """Hand the outboxes to the links, stamped with the view as it is now."""
-        if self._outbox and not self._mute:
+        if self._outbox and not self.is_mute:
             outbox, self._outbox = self._outbox, {}
             self._acks.clear()
             tools = self._tools
             self.perform(tools.container.links.flush(outbox, tools.clock()), None)
 
-    def flush_replies(self) -> None:
-        """Send each client its replies of this turn."""
-        if self._replies and not self._mute:
-            replies, self._replies = self._replies, {}
-            for client, answers in replies.items():
-                self._reply(client, answers)
-
-    def _reply(self, client: bytes, answers: list[Reply]) -> None:
-        data = encode(answers)
-        if len(data) > FRAME_BYTES_MAX // 4 and len(answers) > 1:
-            middle = len(answers) // 2
-            self._reply(client, answers[:middle])
-            self._reply(client, answers[middle:])
-        elif not self._tools.door.reply(client, data):
-            self.clients_gone.append(client)
-
     # -- one effect each -----------------------------------------------------------
 
     def _say(self, effect: Any, body: Body | None) -> None:
-        self._said.append(effect)
+        self.said.append(effect)
 
     def _pass(self, effect: Any, body: Body | None) -> None:
         """The container has done it; nothing is left for the shell."""
@@ -335,30 +291,39 @@ class Performer:
                 body.turn(Ticked())
         else:
             self._tools.tell_host(Ticked())
+        self.tell_all()
 
     def _closure(self, effect: RunClosure, body: Body | None) -> None:
         assert isinstance(body, ColonyActor), "closures run on a colony's cells"
         run = self._run_closure
         if run is None:
-            self._said.append(
+            self.said.append(
                 TellColony(body.colony, ClosureRan(effect.ticket, None, "this host runs no closures"))
             )
             return
-        job = partial(run, effect.dna, effect.closure)
-        if not self._tools.workers.submit(job, partial(self._closure_ran, body, effect.ticket)):
+        job = partial(self._run, run, effect)
+        if not self._tools.workers.submit(job, partial(self._closure_ran, body)):
             self._refuse_closure(body, effect, "too many closures wait on this host")
 
     def _refuse_closure(self, body: ColonyActor, effect: RunClosure, why: str) -> None:
-        self._said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
+        self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
 
-    def _closure_ran(self, body: ColonyActor, ticket: int, dna: Any, error: Exception | None) -> None:
+    def _run(self, run: RunClosureFn, effect: RunClosure) -> ClosureRan:
+        """Run a closure; on a worker's thread."""
+        try:
+            return ClosureRan(effect.ticket, run(effect.dna, effect.closure))
+        except BaseException as caught:  # whatever a stranger's function raises is its client's to hear
+            error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
+            return ClosureRan(effect.ticket, None, *self._report(error))
+
+    def _closure_ran(self, body: ColonyActor, ran: ClosureRan | None, error: Exception | None) -> None:
         if body.actor_stopped.is_set():
             return  # its tickets died with it
-        if error is None:
-            body.turn(ClosureRan(ticket, dna))
-        else:
-            report = getattr(error, "report", None)
-            body.turn(ClosureRan(ticket, None, repr(error), report if isinstance(report, bytes) else None))
+        if ran is not None:
+            body.turn(ran)
+        elif error is not None:
+            self._tools.colony_broke(body.colony, None, error)
+        self.tell_all()
 
     def _write(self, effect: Persist, body: Body | None) -> None:
         if self._persist is None:
@@ -367,7 +332,7 @@ class Performer:
             self._persist(effect.record)
         except OSError as error:
             # What depends on the record must not be said: not now, and not by the next turn.
-            self._mute = True
+            self.is_mute = True
             self.halt = Halt(1, f"can't write the durable record: {error}")
 
     def _dial(self, effect: Dial, body: Body | None) -> None:
@@ -385,7 +350,7 @@ class Performer:
         if self._process_gone is None:
             return
         if self._process_gone(member):
-            self._said.append(TellHost(ProcessGone(member.id, member.incarnation)))
+            self.said.append(TellHost(ProcessGone(member.id, member.incarnation)))
         elif now_s < until_s:
             self._tools.timers.at(now_s + PROBE_EVERY_S, partial(self._look, member, until_s))
 

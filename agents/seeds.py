@@ -38,7 +38,7 @@ class Seeds:
             return None
         self._refusals.pop(address, None)
         if answer.host == me:
-            self._addresses.remove(address)
+            self._addresses = [other for other in self._addresses if other != address]
             return None
         return Member(answer.host, answer.incarnation, answer.name, address, answer.link)
 

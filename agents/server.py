@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from agents.bodies import Body, ColonyActor, HostActor
+from agents.clients import ClientCaller, Clients
 from agents.dispatcher import Dispatcher
 from agents.effects import (
     Halt,
@@ -31,15 +32,15 @@ from agents.effects import (
     Received,
     Requested,
     SeedFound,
-    TellHost,
     Ticked,
 )
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
 from agents.links import DeliverMessages
-from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Reply, Watch
+from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
 from agents.messages.membership import Grant, Heartbeat, Load
+from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
 from agents.notes import Noted, Notes
-from agents.performer import ClientCaller, Performer, RunClosureFn
+from agents.performer import Performer, ReportFn, RunClosureFn, plain_report
 from agents.record import Record
 from agents.seeds import Seeds
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
@@ -56,15 +57,16 @@ HOST_FRAMES = 256  # a turn of about 10 ms at the very most
 CLIENT_FRAMES = 128  # fewer: clients must not starve replication
 SUBMISSIONS = 512
 SUBMISSIONS_MAX = 65_536
-BACKLOG_MAX = 16_384  # client requests under way
-BACKLOG_BYTES_MAX = 64 * 1024 * 1024
-ABANDONED_S = 10.0  # twice what clients wait by default
 LAST_WORDS_S = 0.2  # what is queued has so long to leave when the door shuts
+BROKEN_TURNS_MAX = 100  # in a row
 BROKEN_TICKS_MAX = 40  # a second without one whole tick: this host does nothing any more
 
 # What can't make the host install another view; all else may, and messages already
 # said belong to the view they were said in.
-_CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
+_CALM = frozenset(
+    {Heartbeat, Grant, Census, Located, WantLocations, Invite, InviteAnswer}
+    | {CellChanged, Counted, LocationChanged, MoveRefused, LoadMeasured}
+)
 
 Answered = Callable[[Reply], None]
 
@@ -77,6 +79,7 @@ class Server:
         door: Its sockets; from now on the server's alone.
         seeds: Public addresses where other hosts may be.
         run_closure: Runs a closure on DNA, on a worker thread; None = closures are refused.
+        report: Returns a closure's exception as text, and as bytes for its client; there too.
         persist: Writes the durable record, fsynced; raises `OSError`. None = an ephemeral host.
         process_gone: Whether a member's process on this machine is seen to be gone.
         sample: Measures the host about once a second, on a worker thread.
@@ -93,6 +96,7 @@ class Server:
         *,
         seeds: tuple[str, ...] = (),
         run_closure: RunClosureFn | None = None,
+        report: ReportFn = plain_report,
         persist: Callable[[Record], None] | None = None,
         process_gone: Callable[[Member], bool] | None = None,
         sample: Callable[[], Load] | None = None,
@@ -108,7 +112,8 @@ class Server:
         self.timers = Timers()
         self.workers = Workers(self._wake)
         self.dispatcher = Dispatcher(self._wake)
-        self.performer = Performer(self, run_closure, persist, process_gone)
+        self.clients = Clients(door)
+        self.performer = Performer(self, run_closure, report, persist, process_gone)
         self.late_s = 0.0
         self._host = HostActor.begin(self.dispatcher, container, self)
         self._colonies: dict[int, ColonyActor] = {}
@@ -124,14 +129,18 @@ class Server:
         self._thread: threading.Thread | None = None
         self._tick_due_s = 0.0
         self._sample_due_s = 0.0
+        self._has_owned_up = False
         self._broken_ticks = 0
+        self._broken_turns = 0
+        self._has_begun = False
 
     # -- from other threads ------------------------------------------------------
 
     def start(self) -> None:
         """Run the loop in a daemon thread of its own."""
         if self._thread is not None:
-            raise RuntimeError("the server runs already")
+            raise RuntimeError("a server runs once")
+        self._has_begun = True
         self._thread = threading.Thread(target=self.run, name="colony-io", daemon=True)
         self._thread.start()
 
@@ -140,7 +149,9 @@ class Server:
         self._is_stopping = True
         self.door.wake()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if not self._has_begun:
+            self._end()
+        elif thread is not None and thread is not threading.current_thread():
             thread.join(patience_s)
 
     @property
@@ -157,8 +168,15 @@ class Server:
         """
         if len(self._submissions) >= SUBMISSIONS_MAX or self._is_stopping:
             return False
-        self._submissions.append((request, callback))
+        handed_in = (request, callback)
+        self._submissions.append(handed_in)
         self._wake()
+        if self._is_over:  # it ended meanwhile: was this answered with the others, or not?
+            try:
+                self._submissions.remove(handed_in)
+            except ValueError:
+                return True
+            return False
         return True
 
     def tell(self, event: Any) -> None:
@@ -184,6 +202,7 @@ class Server:
         Returns:
             The exit status: 0 when stopped, else what the host halted with.
         """
+        self._has_begun = True
         self.dispatcher.own(threading.get_ident())
         if self._owns_process:
             gc.collect()
@@ -192,15 +211,26 @@ class Server:
         self._tick_due_s = self._sample_due_s = self.clock()
         try:
             while self.performer.halt is None and not self._is_stopping:
-                self._turn(self._sleep())
+                self._try_turn()
         finally:
             self._end()
         return self.performer.halt.status if self.performer.halt is not None else 0
 
+    def _try_turn(self) -> None:
+        """Sleep, and take a turn; what breaks outside all machines is noted, and tried again."""
+        try:
+            self._turn(self._sleep())
+            self._broken_turns = 0
+        except Exception as error:
+            self._fault("loop", error)
+            self._broken_turns += 1
+            if self._broken_turns >= BROKEN_TURNS_MAX:
+                self.performer.halt = Halt(1, f"the loop is broken: {error!r}")
+
     def _sleep(self) -> int:
         """Poll until something is ready or due; return what is ready."""
         timeout_s = 0.0
-        if not self.performer.has_more:
+        if not self.performer.has_more and not self.clients.has_replies:
             timeout_s = min(self._tick_due_s, self.timers.next_s) - self.clock()
         self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
         if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
@@ -215,9 +245,7 @@ class Server:
             self.door.wake()
 
     def _turn(self, ready: int) -> None:
-        now_s = self.clock()
-        if now_s - self._tick_due_s > LATE_S:
-            self._was_late(now_s)
+        self._own_up(self.clock())
         if ready & LOST:
             self._take_lost()
         if ready & HOSTS:
@@ -234,7 +262,7 @@ class Server:
             self.dispatcher.run_ready()
         now_s = self.clock()
         self.timers.run_due(now_s)
-        if now_s >= self._tick_due_s:
+        if now_s >= self._tick_due_s and not self._own_up(now_s):
             self._tick(now_s)
         self._flush()
 
@@ -243,11 +271,10 @@ class Server:
         performer = self.performer
         performer.tell_all()
         performer.flush_links()
-        performer.flush_replies()
-        if performer.clients_gone:
-            gone, performer.clients_gone = performer.clients_gone, []
-            for client in gone:
-                self.container.forget_client(("client", client))
+        if self.clients.has_replies and not performer.is_mute:
+            self.clients.flush()
+        for caller, watch in self.clients.orphaned():
+            self.tell_host(Requested(caller, Unwatch(0, watch)))
         if self._at_turn_end:
             calls, self._at_turn_end = self._at_turn_end, []
             for call in calls:
@@ -289,11 +316,12 @@ class Server:
         for _ in range(min(len(submissions), SUBMISSIONS)):
             request, callback = submissions.popleft()
             self._request(callback, request)
-            performer.tell_all()
+            if performer.said:
+                performer.tell_all()
 
     def _take_client_frames(self, ready: int) -> None:
-        performer = self.performer
-        if performer.backlog > BACKLOG_MAX or performer.backlog_bytes > BACKLOG_BYTES_MAX:
+        clients, performer = self.clients, self.performer
+        if clients.is_over_limit:
             if ready == CLIENTS:
                 time.sleep(0.0005)  # the door goes on saying that clients wait: don't spin on it
             return
@@ -302,13 +330,13 @@ class Server:
             try:
                 requests = decode_requests(data)
             except WireError as error:
-                self.performer.answer(ClientCaller(client, 0, 0, now_s), Reply(0, BAD, text=str(error)))
+                clients.answer(ClientCaller(client, 0, 0, now_s), Reply(0, BAD, text=str(error)))
                 continue
-            caller = ClientCaller(client, len(requests), len(data), now_s)
-            performer.took(caller)
+            caller = clients.took(client, len(requests), len(data), now_s)
             for request in requests:
                 self._request(caller, request)
-                performer.tell_all()
+                if performer.said:
+                    performer.tell_all()
 
     def _request(self, caller: Any, request: Any) -> None:
         colony = self.container.colony_of(request)
@@ -317,9 +345,8 @@ class Server:
         elif type(request) is Admin and request.command == "events":
             self._answer_events(caller, request)
         else:
-            if type(request) is Watch and type(caller) is ClientCaller and caller.open > 0:
-                caller.open -= 1  # a watch stays open: it is no backlog
-                self.performer.backlog -= 1
+            if type(caller) is ClientCaller and type(request) in (Watch, Unwatch):
+                self.clients.watched(caller, request)
             self.tell_host(Requested(caller, request))
 
     def _answer_events(self, caller: Any, request: Admin) -> None:
@@ -344,27 +371,39 @@ class Server:
 
     def _tick(self, now_s: float) -> None:
         self._tick_due_s = max(self._tick_due_s + TICK_S, now_s)  # a late loop doesn't catch up
+        self._has_owned_up = False
         broken = self._broken_ticks
         self.tell_host(Ticked())
         if self._broken_ticks == broken:
             self._broken_ticks = 0
         self.performer.tell_all()
         self._guard("link", lambda: self._link_effects(self.container.links.tick(now_s)))
-        self.performer.forget_callers(now_s - ABANDONED_S)
+        self.clients.forget_answered(now_s)
         membership = self.container.membership
         alone = membership.view is None or not membership.quorum.held(now_s)
         for address in self._seeds.due(now_s, alone):
             self.door.greet(address)
+        self.clients.try_watchers(now_s)
         if self._sample is not None and now_s >= self._sample_due_s:
             self._sample_due_s = now_s + 1.0
             self.workers.submit(self._sample, self._sampled)
 
-    def _was_late(self, now_s: float) -> None:
-        """Own up to a stall before anything is made of the others' silence."""
-        self.late_s = now_s - self._tick_due_s
+    def _own_up(self, now_s: float) -> bool:
+        """Tell of a stall before anything is made of the others' silence.
+
+        Returns:
+            True if the tick must wait for the next turn: what the others sent
+            meanwhile is to be heard first. Never twice in a row.
+        """
+        late_s = now_s - self._tick_due_s
+        if late_s <= LATE_S or self._has_owned_up:
+            return False
+        self._has_owned_up = True
         self._tick_due_s = now_s
-        self.tell_host(LoopWasLate(self.late_s))
+        self.late_s = max(self.late_s, late_s)
+        self.tell_host(LoopWasLate(late_s))
         self.performer.tell_all()
+        return True
 
     def _sampled(self, load: Any, error: Exception | None) -> None:
         if error is not None:
@@ -421,7 +460,7 @@ class Server:
             actor.end()
         if type(event) is Requested:
             self._refuse(event, error)
-        self.performer.perform([TellHost(PeerFailed(colony, repr(error)))], None)
+        self.performer.say_first(PeerFailed(colony, repr(error)))  # before anybody asks for a new machine
 
     def body_stopped(self, body: Body) -> None:
         """Halt when somebody outside stops our actors: a host is all of them or none."""
@@ -451,6 +490,8 @@ class Server:
 
     def _end(self) -> None:
         """Say what is left to say, answer who waits, and close everything."""
+        if self._is_over:
+            return
         self._is_stopping = self._is_over = True
         self._guard("flush", self._flush)
         halt = self.performer.halt

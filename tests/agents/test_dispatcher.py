@@ -229,7 +229,12 @@ def test_many_tellers_lose_no_message(dispatcher: Dispatcher) -> None:
 
     ref = Counter.start(dispatcher)
     with running(dispatcher):
-        tellers = [threading.Thread(target=lambda: [ref.tell(1) for _ in range(500)]) for _ in range(8)]
+
+        def tell_many() -> None:
+            for _ in range(500):
+                ref.tell(1)
+
+        tellers = [threading.Thread(target=tell_many) for _ in range(8)]
         for teller in tellers:
             teller.start()
         for teller in tellers:

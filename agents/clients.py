@@ -1,0 +1,142 @@
+"""The client plane of a host: who waits, who watches, what they are told.
+
+Replies gather in one list per client until the turn ends. What is taken and
+not yet answered is counted: over the limit the host takes no more, and ZeroMQ
+and TCP hold the clients back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from agents.messages.client import Reply, Unwatch, Watch
+from agents.wire import FRAME_BYTES_MAX, encode
+
+BACKLOG_MAX = 16_384  # requests under way: two seconds' worth
+BACKLOG_BYTES_MAX = 64 * 1024 * 1024
+ABANDONED_S = 10.0  # twice what clients wait by default
+WATCHERS_EVERY_S = 10.0
+
+
+class ClientCaller(tuple[str, bytes]):
+    """`("client", identity)`: whom to answer, and how much is still open.
+
+    One for each frame of requests; those of one client are equal.
+    """
+
+    open: int
+    size: int
+    at_s: float
+
+    def __new__(cls, identity: bytes, requests: int, size: int, at_s: float) -> ClientCaller:
+        """Make the token of a frame with so many requests and bytes."""
+        caller = super().__new__(cls, ("client", identity))
+        caller.open, caller.size, caller.at_s = requests, size, at_s
+        return caller
+
+
+class Counter(Protocol):
+    """Where replies leave: the door."""
+
+    def reply(self, client: bytes, data: bytes) -> bool:
+        """Send a frame to a client; False: it is gone, or doesn't read."""
+
+
+class Clients:
+    """All clients of one host; belongs to the I/O thread."""
+
+    def __init__(self, door: Counter) -> None:
+        self.backlog = 0
+        self.backlog_bytes = 0
+        self._door = door
+        self._replies: dict[bytes, list[Reply]] = {}
+        self._callers: deque[ClientCaller] = deque()
+        self._watches: dict[bytes, dict[int, ClientCaller]] = {}
+        self._watchers_due_s = 0.0
+        self._gone: list[bytes] = []
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether more is under way than one host should promise."""
+        return self.backlog > BACKLOG_MAX or self.backlog_bytes > BACKLOG_BYTES_MAX
+
+    @property
+    def has_replies(self) -> bool:
+        """Whether somebody is still to be told something."""
+        return bool(self._replies)
+
+    def took(self, identity: bytes, requests: int, size: int, now_s: float) -> ClientCaller:
+        """Count a frame of requests until it is answered, or long past."""
+        caller = ClientCaller(identity, requests, size, now_s)
+        self.backlog += requests
+        self.backlog_bytes += size
+        self._callers.append(caller)
+        return caller
+
+    def answer(self, caller: ClientCaller, reply: Reply) -> None:
+        """Put a reply into its client's list."""
+        if caller.open > 0:
+            caller.open -= 1
+            self.backlog -= 1
+        replies = self._replies.get(caller[1])
+        if replies is None:
+            self._replies[caller[1]] = [reply]
+        else:
+            replies.append(reply)
+
+    def forget_answered(self, now_s: float) -> None:
+        """Let go of frames that are answered, and of those long past.
+
+        Some are never answered: what a primary had pending when it lost its
+        role. Their clients have asked again, or have given up.
+        """
+        callers = self._callers
+        while callers and (callers[0].open <= 0 or callers[0].at_s < now_s - ABANDONED_S):
+            caller = callers.popleft()
+            self.backlog -= caller.open
+            self.backlog_bytes -= caller.size
+            caller.open = 0
+
+    def flush(self) -> None:
+        """Send each client its replies of this turn."""
+        replies, self._replies = self._replies, {}
+        for client, answers in replies.items():
+            self._send(client, answers)
+
+    def _send(self, client: bytes, answers: list[Reply]) -> None:
+        data = encode(answers)
+        if len(data) > FRAME_BYTES_MAX // 4 and len(answers) > 1:
+            middle = len(answers) // 2
+            self._send(client, answers[:middle])
+            self._send(client, answers[middle:])
+        elif not self._door.reply(client, data):
+            self._gone.append(client)
+
+    # -- watchers ------------------------------------------------------------------
+
+    def watched(self, caller: ClientCaller, request: Watch | Unwatch) -> None:
+        """Remember who watches: a client that goes says no goodbye."""
+        if type(request) is Unwatch:
+            watches = self._watches.get(caller[1], {})
+            watches.pop(request.watch, None)
+            if not watches:
+                self._watches.pop(caller[1], None)
+            return
+        if caller.open > 0:
+            caller.open -= 1  # it stays open: no backlog
+            self.backlog -= 1
+        self._watches.setdefault(caller[1], {})[request.id] = caller
+
+    def try_watchers(self, now_s: float) -> None:
+        """Say nothing to each watcher now and then, to see whether it is still there."""
+        if self._watches and now_s >= self._watchers_due_s:
+            self._watchers_due_s = now_s + WATCHERS_EVERY_S
+            for client in self._watches:
+                if not self._door.reply(client, encode([])):
+                    self._gone.append(client)
+
+    def orphaned(self) -> list[tuple[ClientCaller, int]]:
+        """Return the watches, as (caller, watch id), of clients found gone since the last call."""
+        gone, self._gone = self._gone, []
+        return [(caller, watch) for client in gone for watch, caller in self._watches.pop(client, {}).items()]

@@ -1,0 +1,565 @@
+"""The I/O loop: real sockets and threads around stand-in machines."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pykka
+import zmq
+
+from agents.bodies import ColonyActor, HostActor
+from agents.effects import (
+    Answer,
+    ClosureRan,
+    Effect,
+    Halt,
+    LoopWasLate,
+    Note,
+    PeerFailed,
+    Persist,
+    Requested,
+    RunClosure,
+    SeedFound,
+    Send,
+    TellColony,
+    TellHost,
+    Ticked,
+    Wake,
+)
+from agents.link import Door
+from agents.links import DeliverMessages
+from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Get, Greet, Greeting, Reply, Unwatch, Watch
+from agents.messages.replication import Ack
+from agents.record import Record
+from agents.server import Server
+from agents.wire import decode_replies, encode
+
+Script = Callable[[Any, float], list[Any]]
+
+
+class Echo:
+    """Stands for a machine: answers requests, and does what a test scripts."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.script: Script = lambda event, now_s: []
+
+    def handle(self, event: Any, now_s: float) -> list[Any]:
+        """Remember the event, and return what the script says, or an answer."""
+        self.heard.append(event)
+        scripted = self.script(event, now_s)
+        if scripted or type(event) is not Requested or type(event.request) in (Watch, Unwatch):
+            return scripted
+        return [Answer(event.caller, Reply(event.request.id, OK, value=getattr(event.request, "key", None)))]
+
+    def kinds(self) -> list[type]:
+        """Return the kinds of events heard, ticks left out."""
+        return [type(event) for event in self.heard if type(event) is not Ticked]
+
+
+class FakeLinks:
+    """Stands for the links: remembers what is flushed."""
+
+    def __init__(self) -> None:
+        self.flushed: list[dict[str, list[Any]]] = []
+
+    def tick(self, now_s: float) -> list[Any]:
+        """Nothing is ever due."""
+        return []
+
+    def flush(self, outbox: dict[str, list[Any]], now_s: float) -> list[Any]:
+        """Remember an outbox."""
+        self.flushed.append(outbox)
+        return []
+
+
+class FakeContainer(Echo):
+    """Stands for the container of a host with eight colonies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links = FakeLinks()
+        self.machines: dict[int, Echo] = {}
+        quorum = SimpleNamespace(held=lambda now_s: True)
+        self.membership = SimpleNamespace(view=None, quorum=quorum, me=SimpleNamespace(id="me"))
+
+    def colony(self, colony: int) -> Echo:
+        """Return the machine of a colony."""
+        return self.machines.setdefault(colony, Echo())
+
+    def colony_of(self, message: Any) -> int | None:
+        """Keys say their colony themselves; messages carry it."""
+        if isinstance(message, Get):
+            return int(message.key)
+        return getattr(message, "colony", None)
+
+    def read(self, key: bytes, now_s: float) -> Any:
+        """Return the key itself."""
+        return key
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[Server]:
+    """Run a server on loopback, and stop it."""
+    server = Server(FakeContainer(), Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), **options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def client_of(server: Server) -> Iterator[zmq.Socket[bytes]]:
+    """Connect to a server as a thin client does."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.DEALER) as dealer:
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.setsockopt(zmq.RCVTIMEO, 5000)
+        dealer.connect(server.door.address)
+        yield dealer
+
+
+def ask(server: Server, request: Any) -> Reply:
+    """Submit a request from this thread, and wait for its reply."""
+    replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+    assert server.submit(request, replies.put)
+    return replies.get(timeout=5)
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait until something is true."""
+    deadline_s = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline_s, "it never came about"
+        time.sleep(0.002)
+
+
+# -- requests -------------------------------------------------------------------
+
+
+def test_a_client_gets_one_frame_for_one_frame_of_requests() -> None:
+    with serving() as server, client_of(server) as dealer:
+        dealer.send(encode([Get(1, b"3"), Get(2, b"5"), Greet(3)]))
+        replies = decode_replies(dealer.recv())
+        assert [(reply.id, reply.value) for reply in replies] == [(1, b"3"), (2, b"5"), (3, None)]
+        assert Requested in server.container.machines[3].kinds()
+        assert Requested in server.container.kinds()
+
+
+def test_an_embedded_caller_is_called_back_with_its_reply() -> None:
+    with serving() as server:
+        assert ask(server, Get(7, b"4")) == Reply(7, OK, value=b"4")
+
+
+def test_many_threads_hand_in_and_none_waits_for_the_next_tick() -> None:
+    with serving() as server:
+        rounds, threads, slow = 50, [], []
+
+        def work() -> None:
+            for number in range(rounds):
+                began_s = time.monotonic()
+                ask(server, Get(number, b"1"))
+                slow.append(time.monotonic() - began_s)
+
+        for _ in range(4):
+            threads.append(threading.Thread(target=work))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        assert len(slow) == 4 * rounds
+        assert sorted(slow)[len(slow) // 2] < 0.02
+
+
+def test_bytes_that_are_no_requests_are_answered_and_the_host_goes_on() -> None:
+    with serving() as server, client_of(server) as dealer:
+        dealer.send(b"\xc1 nonsense")
+        assert decode_replies(dealer.recv())[0].code == BAD
+        dealer.send(encode([Get(1, b"3")]))
+        assert decode_replies(dealer.recv())[0].code == OK
+
+
+def test_the_event_log_is_answered_from_the_notes() -> None:
+    with serving() as server:
+        server.container.script = lambda event, now_s: (
+            [Note("seen", "a greeting"), Answer(event.caller, Reply(event.request.id, OK))]
+            if type(event) is Requested
+            else []
+        )
+        ask(server, Greet(1))
+        reply = ask(server, Admin(2, "events", {"after": 0}))
+        told = json.loads(reply.text)
+        assert [event["kind"] for event in told["events"]] == ["seen"]
+        assert told["last"] == 1
+        assert ask(server, Admin(3, "events", {"after": "x"})).code == BAD
+
+
+def test_replies_of_one_turn_are_handed_on_together_at_its_end() -> None:
+    with serving() as server:
+        batches: list[list[Reply]] = []
+        gathered: list[Reply] = []
+
+        def hand_on() -> None:
+            batches.append(gathered[:])
+            gathered.clear()
+
+        def take(reply: Reply) -> None:
+            if not gathered:
+                server.at_turn_end(hand_on)
+            gathered.append(reply)
+
+        for number in range(100):
+            server.submit(Get(number, b"1"), take)
+        until(lambda: sum(map(len, batches)) == 100)
+        assert len(batches) <= 100
+
+
+def test_a_read_does_not_enter_the_loop() -> None:
+    server = Server(FakeContainer(), Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"))
+    assert server.read(b"key") == b"key"
+    server.stop()
+
+
+# -- effects --------------------------------------------------------------------
+
+
+def test_what_one_turn_says_to_one_host_leaves_as_one_outbox() -> None:
+    with serving() as server:
+        machine = server.container.colony(2)
+        machine.script = lambda event, now_s: (
+            [Send("b", Ack(2, 1, 5)), Send("b", Ack(2, 1, 6)), Send("c", Ack(2, 1, 6))]
+            if type(event) is Requested
+            else []
+        )
+        server.submit(Get(1, b"2"), lambda reply: None)
+        until(lambda: server.container.links.flushed)
+        # The second ack says all that the first one said.
+        assert server.container.links.flushed == [{"b": [Ack(2, 1, 6)], "c": [Ack(2, 1, 6)]}]
+
+
+def test_host_and_colony_hear_each_other_in_the_order_of_the_telling() -> None:
+    with serving() as server:
+        server.container.script = lambda event, now_s: (
+            [TellColony(1, "first"), TellColony(2, "second"), TellColony(1, "third")]
+            if type(event) is Requested
+            else []
+        )
+        server.container.colony(1).script = lambda event, now_s: (
+            [TellHost("heard")] if isinstance(event, str) else []
+        )
+        server.submit(Greet(1), lambda reply: None)
+        until(lambda: server.container.heard.count("heard") == 2)
+        assert server.container.colony(1).heard == ["first", "third"]
+        assert server.container.colony(2).heard == ["second"]
+
+
+def test_messages_are_sent_in_the_view_they_were_said_in() -> None:
+    with serving() as server:
+        flushed_before: list[int] = []
+
+        def see(event: Any, now_s: float) -> list[Any]:
+            if type(event) is SeedFound:  # stands for any event that may install a view
+                flushed_before.append(len(server.container.links.flushed))
+            return []
+
+        server.container.script = see
+        server.container.colony(1).script = lambda event, now_s: (
+            [Send("b", Ack(1, 1, 1)), TellHost(SeedFound(None))]  # type: ignore[arg-type]
+            if type(event) is Requested
+            else []
+        )
+        server.submit(Get(1, b"1"), lambda reply: None)
+        until(lambda: flushed_before)
+        assert flushed_before == [1]
+
+
+def test_a_colony_is_woken_when_it_asked_to_be() -> None:
+    with serving() as server:
+        machine = server.container.colony(1)
+        machine.script = lambda event, now_s: [Wake(now_s + 0.03)] if type(event) is Requested else []
+        server.submit(Get(1, b"1"), lambda reply: None)
+        until(lambda: Ticked in [type(event) for event in machine.heard])
+
+
+def test_the_host_is_ticked_all_the_time() -> None:
+    with serving() as server:
+        until(lambda: server.container.heard.count(Ticked()) >= 4)
+
+
+def test_a_closure_runs_beside_the_loop_and_its_result_comes_back() -> None:
+    gate = threading.Event()
+
+    def run(dna: bytes | None, closure: bytes) -> bytes | None:
+        gate.wait(5)
+        if closure == b"bad":
+            raise ValueError("no")
+        return (dna or b"") + closure
+
+    with serving(run_closure=run, report=lambda error: (repr(error), b"report")) as server:
+        machine = server.container.colony(1)
+        machine.script = lambda event, now_s: (
+            [RunClosure(1, b"a", b"b"), RunClosure(2, None, b"bad")] if type(event) is Requested else []
+        )
+        server.submit(Get(1, b"1"), lambda reply: None)
+        assert ask(server, Get(2, b"2")).code == OK  # the loop goes on meanwhile
+        gate.set()
+        until(lambda: machine.kinds().count(ClosureRan) == 2)
+        ran = {event.ticket: event for event in machine.heard if type(event) is ClosureRan}
+        assert ran[1] == ClosureRan(1, b"ab")
+        assert ran[2] == ClosureRan(2, None, repr(ValueError("no")), b"report")
+
+
+def test_a_host_without_a_runner_refuses_closures() -> None:
+    with serving() as server:
+        machine = server.container.colony(1)
+        machine.script = lambda event, now_s: [RunClosure(1, None, b"")] if type(event) is Requested else []
+        server.submit(Get(1, b"1"), lambda reply: None)
+        until(lambda: ClosureRan in machine.kinds())
+        assert "no closures" in machine.heard[-1].error
+
+
+def test_what_depends_on_a_record_that_can_not_be_written_is_never_said() -> None:
+    def full(record: Record) -> None:
+        raise OSError("no space left")
+
+    with serving(persist=full) as server:
+        promise: list[Effect] = [Persist(Record("me", 1)), Send("b", Ack(1, 1, 1))]
+        server.container.script = lambda event, now_s: promise if type(event) is Requested else []
+        server.submit(Greet(1), lambda reply: None)
+        until(lambda: server.halt)
+        assert server.halt is not None
+        assert "no space left" in server.halt.reason
+        server.stop()
+        assert server.container.links.flushed == []
+
+
+def test_the_record_is_written_before_what_follows_it() -> None:
+    order: list[str] = []
+    with serving(persist=lambda record: order.append("written")) as server:
+        server.container.script = lambda event, now_s: (
+            [Persist(Record("me", 1)), Answer(event.caller, Reply(1, OK))] if type(event) is Requested else []
+        )
+        server.submit(Greet(1), lambda reply: order.append("said"))
+        until(lambda: len(order) == 2)
+        assert order == ["written", "said"]
+
+
+def test_a_process_that_is_gone_is_reported_once_it_is_seen() -> None:
+    from agents.effects import ProbeProcess, ProcessGone
+    from agents.views import Member
+
+    looks: list[str] = []
+
+    def gone(member: Member) -> bool:
+        looks.append(member.id)
+        return len(looks) >= 3
+
+    with serving(process_gone=gone) as server:
+        dead = Member("b", 4, "b", "", "")
+        server.container.script = lambda event, now_s: (
+            [ProbeProcess(dead)] if type(event) is Requested else []
+        )
+        server.submit(Greet(1), lambda reply: None)
+        until(lambda: ProcessGone("b", 4) in server.container.heard)
+        assert len(looks) == 3
+
+
+# -- what breaks ------------------------------------------------------------------
+
+
+def broken(event: Any, now_s: float) -> list[Any]:
+    """A machine that raises at requests."""
+    if type(event) is Requested:
+        raise RuntimeError("a bug")
+    return []
+
+
+def test_a_broken_colony_is_given_up_and_its_host_told() -> None:
+    with serving() as server:
+        server.container.colony(1).script = broken
+        reply = ask(server, Get(1, b"1"))
+        assert reply.code == BAD  # not "try again": it would break the next primary too
+        until(lambda: PeerFailed in server.container.kinds())
+        assert server.notes.counts["colony_broke"] == 1
+        server.container.machines[1] = Echo()  # as the real container does
+        assert ask(server, Get(2, b"1")).code == OK
+
+
+def test_a_host_that_breaks_at_one_event_goes_on_with_the_next() -> None:
+    with serving() as server:
+        server.container.script = broken
+        assert ask(server, Greet(1)).code == BAD
+        server.container.script = lambda event, now_s: []
+        assert ask(server, Greet(2)).code == OK
+        assert server.notes.counts["host_broke"] == 1
+
+
+def test_a_host_that_can_not_tick_any_more_halts() -> None:
+    def dead(event: Any, now_s: float) -> list[Any]:
+        raise RuntimeError("for ever")
+
+    with serving() as server:
+        server.container.script = dead
+        until(lambda: server.halt)
+        assert server.halt is not None and server.halt.status == 1
+
+
+def test_a_callback_that_raises_harms_nobody_else() -> None:
+    with serving() as server:
+
+        def bad(reply: Reply) -> None:
+            raise ValueError("not my reply")
+
+        server.submit(Get(1, b"1"), bad)
+        assert ask(server, Get(2, b"1")).code == OK
+        assert server.notes.counts["callback_failed"] == 1
+
+
+def test_links_that_break_take_one_link_down_and_not_the_loop() -> None:
+    with serving() as server:
+
+        def tick(now_s: float) -> list[Any]:
+            raise RuntimeError("a bug in a link")
+
+        server.container.links.tick = tick
+        until(lambda: server.notes.counts["link_broke"])
+        assert ask(server, Get(2, b"1")).code == OK
+
+
+# -- time and end -----------------------------------------------------------------
+
+
+def test_a_loop_that_was_held_up_owns_up_before_anything_else() -> None:
+    with serving() as server:
+
+        def stall(event: Any, now_s: float) -> list[Any]:
+            time.sleep(0.25)
+            return []
+
+        server.container.colony(1).script = stall
+        ask(server, Get(1, b"1"))
+        until(lambda: LoopWasLate in server.container.kinds())
+        late = next(event for event in server.container.heard if type(event) is LoopWasLate)
+        assert 0.1 < late.late_s < 2
+        heard = [event for event in server.container.heard if type(event) in (Ticked, LoopWasLate)]
+        assert type(heard[heard.index(late) + 1]) is Ticked
+
+
+def test_halt_ends_the_loop_with_its_status_and_frees_who_waits() -> None:
+    container = FakeContainer()
+    server = Server(container, Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"))
+    container.script = lambda event, now_s: (
+        [Halt(5, "solitude"), Answer(event.caller, Reply(1, OK))] if type(event) is Requested else []
+    )
+    replies: list[Reply] = []
+    for number in range(600):
+        server.submit(Greet(number), replies.append)
+    assert server.run() == 5
+    assert replies[0].code == OK
+    assert len(replies) == 600
+    assert replies[-1].code == UNAVAILABLE and replies[-1].text == "solitude"
+    assert not server.submit(Greet(1), replies.append)
+
+
+def test_a_stopped_server_leaves_no_actor_and_no_thread() -> None:
+    with serving() as server:
+        ask(server, Get(1, b"1"))
+        assert pykka.ActorRegistry.get_by_class(ColonyActor)
+    assert not pykka.ActorRegistry.get_by_class(ColonyActor)
+    assert not pykka.ActorRegistry.get_by_class(HostActor)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("colony-")]
+    server.stop()
+
+
+def test_actors_stopped_from_outside_end_the_host() -> None:
+    with serving() as server:
+        for ref in pykka.ActorRegistry.get_by_class(HostActor):
+            ref.stop(timeout=5)
+        until(lambda: server.halt)
+
+
+def test_an_embedding_process_keeps_its_own_collector() -> None:
+    import gc
+
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with serving() as server:
+        ask(server, Get(1, b"1"))
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+# -- joining, watching ---------------------------------------------------------------
+
+
+def test_a_seed_that_answers_is_found_and_ones_own_address_is_not() -> None:
+    import msgspec
+
+    greeting = Greeting(1, "0", "", 0, "ZOMBIE", "other", 1, "o", "tcp://127.0.0.1:9", 0, 0, (), ())
+    with serving() as seed:
+        seed.container.script = lambda event, now_s: (
+            [Answer(event.caller, Reply(event.request.id, OK, value=msgspec.msgpack.encode(greeting)))]
+            if type(event) is Requested
+            else []
+        )
+        with serving(seeds=(seed.door.address,)) as server:
+            until(lambda: SeedFound in server.container.kinds())
+            found = next(event for event in server.container.heard if type(event) is SeedFound)
+            assert (found.member.id, found.member.address) == ("other", seed.door.address)
+
+
+def test_the_watches_of_a_client_that_is_gone_are_ended() -> None:
+    with serving() as server:
+        with client_of(server) as dealer:
+            dealer.send(encode([Watch(4, b""), Get(5, b"1")]))
+            dealer.recv()
+            assert server.clients.backlog == 0
+
+        def told(event: Any, now_s: float) -> list[Any]:
+            watch = next((e for e in server.container.heard if type(e) is Requested), None)
+            return [Answer(watch.caller, Reply(4, OK))] if type(event) is Ticked and watch else []
+
+        server.container.script = told
+        until(lambda: Unwatch(0, 4) in [e.request for e in server.container.heard if type(e) is Requested])
+
+
+def test_over_the_backlog_limit_clients_wait_and_embedded_callers_do_not() -> None:
+    with serving() as server, client_of(server) as dealer:
+        held: list[Any] = []
+
+        def hold(event: Any, now_s: float) -> list[Any]:
+            if type(event) is not Requested:
+                return []
+            held.append(event.caller)
+            return [Wake(now_s + 60)]
+
+        server.container.script = hold
+        for _ in range(5):
+            dealer.send(encode([Greet(number) for number in range(4000)]))
+        until(lambda: server.clients.is_over_limit)
+        dealer.send(encode([Get(9, b"1")]))
+        assert ask(server, Get(1, b"1")).code == OK
+        assert server.container.colony(1).kinds().count(Requested) == 1
+        server.container.script = lambda event, now_s: (
+            [Answer(caller, Reply(0, OK)) for caller in (held.pop() for _ in range(min(len(held), 4000)))]
+            if type(event) is Ticked
+            else []
+        )
+        until(lambda: server.container.colony(1).kinds().count(Requested) == 2)
+
+
+def test_kept_messages_are_delivered_after_what_was_said_before_them() -> None:
+    with serving() as server:
+        server.container.script = lambda event, now_s: (
+            [TellColony(1, "view installed"), DeliverMessages("b", (Ack(1, 1, 1), Ack(1, 1, 2)))]
+            if type(event) is Requested
+            else []
+        )
+        server.submit(Greet(1), lambda reply: None)
+        until(lambda: len(server.container.colony(1).heard) == 3)
+        assert server.container.colony(1).heard[0] == "view installed"

@@ -1,0 +1,182 @@
+"""`colony host`: one host container in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, Protocol
+
+import colony
+from colony.commands.base import Call, Command, Exit, Failure, say, warn
+from colony.config import Option, address, addresses, seconds, size, text, whole, yes_or_no
+from colony.errors import ColonyError
+
+POLL_S = 0.1  # how soon a change of stage or a signal is told
+QUIT_STATUS = 130  # left in a hurry
+
+
+class Embedded(Protocol):
+    """What this command needs of `colony.Host`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def stage(self) -> Any: ...
+    @property
+    def halted(self) -> Any: ...
+    def start(self) -> Any: ...
+    def wait_ready(self, timeout: float) -> Any: ...
+    def leave(self, timeout: float) -> Any: ...
+    def close(self) -> Any: ...
+
+
+class Signals:
+    """Notes SIGTERM and SIGINT; the second quits the process at once.
+
+    A plain flag: an event's lock could be held by the very thread that the
+    handler interrupts.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def install(self) -> None:
+        """Take both signals; main thread only."""
+        signal.signal(signal.SIGTERM, self.take)
+        signal.signal(signal.SIGINT, self.take)
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal, obey the second."""
+        if self.asked:
+            os.write(2, b"colony host: quitting now, not leaving\n")
+            os._exit(QUIT_STATUS)
+        self.asked = True
+
+
+def host(call: Call) -> int:
+    """Run one host until it is told to leave, or halts."""
+    signals = Signals()
+    signals.install()
+    check_free(call["listen"])
+    embedded: Embedded = colony.Host(**arguments(call.values))
+    try:
+        embedded.start()
+    except (ColonyError, OSError) as error:
+        raise Failure(f"can't start on {call['listen']}: {error}") from None
+    try:
+        return serve(embedded, signals, call["leave_timeout"])
+    finally:
+        embedded.close()
+
+
+def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `colony.Host` is built with."""
+    labels = {level: values[level] for level in ("zone", "rack", "box") if values[level]}
+    plain = ("name", "listen", "join", "expect", "peers", "colonies", "state_dir", "witness", "max_bytes")
+    return {"labels": labels, **{key: values[key] for key in plain}}
+
+
+def check_free(listen: str) -> None:
+    """Refuse an address that is not ours, or a port that is in use, in clear words."""
+    name, _, port = listen.removeprefix("tcp://").rpartition(":")
+    name = name.strip("[]")
+    if port == "0" or name == "*":
+        return
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise Failure(
+            f"can't listen on {listen}: {name!r} is no address of this machine", Exit.USAGE
+        ) from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            because = error.strerror or str(error)
+            hint = "stop what runs there, or choose another port" if "in use" in because else "choose another"
+            raise Failure(f"can't listen on {listen}: {because}; {hint}") from None
+
+
+def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float) -> int:
+    """Tell what the host waits for and when it is ready; then wait for the end."""
+    told, ready = "", False
+    while not signals.asked:
+        time.sleep(POLL_S)
+        if embedded.halted is not None:
+            return halted(embedded)
+        stage = stage_of(embedded)
+        if stage == told:
+            continue
+        told = stage
+        if stage == "ACTIVE" and not ready:
+            ready = True
+            say(f"ready {embedded.name} {embedded.address} pid {os.getpid()}")
+        elif stage == "ACTIVE":
+            warn("colony host: ACTIVE again")
+        else:
+            warn(f"colony host: {stage}")
+    return leave(embedded, leave_timeout_s)
+
+
+def stage_of(embedded: Embedded) -> str:
+    """Return the stage in one word, with what it waits for where it says so."""
+    stage = embedded.stage
+    stage = getattr(stage, "name", None) or str(stage)
+    waits = getattr(embedded, "waiting_for", "")
+    waits = waits() if callable(waits) else waits
+    return f"{stage}: {waits}" if waits and stage != "ACTIVE" else stage
+
+
+def leave(embedded: Embedded, timeout_s: float) -> int:
+    """Leave in an orderly way; refused with what stays aboard when time runs out."""
+    if stage_of(embedded).startswith("ZOMBIE"):
+        return Exit.DONE
+    warn(f"colony host: leaving; its peers move away within {timeout_s:g} s; a second signal quits now")
+    try:
+        left = embedded.leave(timeout_s)
+    except ColonyError as error:
+        raise Failure(f"did not leave in an orderly way: {error}", Exit.LOST) from None
+    if left is False:
+        raise Failure(f"did not get empty within {timeout_s:g} s; its colonies fail over", Exit.FAILED)
+    warn("colony host: left")
+    return Exit.DONE
+
+
+def halted(embedded: Embedded) -> int:
+    """Return the exit status of a host that ended by itself."""
+    status, reason = embedded.halted, ""
+    if isinstance(status, tuple):
+        status, reason = status
+    warn(f"colony host: halted with status {int(status)}{': ' + reason if reason else ''}")
+    return int(status)
+
+
+COMMANDS = (
+    Command(
+        "host",
+        "run one host in the foreground",
+        host,
+        (
+            Option("name", text, None, "what people call it; none = made from machine and port", "N"),
+            Option("listen", address, "tcp://127.0.0.1:7420", "where clients and joiners connect", "ADDR"),
+            Option("join", addresses, [], "hosts of the cluster to join", "ADDR[,ADDR…]"),
+            Option("expect", whole(1, 10_000), 0, "found a cluster once so many hosts see each other", "N"),
+            Option("peers", whole(1, 16), 2, "copies of each colony, if this host founds the cluster", "N"),
+            Option("colonies", whole(1, 65536), 64, "colonies, if this host founds the cluster", "K"),
+            Option("state-dir", text, None, "where its identity is kept; none = a new one each start", "DIR"),
+            Option("zone", text, "", "failure domain: site", "Z"),
+            Option("rack", text, "", "failure domain: rack", "R"),
+            Option("box", text, "", "failure domain: machine", "B"),
+            Option("witness", yes_or_no, False, "votes, but carries no colony"),
+            Option("max-bytes", size, 0, "how much it may carry; 0 = what memory allows", "SIZE"),
+            Option("leave-timeout", seconds, 30.0, "how long a graceful leave may take, seconds", "S"),
+        ),
+    ),
+)

@@ -1,0 +1,164 @@
+"""`init`, `leave`, `shutdown`, `recover`, `evict`: the life of the cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from colony.commands.base import Asks, Call, Command, Exit, Failure, Json, Positional, warn
+from colony.config import Option, seconds, whole, yes_or_no
+from colony.errors import Unavailable
+
+POLL_S = 0.25  # often enough for people, far too seldom to cost a host anything
+
+_WAIT = Option("wait", seconds, 60.0, "how long to follow the progress, seconds", "S")
+_FORCE = Option("force", yes_or_no, False, "yes, do it")
+
+
+def statuses(
+    store: Asks, wait_s: float, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Json | None]:
+    """Yield the cluster's state again and again until the time is over.
+
+    None stands for a moment at which no host answered.
+    """
+    end_s = clock() + wait_s
+    while clock() < end_s:
+        try:
+            yield store.admin("status", {"colonies": False})
+        except Unavailable:
+            yield None
+        time.sleep(POLL_S)
+
+
+class Progress:
+    """Prints a line on stderr whenever it differs from the one before."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def tell(self, line: str) -> None:
+        """Print the line, unless it was the last one too."""
+        if line != self._last:
+            self._last = line
+            warn(line)
+
+
+def init(call: Call) -> int:
+    """Found a cluster of all zombies that the asked one knows."""
+    progress = Progress()
+    with call.store() as store:
+        store.admin("init", {"colonies": call["colonies"], "peers": call["peers"]})
+        for status in statuses(store, call["wait"]):
+            members = _members(status)
+            active = [member for member in members if member.get("status") == "ACTIVE"]
+            if status and status.get("quorum") and members and len(active) == len(members):
+                call.show(status, f"cluster {status.get('tag', '')}: {len(members)} hosts ACTIVE")
+                return Exit.DONE
+            progress.tell(f"waiting: {len(active)} of {len(members)} hosts ACTIVE")
+    raise Failure(
+        f"ordered, but not in service after {call['wait']:g} s: see colony status", Exit.UNAVAILABLE
+    )
+
+
+def leave(call: Call) -> int:
+    """Make hosts leave in an orderly way, and follow it until they are out."""
+    progress = Progress()
+    with call.store() as store:
+        store.admin("leave", {"hosts": call["host"]})
+        for status in statuses(store, call["wait"]):
+            if status is None or not status.get("quorum"):
+                progress.tell("waiting for an answer from the cluster")
+                continue
+            there = [member for member in _members(status) if _is_any(member, call["host"])]
+            if not there:
+                call.show({"left": call["host"]}, f"left: {', '.join(call['host'])}")
+                return Exit.DONE
+            progress.tell("leaving: " + ", ".join(_load_of(member) for member in there))
+    raise Failure(
+        f"still leaving after {call['wait']:g} s: the peers aboard have nowhere to go, or are large; "
+        "see colony status and colony events"
+    )
+
+
+def shutdown(call: Call) -> int:
+    """Stop the whole cluster in an orderly way, and wait until it is down."""
+    progress = Progress()
+    with call.store() as store:
+        store.admin("shutdown", {})
+        for status in statuses(store, call["wait"]):
+            if status is None:
+                call.show({"stopped": True}, "stopped")
+                return Exit.DONE
+            progress.tell(f"stopping: {len(_members(status))} hosts still answer as members")
+    raise Failure(f"hosts still answer after {call['wait']:g} s: see colony status")
+
+
+def recover(call: Call) -> int:
+    """Go on with the side that holds, without the majority that is gone."""
+    if not call["force"]:
+        raise Failure(
+            "recover starts a new generation without the majority: "
+            "what only the missing hosts hold is given up. If they are gone for good, say --force"
+        )
+    answer = call.ask("recover", force=True)
+    call.show(answer, _said(answer, "recovering: a new generation begins"))
+    return Exit.LOST if answer.get("lost") else Exit.DONE
+
+
+def evict(call: Call) -> int:
+    """Hold a host for dead although it may live."""
+    if not call["force"]:
+        raise Failure(
+            f"evict takes {call['host']} for dead and its peers for gone. If that is so, say --force"
+        )
+    answer = call.ask("evict", host=call["host"], force=True)
+    call.show(answer, _said(answer, f"evicting {call['host']}"))
+    return Exit.DONE
+
+
+def _said(answer: Json, otherwise: str) -> str:
+    return str(answer.get("text") or otherwise)
+
+
+def _members(status: Json | None) -> list[Json]:
+    if not status:
+        return []
+    view = status.get("view") or {}
+    members: list[Json] = view.get("members") or []
+    return members
+
+
+def _is_any(member: Json, hosts: list[str]) -> bool:
+    return member.get("name") in hosts or member.get("id") in hosts
+
+
+def _load_of(member: Json) -> str:
+    primaries, secondaries = member.get("primaries", "?"), member.get("secondaries", "?")
+    return f"{member.get('name', '?')} has {primaries} primaries and {secondaries} secondaries aboard"
+
+
+COMMANDS = (
+    Command(
+        "init",
+        "found a cluster of the hosts that wait for one",
+        init,
+        (
+            Option("colonies", whole(1, 65536), 64, "into how many colonies the keys fall, for ever", "K"),
+            Option("peers", whole(1, 16), 2, "copies of each colony", "N"),
+            _WAIT,
+        ),
+    ),
+    Command(
+        "leave",
+        "make hosts leave in an orderly way",
+        leave,
+        (_WAIT,),
+        (Positional("HOST", "names or ids of hosts", "+"),),
+    ),
+    Command("shutdown", "stop the whole cluster in an orderly way", shutdown, (_WAIT,)),
+    Command("recover", "go on without a majority that is gone for good", recover, (_FORCE,)),
+    Command(
+        "evict", "hold a host for dead", evict, (_FORCE,), (Positional("HOST", "name or id of the host"),)
+    ),
+)

@@ -1,0 +1,210 @@
+"""`status`, `events`, `where`, `why`, `safe-to-kill`: what is, and why."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, warn
+from colony.config import Option, whole, yes_or_no
+from colony.feed import EVENTS_KEPT, Feed, Listener
+from colony.human import event_line, human_bytes, human_epoch, human_time, move_line
+
+FOLLOW_S = 0.3  # as often as people read
+
+
+def status(call: Call) -> int:
+    """Print the state of the cluster; the exit status tells the worst of it."""
+    answer = call.ask("status", colonies=call["colonies"])
+    call.show(answer, *status_lines(answer))
+    if not answer.get("quorum"):
+        warn("colony: no quorum: nothing is served until a majority of the view is back")
+        return Exit.UNAVAILABLE
+    lost = (answer.get("colonies") or {}).get("lost", 0)
+    if lost:
+        warn(f"colony: {lost} colonies have no peer left: see colony events")
+        return Exit.LOST
+    return Exit.DONE
+
+
+def status_lines(answer: Json) -> list[str]:
+    """Return the state of a cluster as lines for people."""
+    view, colonies = answer.get("view") or {}, answer.get("colonies") or {}
+    lines = [
+        f"cluster {answer.get('tag') or '-'}  view {view.get('generation', 0)}.{view.get('number', 0)}  "
+        f"quorum {_yes(answer.get('quorum'))}  safe {_yes(answer.get('safe'))}",
+        f"{colonies.get('count', 0)} colonies, "
+        f"{colonies.get('settled', '?')} of {colonies.get('wanted', '?')} peers: "
+        f"{colonies.get('healthy', 0)} healthy, {colonies.get('degraded', 0)} degraded, "
+        f"{colonies.get('lost', 0)} lost",
+    ]
+    if answer.get("waiting_for"):
+        lines.append(f"waiting for {answer['waiting_for']}")
+    members = view.get("members") or []
+    if members:
+        lines += ["", *_table(_HOST_COLUMNS, [_host_row(member) for member in members])]
+    if answer.get("moves"):
+        lines += ["", *(f"move: {move_line(move)}" for move in answer["moves"])]
+    if answer.get("table"):
+        rows = [_colony_row(row) for row in answer["table"]]
+        lines += ["", *_table(("COLONY", "EPOCH", "PRIMARY", "SECONDARIES", "CELLS", "SIZE", "SEQ"), rows)]
+    return lines
+
+
+_HOST_COLUMNS = (
+    "HOST",
+    "STATUS",
+    "WHERE",
+    "ADDRESS",
+    "PID",
+    "PRIM",
+    "SEC",
+    "CELLS",
+    "SIZE",
+    "CPU",
+    "MEM FREE",
+    "UP",
+)
+
+
+def _host_row(member: Json) -> tuple[str, ...]:
+    labels = member.get("labels") or {}
+    cpu = member.get("cpu")
+    return (
+        str(member.get("name", "?")),
+        str(member.get("status", "?")) + (" witness" if member.get("witness") else ""),
+        "/".join(labels[level] for level in ("zone", "rack", "box") if labels.get(level)) or "-",
+        str(member.get("address", "-")),
+        str(member.get("pid", "-")),
+        str(member.get("primaries", "-")),
+        str(member.get("secondaries", "-")),
+        str(member.get("cells", "-")),
+        human_bytes(member.get("bytes")),
+        "-" if cpu is None else f"{cpu:.0%}",
+        human_bytes(member.get("memory_free")),
+        human_time(member.get("uptime_s")),
+    )
+
+
+def _colony_row(row: Json) -> tuple[str, ...]:
+    return (
+        str(row.get("colony", "?")),
+        human_epoch(row.get("epoch")),
+        str(row.get("primary") or "LOST" if not row.get("secondaries") else row.get("primary") or "-"),
+        ",".join(row.get("secondaries") or ()) or "-",
+        str(row.get("cells", "-")),
+        human_bytes(row.get("bytes")),
+        str(row.get("seq", "-")),
+    )
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[n]) for row in (columns, *rows)) for n in range(len(columns))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (columns, *rows)
+    ]
+
+
+def _yes(value: Any) -> str:
+    return "yes" if value else "NO"
+
+
+def events(call: Call) -> int:
+    """Print the event logs of all hosts, merged; with --follow for ever."""
+    feed, listener = Feed(call["limit"]), Listener(call.connect)
+    try:
+        while True:
+            answer = listener.ask(",".join(call["connect"]), "status", {})
+            if answer is None and not call["follow"]:
+                raise Failure(
+                    f"no host answers at {','.join(call['connect'])}: see --connect", Exit.UNAVAILABLE
+                )
+            for event in listener.news(answer or {}, feed, call["limit"])[-call["limit"] :]:
+                say(json.dumps(event, ensure_ascii=False, default=str) if call["json"] else event_line(event))
+            if not call["follow"]:
+                return Exit.DONE
+            time.sleep(FOLLOW_S)
+    finally:
+        listener.close()
+
+
+def where(call: Call) -> int:
+    """Print where the cell with a key lives."""
+    answer = call.ask("where", key=call["key"])
+    call.show(answer, place_line(answer))
+    return Exit.DONE
+
+
+def why(call: Call) -> int:
+    """Explain where the peers of a colony are, or why not on a host."""
+    arguments = {"colony": call["colony"], **({"not_host": call["not"]} if call["not"] else {})}
+    answer = call.ask("why", **arguments)
+    call.show(answer, *explanation(answer))
+    return Exit.DONE
+
+
+def explanation(answer: Json) -> list[str]:
+    """Return why a colony is where it is, host by host."""
+    lines = [place_line(answer)]
+    for verdict in answer.get("hosts") or ():
+        vetoes, terms = verdict.get("vetoes") or (), verdict.get("terms") or ()
+        said = "; ".join(str(part) for part in (vetoes or terms)) or "no reason given"
+        lines.append(f"  {verdict.get('host', '?')}: {'can not, ' if vetoes else ''}{said}")
+    return lines
+
+
+def place_line(answer: Json) -> str:
+    """Return where a colony is, as a line."""
+    secondaries = ", ".join(answer.get("secondaries") or ()) or "none"
+    return (
+        f"colony {answer.get('colony')}  epoch {human_epoch(answer.get('epoch'))}  "
+        f"primary {answer.get('primary') or 'none'}  secondaries {secondaries}"
+    )
+
+
+def safe_to_kill(call: Call) -> int:
+    """Say whether these hosts or boxes may die now without loss: exit 0 or 1."""
+    hosts = [word for word in call["what"] if not word.startswith("box=")]
+    boxes = [word.removeprefix("box=") for word in call["what"] if word.startswith("box=")]
+    if len(boxes) > 1:
+        raise Failure("name one box at a time, or the hosts one by one", Exit.USAGE)
+    answer = call.ask("safe_to_kill", hosts=hosts, box=boxes[0] if boxes else "")
+    safe = bool(answer.get("safe"))
+    reasons = [str(reason) for reason in answer.get("reasons") or ()]
+    call.show(answer, "yes" if safe else "NO", *(f"  {reason}" for reason in reasons))
+    return Exit.DONE if safe else Exit.FAILED
+
+
+COMMANDS = (
+    Command(
+        "status",
+        "print the state of the cluster",
+        status,
+        (Option("colonies", yes_or_no, False, "each colony too"),),
+    ),
+    Command(
+        "events",
+        "print the event log",
+        events,
+        (
+            Option("follow", yes_or_no, False, "go on as events happen"),
+            Option("limit", whole(1, 100_000), EVENTS_KEPT, "how many at most, the latest", "COUNT"),
+        ),
+    ),
+    Command("where", "say where the cell with a key lives", where, positionals=(Positional("KEY", "a key"),)),
+    Command(
+        "why",
+        "explain where the peers of a colony are",
+        why,
+        (Option("not", str, None, "explain why none is on this host", "HOST"),),
+        (Positional("COLONY", "its number", None, whole(0, 65535)),),
+    ),
+    Command(
+        "safe-to-kill",
+        "say whether hosts or a box may die now without loss",
+        safe_to_kill,
+        positionals=(Positional("WHAT", "hosts by name, or box=B", "+"),),
+    ),
+)

@@ -1,0 +1,55 @@
+"""Moves in flight and the event feed of the dashboard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from colony.dash_hosts import bar
+from colony.human import event_words
+
+Json = Mapping[str, Any]
+
+_BAD = ("lost", "dead", "died", "kill", "undead", "failed", "fenced", "hold", "halt", "refused", "solitude")
+_GOOD = ("active", "promoted", "ready", "settled", "born", "restored", "quorum_held", "quorum_back")
+
+
+def move_rows(moves: Sequence[Json], height: int, width: int) -> list[Text]:
+    """Return the oldest moves in flight, at most `height` rows."""
+    rows = []
+    for move in sorted(moves, key=lambda move: -(move.get("age_s") or 0.0))[: max(0, height)]:
+        progress, age_s = move.get("progress"), move.get("age_s")
+        text = Text(f" {move.get('kind', 'move'):<9.9} colony {move.get('colony', '?'):<5} ")
+        text.append(f"{move.get('from') or '?'} → {move.get('to') or '?'}  ", style="cyan")
+        text.append_text(bar(progress))
+        text.append(f" {progress:4.0%}" if isinstance(progress, (int, float)) else "    ?")
+        text.append(f"  {age_s:.1f} s" if isinstance(age_s, (int, float)) else "", style="dim")
+        rows.append(text)
+    return rows
+
+
+def event_rows(events: Sequence[Json], height: int) -> list[Text]:
+    """Return the latest events, oldest first, at most `height` rows."""
+    return [event_row(event) for event in events[-height:]] if height > 0 else []
+
+
+def event_row(event: Json) -> Text:
+    """Return one event: when, who says it, what, about whom, and why."""
+    at = event.get("at")
+    clock = time.strftime("%H:%M:%S", time.localtime(at)) if isinstance(at, (int, float)) else "--:--:--"
+    kind = str(event.get("kind", "?"))
+    text = Text(f" {clock} ", style="dim")
+    text.append(f"{event.get('by') or event.get('host') or '-':<5} ", style="not dim cyan")
+    what, colon, because = event_words(event).partition(":")
+    text.append(what, style=f"not dim {_style(kind)}")
+    return text.append(colon + because, style="not dim")
+
+
+def _style(kind: str) -> str:
+    lower = kind.lower()
+    if any(word in lower for word in _BAD):
+        return "bold red"
+    return "bold green" if any(word in lower for word in _GOOD) else "bold"

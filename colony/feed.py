@@ -1,0 +1,128 @@
+"""The event logs of many hosts as one, each piece of news told once.
+
+Every host keeps a log of its own, numbered from 1. A listener asks each
+member for what is new there; the feed merges it, puts names in place of host
+ids, and counts what repeats.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from colony.errors import ColonyError
+
+Json = Mapping[str, Any]
+
+EVENTS_KEPT = 400  # more than any screen has rows
+EVENTS_ASKED = 500  # of one host at one time
+HOSTS_HEARD = 16  # whose events are asked for; in a larger cluster they repeat each other
+STORES_MAX = 2 * HOSTS_HEARD  # hosts come and go
+ASK_TIMEOUT_S = 1.0  # a host that is silent for longer tells its news later
+SAME_S = 2.0  # the same news from several hosts within this time is one
+
+
+class Feed:
+    """The latest events, whoever told them; any thread."""
+
+    def __init__(self, kept: int = EVENTS_KEPT) -> None:
+        self._events: deque[dict[str, Any]] = deque(maxlen=kept)
+        self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, status: Json) -> None:
+        """Remember what hosts are called; also of those that will be gone."""
+        members = (status.get("view") or {}).get("members") or []
+        names = {str(member.get("id")): str(member.get("name")) for member in members}
+        self._names = {**self._names, **names}
+
+    def add(self, source: str, events: Iterable[Json]) -> list[Json]:
+        """Add what the host named `source` told, and return the news in it."""
+        with self._lock:
+            return [fresh for event in events if (fresh := self._added(source, event)) is not None]
+
+    def latest(self) -> tuple[Json, ...]:
+        """Return all that is kept, in order of time."""
+        with self._lock:
+            copies = [dict(event) for event in self._events]
+        return tuple(sorted(copies, key=lambda event: event.get("at") or 0.0))
+
+    def _added(self, source: str, event: Json) -> Json | None:
+        about = str(event.get("host") or source)
+        fresh = {**event, "host": self._names.get(about, about), "by": source}
+        alike = self._alike(fresh)
+        if alike is None:
+            self._events.append(fresh)
+            return fresh
+        if alike["by"] == source:  # a host says nothing twice: it happened again
+            alike["count"] = alike.get("count", 1) + 1
+            alike["colony"] = None
+        return None
+
+    def _alike(self, fresh: Json) -> dict[str, Any] | None:
+        event: dict[str, Any]
+        for event in reversed(self._events):
+            near = abs((event.get("at") or 0.0) - (fresh.get("at") or 0.0)) < SAME_S
+            if near and all(event.get(key) == fresh.get(key) for key in ("kind", "host", "reason")):
+                return event
+        return None
+
+
+class Listener:
+    """Asks hosts, one by one, for what is new in their logs; one thread.
+
+    Args:
+        connect: Opens a store from addresses, comma-separated.
+    """
+
+    def __init__(self, connect: Callable[..., Any]) -> None:
+        self._connect = connect
+        self._stores: dict[str, Any] = {}
+        self._last: dict[str, int] = {}
+
+    def ask(self, addresses: str, command: str, arguments: dict[str, Any]) -> Json | None:
+        """Return the answer to one question; None = there was none in time."""
+        try:
+            if addresses not in self._stores:
+                if len(self._stores) >= STORES_MAX:
+                    self._drop(next(iter(self._stores)))
+                self._stores[addresses] = self._connect(addresses, timeout=ASK_TIMEOUT_S)
+            answer: Json = self._stores[addresses].admin(command, arguments)
+        except ColonyError:
+            self._drop(addresses)
+            return None
+        return answer
+
+    def news(self, status: Json, feed: Feed, limit: int = EVENTS_ASKED) -> list[Json]:
+        """Return the news of all members, and add them to the feed."""
+        feed.learn(status)
+        members: Sequence[Json] = (status.get("view") or {}).get("members") or []
+        news: list[Json] = []
+        for member in members[:HOSTS_HEARD]:
+            name = str(member.get("name", "?"))
+            source = f"{member.get('id')}/{member.get('incarnation')}"
+            asked = {"after": self._last.get(source, 0), "limit": limit}
+            answer = (
+                self.ask(str(member.get("address", "")), "events", asked) if member.get("address") else None
+            )
+            if (
+                answer is None or answer.get("name", name) != name
+            ):  # silent: another host answered in its place
+                continue
+            events = answer.get("events") or []
+            if events:
+                self._last[source] = int(events[-1].get("number") or answer.get("next") or 0)
+            news += feed.add(name, events)
+        return sorted(news, key=lambda event: event.get("at") or 0.0)
+
+    def close(self) -> None:
+        """Close all stores."""
+        for addresses in list(self._stores):
+            self._drop(addresses)
+
+    def _drop(self, addresses: str) -> None:
+        store = self._stores.pop(addresses, None)
+        if store is not None:
+            store.close()

@@ -1,0 +1,439 @@
+"""The council: one host's votes on the next view, and its own candidacies.
+
+It decides when a change of the view is due and whose turn it is, runs the
+ballots, and hands a chosen view to the membership once the leases of those
+that it drops have run out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import inf
+from typing import TYPE_CHECKING
+
+from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
+from agents.detector import Verdict
+from agents.effects import Note, Send
+from agents.leases import STRETCH
+from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
+from agents.stages import MEMBER_STAGES, Stage
+from agents.succession import Evidence, Plan, successor, too_old
+from agents.views import Member, Status, View, generation_of, number_of, view_id
+
+if TYPE_CHECKING:
+    from agents.membership import Membership
+
+DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
+LEFT_OUT_S = 1.0  # one that the rule leaves out proposes nothing for so long
+MEMBERS_FIRST_S = 5.0  # a restarted host leaves the ballot to members that it hears, for so long
+KNOCK_FRESH_S = 1.0  # four knocks: an older one may be a dead joiner's
+
+
+class Council:
+    """Votes and candidacies of one host about the successor of one view."""
+
+    def __init__(self, host: Membership, acceptor: Acceptor) -> None:
+        self._host = host
+        self.acceptor = acceptor
+        self.attempt: Attempt | None = None
+        self._fails = 0
+        self._seen_round = 0
+        self._due_s = inf  # since when a change is due
+        self._back_off_s = -inf
+        self._yield_s = -inf  # somebody else's ballot is under way until then
+        self._yield_to = ""
+        self._gathered: frozenset[str] = frozenset()
+        self._waiting_noted = False
+        self._broken = False
+
+    def renew(self) -> None:
+        """A view was installed: its own successor is another matter."""
+        self.acceptor = Acceptor()
+        self.attempt = None
+        self._fails = self._seen_round = 0
+        self._due_s = inf
+        self._back_off_s = self._yield_s = -inf
+
+    # -- votes -----------------------------------------------------------------
+
+    def on_prepare(self, sender: str, message: Prepare, now_s: float) -> None:
+        """Promise, or say which ballot is to be beaten."""
+        view = self._view_asked(sender, message.view, message.ballot, now_s)
+        if view is None:
+            return
+        host = self._host
+        if not self.acceptor.prepare(message.ballot):
+            promised = self.acceptor.promised or NOBODY
+            return host.do(Send(sender, Refused(view.id, message.ballot, promised)))
+        self._give_way(sender, host.settings.election_s, now_s)
+        host.persist()
+        host.do(Send(sender, self._promise(view, message.ballot, now_s)))
+
+    def on_accept(self, sender: str, message: Accept, now_s: float) -> None:
+        """Accept, and from then on grant no lease in this view."""
+        view = self._view_asked(sender, message.view, message.ballot, now_s)
+        if view is None:
+            return
+        host = self._host
+        if not follows(message.proposal, view) or not self.acceptor.accept(message.ballot, message.proposal):
+            promised = self.acceptor.promised or NOBODY
+            return host.do(Send(sender, Refused(view.id, message.ballot, promised)))
+        self._give_way(sender, host.settings.election_s + view.charter.lease_s * STRETCH, now_s)
+        left_s = self._accepted(view, message.proposal, now_s)
+        host.do(Send(sender, Accepted(view.id, message.ballot, left_s)))
+
+    def _view_asked(self, sender: str, asked: int, ballot: Ballot, now_s: float) -> View | None:
+        """Return our view, if this question is about it and we are to answer."""
+        view = self._host.known
+        if view is None or asked != view.id:
+            self._host.compare(sender, asked, now_s)
+            return None
+        if view.member(sender) is None or view.member(self._host.me.id) is None or ballot.host != sender:
+            return None
+        return view
+
+    def _promise(self, view: View, ballot: Ballot, now_s: float) -> Promise:
+        """Return our promise: what we accepted, and whom we hear."""
+        acceptor = self.acceptor
+        hears = self._host.heard(now_s)
+        return Promise(view.id, ballot, acceptor.accepted_ballot, acceptor.accepted, hears)
+
+    def _accepted(self, view: View, proposal: View, now_s: float) -> dict[str, float]:
+        """Fence, record, and return the leases left to those it drops."""
+        host = self._host
+        # The fence: had it granted on, a dropped member would never run out.
+        host.grants.fence()
+        host.quorum.fence()
+        host.persist()
+        return {gone: host.grants.left_s(gone, now_s) for gone, _ in dropped(view, proposal)}
+
+    def _give_way(self, sender: str, patience_s: float, now_s: float) -> None:
+        """Somebody else has the higher ballot: let it finish."""
+        self._yield_s = now_s + patience_s
+        self._yield_to = sender
+        if self.attempt is not None and not self.attempt.chosen:
+            self._drop("somebody else goes first", now_s)
+
+    # -- when, and who -----------------------------------------------------------
+
+    def consider(self, now_s: float) -> None:
+        """Start a ballot if a change is due and it is our turn; go on with one."""
+        if self.attempt is not None:
+            return self._drive(now_s)
+        host = self._host
+        view = host.known
+        if view is None or view.member(host.me.id) is None or host.gone_for_good:
+            return
+        reasons = self._reasons(view, now_s)
+        if not reasons:
+            self._due_s = inf
+            return
+        self._due_s = min(self._due_s, now_s)
+        if now_s < self._yield_s and self._lost(self._yield_to, now_s):
+            self._yield_s = now_s
+        if now_s < self._back_off_s or now_s < self._yield_s:
+            return
+        order = self._order(view, now_s)
+        if len(self._in_reach(view)) < view.majority or host.me.id not in order:
+            return
+        patience_s = order.index(host.me.id) * host.settings.step_s
+        if not host.is_member:
+            heard = host.detector.heard(now_s)
+            patience_s += MEMBERS_FIRST_S if heard else host.settings.restart_s
+        if now_s >= max(self._due_s, self._yield_s) + patience_s:
+            self._start(view, reasons, now_s)
+
+    def _reasons(self, view: View, now_s: float) -> list[str]:
+        """Return why the view should change; [] = it should not."""
+        host = self._host
+        reasons: list[str] = []
+        if self.acceptor.accepted is not None:
+            reasons.append("a proposal was accepted and never installed")
+        if not host.is_member:
+            return [*reasons, "this host restarted"]
+        self._broken = False
+        for member in view.members:
+            verdict = host.detector.verdict(member.id, now_s)
+            if verdict is Verdict.DEAD and not self._returns_soon(member, now_s):
+                reasons.append(f"{member.name} is held dead")
+            elif verdict is Verdict.BROKEN:
+                self._broken = True
+                reasons.append(f"the link to {member.name} is broken for long")
+        reasons += [f"wish: {wish.kind} {wish.host[:8]}" for wish in host.wishes.open(view, now_s)]
+        reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
+        return reasons
+
+    def _returns_soon(self, member: Member, now_s: float) -> bool:
+        """Return whether a later incarnation has just come: one view for both."""
+        contact = self._host.contacts.get(member.id)
+        if contact is None or contact.member.incarnation <= member.incarnation:
+            return False
+        return now_s - contact.met_s < 2 * self._host.settings.settle_s
+
+    def _joiners(self, view: View, now_s: float, *, at_once: bool = False) -> list[Member]:
+        """Return who may be admitted now (`at_once`: without the settle wait)."""
+        host = self._host
+        settle_s = 0.0 if at_once else host.settings.settle_s
+        return [
+            contact.member
+            for contact in host.contacts
+            if contact.up
+            and now_s - contact.knocked_s < KNOCK_FRESH_S
+            and now_s - contact.first_knock_s >= settle_s
+            and contact.tag in ("", host.tag)
+            and contact.stage not in MEMBER_STAGES
+            and not view.lists(contact.member.id, contact.member.incarnation)
+            and not too_old(view, contact.member.id, contact.member.incarnation)
+            and host.reputation.wait_s(contact.member.id, now_s) == 0.0
+            and not self._name_taken(view, contact.member)
+        ]
+
+    def _name_taken(self, view: View, joiner: Member) -> bool:
+        """Return whether a member that is not surely gone bears the name."""
+        attested = self._host.detector.attested()
+        return any(
+            member.name == joiner.name and member.id != joiner.id and member.id not in attested
+            for member in view.members
+        )
+
+    def _returned(self, member: Member) -> bool:
+        """Return whether a later incarnation of a member is linked to us."""
+        contact = self._host.contacts.get(member.id)
+        return contact is not None and contact.up and contact.member.incarnation > member.incarnation
+
+    def _order(self, view: View, now_s: float) -> list[str]:
+        """Return who may propose, first first: the senior, not doubted, not leaving."""
+        host = self._host
+        live: list[str] = []
+        last: list[str] = []
+        restarted: list[str] = []
+        for member in view.members:
+            if member.id == host.me.id:
+                place = (last if member.status is Status.LEAVING else live) if host.is_member else restarted
+                place.append(member.id)
+            elif self._returned(member):
+                restarted.append(member.id)
+            elif not host.detector.suspected(member.id, now_s):
+                (last if member.status is Status.LEAVING else live).append(member.id)
+        return live + last + restarted
+
+    def _in_reach(self, view: View) -> list[str]:
+        """Return the acceptors that we can ask, ourselves included."""
+        host = self._host
+        return [other for other in view.ids if other == host.me.id or host.contacts.up(other)]
+
+    def _lost(self, other: str, now_s: float) -> bool:
+        """Return whether the proposer that we gave way to is gone."""
+        view = self._host.known
+        if view is None or view.member(other) is None or not self._host.contacts.up(other):
+            return True
+        return self._host.is_member and self._host.detector.verdict(other, now_s) is Verdict.DEAD
+
+    # -- a candidacy -------------------------------------------------------------
+
+    def _start(self, view: View, reasons: list[str], now_s: float) -> None:
+        """Prepare a ballot of our own."""
+        host = self._host
+        ballot = self.acceptor.next_ballot(host.me.id, self._seen_round)
+        self.acceptor.prepare(ballot)
+        host.persist()
+        self.attempt = Attempt(view, ballot, view.majority, now_s)
+        self._waiting_noted = False
+        self._due_s = inf
+        self._gathered = frozenset(self._in_reach(view))
+        if host.stage is not Stage.ELECTION:
+            host.enter(Stage.ELECTION, "; ".join(reasons[:5]))
+        host.do(Note("election", "; ".join(reasons[:5]), details={"view": view.id, "round": ballot.round}))
+        self._ask(Prepare(view.id, ballot), view)
+        self.attempt.promise(host.me.id, self._promise(view, ballot, now_s), now_s)
+        self._drive(now_s)
+
+    def recover(self, now_s: float) -> str:
+        """Propose a new generation of those in reach; returns why not, or ""."""
+        host = self._host
+        view = host.known
+        if view is None or view.member(host.me.id) is None:
+            return "this host is no member of anything that could be recovered"
+        if host.quorum.held(now_s):
+            return "there is a quorum: nothing to recover"
+        if self.attempt is not None and self.attempt.chosen:
+            return "a view is already chosen"
+        if self.attempt is not None:
+            self._drop("an operator forces a new generation", now_s)
+        acceptors = [
+            member.id
+            for member in view.members
+            if member.id == host.me.id or host.detector.hears(member.id, now_s) or self._returned(member)
+        ]
+        acceptors = [acceptor for acceptor in self._in_reach(view) if acceptor in acceptors]
+        ballot = self.acceptor.next_ballot(host.me.id, self._seen_round)
+        proposal = self._forced(view, ballot, acceptors, now_s)
+        self.attempt = Attempt(view, ballot, len(acceptors), now_s)
+        self._waiting_noted = False
+        self._gathered = frozenset(acceptors)
+        if host.stage is not Stage.VERIFICATION:
+            host.enter(Stage.VERIFICATION, "recover --force")
+        host.do(Note("recover", "an operator forces a new generation", details={"view": proposal.id}))
+        self._propose(proposal, now_s)
+        return ""
+
+    def _forced(self, view: View, ballot: Ballot, acceptors: list[str], now_s: float) -> View:
+        """Return the first view of the next generation: whoever is in reach.
+
+        No two forced views have the same id, for no two ballots do: the
+        number is made of the round and the proposer's seniority.
+        """
+        host = self._host
+        promises = {host.me.id: frozenset(host.heard(now_s)) & frozenset(acceptors)}
+        joiners = self._joiners(view, now_s, at_once=True)
+        if not host.is_member:
+            joiners.append(host.me)
+        anyway = Wish("recount", host.me.id, host.me.incarnation, view=view.id)
+        evidence = Evidence(promises, {}, host.detector.attested(), (anyway,), joiners)
+        size = len(view.members)
+        senior = size - 1 - view.ids.index(host.me.id)
+        number = number_of(view.id) + ballot.round * size + senior + 1
+        plan = successor(view, evidence, view_id(generation_of(view.id) + 1, number))
+        assert plan.view is not None, "a forced view lists its proposer at least"
+        return plan.view
+
+    def _ask(self, message: Prepare | Accept, view: View) -> None:
+        """Send a question to all other acceptors that we can reach."""
+        for acceptor in self._in_reach(view):
+            if acceptor != self._host.me.id and acceptor in self._gathered:
+                self._host.do(Send(acceptor, message))
+
+    def ask_again(self, other: str) -> None:
+        """The link to an acceptor came up: repeat what it may have missed."""
+        attempt = self.attempt
+        if attempt is None or attempt.view.member(other) is None:
+            return
+        if attempt.proposal is None and other not in attempt.promises:
+            self._host.do(Send(other, Prepare(attempt.view.id, attempt.ballot)))
+        elif attempt.proposal is not None and other in self._gathered and other not in attempt.acceptors():
+            self._host.do(Send(other, Accept(attempt.view.id, attempt.ballot, attempt.proposal)))
+
+    def on_promise(self, sender: str, message: Promise, now_s: float) -> None:
+        """Count a promise."""
+        attempt = self.attempt
+        if attempt is not None and attempt.proposal is None and message.view == attempt.view.id:
+            attempt.promise(sender, message, now_s)
+            self._drive(now_s)
+
+    def on_accepted(self, sender: str, message: Accepted, now_s: float) -> None:
+        """Count an acceptance."""
+        attempt = self.attempt
+        if attempt is not None and message.view == attempt.view.id and message.ballot == attempt.ballot:
+            attempt.accepted(sender, message.lease_left_s, now_s)
+            self._drive(now_s)
+
+    def on_refused(self, sender: str, message: Refused, now_s: float) -> None:
+        """Our ballot was too low: try a higher one, after a while."""
+        attempt = self.attempt
+        if attempt is None or message.view != attempt.view.id or message.ballot != attempt.ballot:
+            return
+        self._seen_round = max(self._seen_round, message.promised.round)
+        if not attempt.chosen:
+            self._drop(f"{sender[:8]} promised a higher ballot", now_s)
+
+    def _drive(self, now_s: float) -> None:
+        """Go on with our ballot as far as the answers allow."""
+        attempt = self.attempt
+        assert attempt is not None
+        patience_s = self._host.settings.election_s
+        if attempt.proposal is None:
+            if attempt.prepared_s is not None and self._has_gathered(attempt, now_s):
+                self._decide(attempt, now_s)
+            elif now_s - attempt.since_s > patience_s:
+                self._drop("no majority promised in time", now_s)
+        elif attempt.chosen:
+            self._finish(attempt, now_s)
+        elif now_s - attempt.since_s > patience_s:
+            self._drop("no majority accepted in time", now_s)
+
+    def _has_gathered(self, attempt: Attempt, now_s: float) -> bool:
+        """Return whether all that we asked have promised, or had their time."""
+        assert attempt.prepared_s is not None
+        if now_s - attempt.prepared_s >= self._host.settings.gather_s:
+            return True
+        return all(host in attempt.promises for host in self._gathered if self._host.contacts.up(host))
+
+    def _decide(self, attempt: Attempt, now_s: float) -> None:
+        """A majority promised: propose what must be, or what we think best."""
+        host = self._host
+        adopted = attempt.adopted()
+        if adopted is not None:
+            host.enter(Stage.VERIFICATION, "a proposal accepted earlier is proposed again")
+            return self._propose(adopted, now_s)
+        plan = self._plan(attempt, now_s)
+        if host.me.id in plan.left_out:
+            self._drop("the largest connected majority is without this host", now_s, LEFT_OUT_S)
+        elif plan.view is None:
+            self._drop("nothing to change by what the promises say", now_s)
+        else:
+            for gone, reason in plan.reasons.items():
+                host.do(Note("confirmed", reason, host=gone))
+            host.enter(Stage.VERIFICATION, "a majority promised")
+            self._propose(plan.view, now_s)
+
+    def _plan(self, attempt: Attempt, now_s: float) -> Plan:
+        """Return what a free proposer would have the next view be."""
+        host = self._host
+        promises = {acceptor: frozenset(promise.hears) for acceptor, promise in attempt.promises.items()}
+        joiners = self._joiners(attempt.view, now_s, at_once=True)
+        if not host.is_member:
+            joiners.append(host.me)
+        evidence = Evidence(
+            promises,
+            host.detector.said(now_s),
+            host.detector.attested(),
+            host.wishes.open(attempt.view, now_s),
+            joiners,
+            self._broken and host.is_member,
+        )
+        return successor(attempt.view, evidence)
+
+    def _propose(self, proposal: View, now_s: float) -> None:
+        """Ask for acceptances, our own first."""
+        attempt = self.attempt
+        assert attempt is not None
+        attempt.propose(proposal, now_s)
+        kept = self.acceptor.accept(attempt.ballot, proposal)
+        assert kept, "a higher promise would have ended this attempt"
+        left_s = self._accepted(attempt.view, proposal, now_s)
+        self._ask(Accept(attempt.view.id, attempt.ballot, proposal), attempt.view)
+        attempt.accepted(self._host.me.id, left_s, now_s)
+        self._drive(now_s)
+
+    def _finish(self, attempt: Attempt, now_s: float) -> None:
+        """The view is chosen: wait until nobody that it drops holds a lease."""
+        assert attempt.proposal is not None
+        harmless = {gone for gone, _ in attempt.proposal.left} | self._host.detector.attested()
+        free_s = attempt.free_at_s(harmless)
+        if now_s >= free_s:
+            self.attempt = None
+            self._host.conclude(attempt.proposal, now_s)
+        elif not self._waiting_noted:
+            self._waiting_noted = True
+            self._host.do(Note("lease_wait", f"{free_s - now_s:.3f} s until dropped hosts' leases end"))
+
+    def _drop(self, reason: str, now_s: float, wait_s: float = 0.0) -> None:
+        """Give this ballot up: one stage down, and a higher ballot later."""
+        host = self._host
+        attempt = self.attempt
+        assert attempt is not None
+        self.attempt = None
+        self._due_s = inf
+        if wait_s == 0.0:
+            self._fails += 1
+            unit_s = host.settings.back_off_s * 2.0 ** min(self._fails - 1, DOUBLINGS_MAX)
+            wait_s = unit_s * (0.5 + _chance(host.me.id, attempt.ballot.round))
+        self._back_off_s = now_s + wait_s
+        below = Stage.ELECTION if host.stage is Stage.VERIFICATION else Stage.DISCOVERY
+        host.enter(below, reason)
+
+
+def _chance(host: str, number: int) -> float:
+    """Return a number in [0, 1) that differs from host to host and try to try."""
+    digest = hashlib.blake2b(f"{host}/{number}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32

@@ -1,0 +1,180 @@
+"""The failure detector: whom does this host hear, and whom does it doubt?
+
+- Loss of the connection starts suspicion at once; only silence confirms it.
+- A host whose link still stands is given twice the patience: a stalled
+  interpreter is silent too.
+- A host that finds its own loop late doubts itself first: its patience
+  grows by its lateness, and shrinks again slowly.
+- A silent host that somebody else hears is not dead: perhaps a link is.
+- An attested death needs neither silence nor a lease wait.
+
+Source: SWIM's indirect confirmation and Lifeguard's local health
+(arXiv:1707.00788), with heartbeats to everybody in place of probes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+
+from agents.views import View
+
+BROKEN_S = 3.0  # three times the default suspicion: no reset or reroute takes as long
+DOUBT_DECAY = 0.25  # seconds of doubt forgotten per second: a 0.4 s stall is forgiven in under 2 s
+DOUBT_MAX_S = 4.0  # more patience than that would hide real deaths for too long
+
+
+class Verdict(Enum):
+    """What is thought of a member."""
+
+    HEARD = "heard"
+    SUSPECT = "suspect"
+    BROKEN = "broken"  # silent to us for long, heard by somebody: the link is broken
+    DEAD = "dead"
+
+
+@dataclass(slots=True)
+class Trace:
+    """What is known of one member of the view."""
+
+    incarnation: int
+    heard_s: float
+    up: bool = False
+    said: frozenset[str] = frozenset()  # whom its last heartbeat of this view hears
+    said_s: float = -inf
+    attested: bool = False
+
+
+class Detector:
+    """Silence, links and hearsay about the members of one view."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._view: View | None = None
+        self._suspect_s = 1.0
+        self._heartbeat_s = 0.1
+        self._traces: dict[str, Trace] = {}
+        self._doubt_s = 0.0
+        self._doubted_s = -inf
+
+    def watch(self, view: View, up: frozenset[str], now_s: float, *, grace: bool) -> None:
+        """Watch the members of a view from now on.
+
+        Args:
+            up: Hosts to which a link is up.
+            grace: Whether those never heard of count as heard just now (they
+                may need as long as anybody to say their first word), or not
+                at all (after a restart: they may be dead for days).
+        """
+        self._view = view
+        self._suspect_s = view.charter.suspect_s
+        self._heartbeat_s = view.charter.heartbeat_s
+        before = self._traces
+        self._traces = {}
+        for member in view.members:
+            if member.id == self._me:
+                continue
+            old = before.get(member.id)
+            if old is None or old.incarnation != member.incarnation:
+                old = Trace(member.incarnation, -inf)
+            # An old silence goes on counting: joins in a row must not hide a death.
+            heard_s = now_s if grace and old.heard_s == -inf else old.heard_s
+            trace = Trace(member.incarnation, heard_s, member.id in up, attested=old.attested)
+            self._traces[member.id] = trace
+
+    def heard_from(self, host: str, incarnation: int, now_s: float) -> bool:
+        """Note a word of a member; True if it had been silent or is new."""
+        trace = self._traces.get(host)
+        if trace is None or trace.incarnation != incarnation:
+            return False
+        anew = trace.said_s == -inf
+        trace.heard_s = now_s
+        return anew
+
+    def hearsay(self, host: str, hears: tuple[str, ...], now_s: float) -> None:
+        """Note whom a member hears, by a heartbeat of the same view."""
+        trace = self._traces.get(host)
+        if trace is not None:
+            trace.said = frozenset(hears)
+            trace.said_s = now_s
+
+    def link_up(self, host: str) -> None:
+        """Note that the link to a host stands."""
+        if host in self._traces:
+            self._traces[host].up = True
+
+    def link_down(self, host: str) -> None:
+        """Note that the link to a host broke."""
+        if host in self._traces:
+            self._traces[host].up = False
+
+    def was_late(self, late_s: float, now_s: float) -> None:
+        """Doubt ourselves: our own loop woke up late."""
+        self._doubt_s = min(DOUBT_MAX_S, max(late_s, self.doubt_s(now_s)))
+        self._doubted_s = now_s
+
+    def doubt_s(self, now_s: float) -> float:
+        """Return by how much our own lateness stretches our patience; >= 0."""
+        if self._doubt_s == 0.0:
+            return 0.0
+        return max(0.0, self._doubt_s - DOUBT_DECAY * (now_s - self._doubted_s))
+
+    def attest(self, host: str, incarnation: int) -> bool:
+        """Note that this incarnation is gone for sure; True if that is news."""
+        trace = self._traces.get(host)
+        if trace is None or trace.incarnation > incarnation or trace.attested:
+            return False
+        trace.attested = True
+        return True
+
+    def attested(self) -> frozenset[str]:
+        """Return the members whose listed incarnation is surely gone."""
+        return frozenset(host for host, trace in self._traces.items() if trace.attested)
+
+    def hears(self, host: str, now_s: float) -> bool:
+        """Return whether a member was heard within our patience."""
+        trace = self._traces.get(host)
+        if trace is None or trace.attested:
+            return False
+        return now_s - trace.heard_s < self._patience_s(trace, now_s)
+
+    def heard(self, now_s: float) -> tuple[str, ...]:
+        """Return the other members that we hear, most senior first."""
+        return tuple(host for host in self._traces if self.hears(host, now_s))
+
+    def said(self, now_s: float) -> dict[str, frozenset[str]]:
+        """Return, per member, whom it hears by its last fresh heartbeat."""
+        return {
+            host: trace.said
+            for host, trace in self._traces.items()
+            if not trace.attested and now_s - trace.said_s < self._suspect_s + self.doubt_s(now_s)
+        }
+
+    def suspected(self, host: str, now_s: float) -> bool:
+        """Return whether a member is doubted: good enough to go first?"""
+        return self.verdict(host, now_s) is not Verdict.HEARD
+
+    def verdict(self, host: str, now_s: float) -> Verdict:
+        """Return what to think of a member of the view now."""
+        if host == self._me:
+            return Verdict.HEARD
+        trace = self._traces[host]
+        if trace.attested:
+            return Verdict.DEAD
+        silence_s = now_s - trace.heard_s
+        doubt_s = self.doubt_s(now_s)
+        if silence_s < self._patience_s(trace, now_s):
+            quiet = silence_s >= self._suspect_s / 2 + doubt_s
+            return Verdict.SUSPECT if quiet or not trace.up else Verdict.HEARD
+        if not self._heard_by_another(host, now_s):
+            return Verdict.DEAD
+        return Verdict.BROKEN if silence_s >= BROKEN_S + doubt_s else Verdict.SUSPECT
+
+    def _patience_s(self, trace: Trace, now_s: float) -> float:
+        """Return the silence after which a member is heard no more."""
+        return self._suspect_s * (2 if trace.up else 1) + self.doubt_s(now_s)
+
+    def _heard_by_another(self, host: str, now_s: float) -> bool:
+        """Return whether a fresh heartbeat of somebody else hears the host."""
+        return any(host in hears for other, hears in self.said(now_s).items() if other != host)

@@ -1,0 +1,197 @@
+"""Succession: what the next view is, given what a proposer knows.
+
+Pure functions. Only a *free* proposer comes here: one whose promises hold an
+accepted value proposes that value, whatever it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agents.messages.membership import Wish
+from agents.views import Member, Status, View
+
+GONE_MAX = 64  # drops remembered in a view: as many as flap in a bad hour, at 3 KB
+BRANCHES_MAX = 4096  # of the search for the largest connected set; beyond it, greedy
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a free proposer knows when it has its promises.
+
+    Attributes:
+        promises: Acceptor -> the members that it hears (itself too, if its
+            incarnation is the listed one).
+        said: Member -> whom it hears by its last fresh heartbeat.
+        attested: Members whose listed incarnation is surely gone.
+        wishes: Changes asked for.
+        joiners: Who knocked, is linked to the proposer and may enter.
+        broken: Links are broken for long: keep only a fully connected set.
+    """
+
+    promises: Mapping[str, frozenset[str]]
+    said: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    attested: frozenset[str] = frozenset()
+    wishes: Sequence[Wish] = ()
+    joiners: Sequence[Member] = ()
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next view (None = there is nothing to change), and why."""
+
+    view: View | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+
+def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
+    """Return the view after `view` as a free proposer proposes it.
+
+    Args:
+        number: Id of the new view; 0 = the next number.
+    """
+    wished: dict[tuple[str, str, int], Wish] = {
+        (wish.kind, wish.host, wish.incarnation): wish for wish in evidence.wishes
+    }
+    left: list[Member] = []
+    dead: dict[str, str] = {}
+    stay: list[Member] = []
+    for member in view.members:
+        because = _why_dead(member, evidence, wished)
+        if ("left", member.id, member.incarnation) in wished and member.status is Status.LEAVING:
+            left.append(member)
+        elif because:
+            dead[member.id] = because
+        else:
+            stay.append(member)
+    left_out: frozenset[str] = frozenset()
+    if evidence.broken:
+        left_out = _left_out(view, [member.id for member in stay], evidence)
+        dead.update(dict.fromkeys(left_out, "not connected to all of the largest connected majority"))
+        stay = [member for member in stay if member.id not in left_out]
+    joiners = _admitted(view, stay, evidence.joiners)
+    members = [_with_status(member, wished) for member in stay]
+    number = number or view.id + 1
+    enters = Status.JOINING if any(member.status is Status.ACTIVE for member in members) else Status.ACTIVE
+    members += [msgspec.structs.replace(joiner, status=enters, entered=number) for joiner in joiners]
+    members.sort(key=lambda member: (member.entered, member.id))
+    recount = any(wish.kind == "recount" and wish.view == view.id for wish in evidence.wishes)
+    if not members or (tuple(members) == view.members and not recount):
+        return Plan(None, left_out=left_out)
+    left_keys = tuple((member.id, member.incarnation) for member in left)
+    dead_keys = tuple((member.id, member.incarnation) for member in view.members if member.id in dead)
+    gone = remembered(view.gone, left_keys + dead_keys)
+    after = View(view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone)
+    return Plan(after, dead, left_out)
+
+
+def remembered(
+    gone: tuple[tuple[str, int], ...], dropped: tuple[tuple[str, int], ...]
+) -> tuple[tuple[str, int], ...]:
+    """Return the last drops, one per host id, newest last, bounded."""
+    last = dict(gone)
+    for host, incarnation in dropped:
+        last[host] = max(incarnation, last.pop(host, 0))
+    return tuple(last.items())[-GONE_MAX:]
+
+
+def name_taken(view: View, joiner: Member) -> bool:
+    """Return whether another member of the view bears the joiner's name."""
+    return any(member.name == joiner.name and member.id != joiner.id for member in view.members)
+
+
+def too_old(view: View, host: str, incarnation: int) -> bool:
+    """Return whether this incarnation was dropped, or overtaken by a later one."""
+    member = view.member(host)
+    if member is not None and member.incarnation > incarnation:
+        return True
+    return any(gone == host and last >= incarnation for gone, last in view.gone)
+
+
+def largest_connected(hosts: Sequence[str], joined: Callable[[str, str], bool]) -> tuple[str, ...]:
+    """Return the largest set of hosts all of whose pairs are joined.
+
+    Args:
+        hosts: Most senior first; of equally large sets, the one with the
+            most senior members wins.
+        joined: Symmetric.
+
+    Source:
+        Branching on one missing pair at a time: as links rarely break, few
+        pairs are missing. Beyond `BRANCHES_MAX` branches the best set found
+        so far is taken.
+    """
+    rank = {host: place for place, host in enumerate(hosts)}
+    missing = [(a, b) for place, a in enumerate(hosts) for b in hosts[place + 1 :] if not joined(a, b)]
+    best: tuple[int, list[int]] = (1, [])
+    stack: list[frozenset[str]] = [frozenset(hosts)]
+    seen: set[frozenset[str]] = set()
+    for _ in range(BRANCHES_MAX):
+        if not stack:
+            break
+        kept = stack.pop()
+        if kept in seen or -len(kept) > best[0]:
+            continue
+        seen.add(kept)
+        pair = next(((a, b) for a, b in missing if a in kept and b in kept), None)
+        if pair is None:
+            best = min(best, (-len(kept), sorted(rank[host] for host in kept)))
+        else:
+            stack.append(kept - {pair[0]})  # the junior stays: looked at last
+            stack.append(kept - {pair[1]})
+    return tuple(hosts[place] for place in best[1])
+
+
+def _why_dead(member: Member, evidence: Evidence, wished: Mapping[tuple[str, str, int], Wish]) -> str:
+    """Return why a member is dropped as dead; "" = it is not."""
+    if member.id in evidence.attested or ("dead", member.id, member.incarnation) in wished:
+        return "its death is attested"
+    evicted = wished.get(("evict", member.id, member.incarnation))
+    if evicted is not None:
+        return f"evicted: {evicted.reason}"
+    if any(member.id in hears for hears in evidence.promises.values()):
+        return ""
+    return "no promising acceptor hears it"
+
+
+def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[str]:
+    """Return whom the rule of the largest connected majority leaves out."""
+
+    def hears(a: str, b: str) -> bool:
+        """What `a` said of `b`; one that said nothing is asked no question."""
+        word = evidence.promises.get(a, evidence.said.get(a))
+        return word is None or b in word
+
+    kept = largest_connected(stay, lambda a, b: hears(a, b) and hears(b, a))
+    if len(kept) < view.majority:
+        return frozenset()
+    return frozenset(stay) - frozenset(kept)
+
+
+def _admitted(view: View, stay: Collection[Member], joiners: Sequence[Member]) -> list[Member]:
+    """Return the joiners that may enter: new incarnations, names of their own."""
+    ids = {member.id for member in stay}
+    names = {member.name for member in stay}
+    admitted: list[Member] = []
+    for joiner in sorted(joiners, key=lambda member: member.id):
+        if joiner.id in ids or joiner.name in names or too_old(view, joiner.id, joiner.incarnation):
+            continue
+        ids.add(joiner.id)
+        names.add(joiner.name)
+        admitted.append(joiner)
+    return admitted
+
+
+def _with_status(member: Member, wished: Mapping[tuple[str, str, int], Wish]) -> Member:
+    """Return the member with the status that is wished for it."""
+    status = member.status
+    if ("leave", member.id, member.incarnation) in wished:
+        status = Status.LEAVING
+    elif status is Status.JOINING and ("active", member.id, member.incarnation) in wished:
+        status = Status.ACTIVE
+    return member if status is member.status else msgspec.structs.replace(member, status=status)

@@ -1,0 +1,83 @@
+"""Wishes: changes that somebody wants in the next view.
+
+Whoever wishes repeats the wish to all members until a view shows it done;
+whoever hears one keeps it for as long as it is repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.messages.membership import Wish
+from agents.views import Status, View
+
+KEPT_S = 3.0  # a dozen repeats: the wisher is gone, or has changed its mind
+WISHES_MAX = 4096
+
+
+@dataclass(slots=True)
+class Kept:
+    """One wish, and how long it counts."""
+
+    wish: Wish
+    until_s: float
+    mine: bool
+    settled_s: float
+
+
+class Wishes:
+    """What this host wishes itself, and what it heard others wish."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, int], Kept] = {}
+
+    def add(self, wish: Wish, now_s: float, *, mine: bool, wait_s: float = 0.0) -> bool:
+        """Keep a wish; True if it is new. It counts after `wait_s`."""
+        key = (wish.kind, wish.host, wish.incarnation)
+        old = self._kept.get(key)
+        if old is not None and old.wish.view >= wish.view:
+            old.until_s = now_s + KEPT_S
+            old.mine = old.mine or mine
+            return False
+        if len(self._kept) >= WISHES_MAX and old is None:
+            return False
+        self._kept[key] = Kept(wish, now_s + KEPT_S, mine, now_s + wait_s)
+        return True
+
+    def prune(self, view: View, now_s: float) -> None:
+        """Forget what the view shows done, and what nobody repeats."""
+        self._kept = {
+            key: kept
+            for key, kept in self._kept.items()
+            if (kept.mine or now_s < kept.until_s) and not done(kept.wish, view)
+        }
+
+    def clear(self) -> None:
+        """Forget all: a new incarnation wishes nothing yet."""
+        self._kept.clear()
+
+    def mine(self) -> list[Wish]:
+        """Return the wishes that this host has to repeat."""
+        return [kept.wish for kept in self._kept.values() if kept.mine]
+
+    def open(self, view: View, now_s: float) -> list[Wish]:
+        """Return the wishes that a view after this one should fulfil."""
+        return [
+            kept.wish
+            for kept in self._kept.values()
+            if now_s >= kept.settled_s and (kept.mine or now_s < kept.until_s) and not done(kept.wish, view)
+        ]
+
+
+def done(wish: Wish, view: View) -> bool:
+    """Return whether a view shows the wish fulfilled (or past)."""
+    if wish.kind == "recount":
+        return view.id > wish.view
+    member = view.member(wish.host)
+    if member is None or member.incarnation != wish.incarnation:
+        return True
+    if wish.kind == "leave":
+        return member.status is Status.LEAVING
+    if wish.kind == "active":
+        return member.status is not Status.JOINING
+    return False

@@ -308,6 +308,8 @@ class Colony:
         if peer.status is PeerStatus.ACTIVE:
             reason = "an ACTIVE peer is here already"
         if reason:
+            if peer.status is PeerStatus.LEARNING:  # an earlier attempt, which this one ends
+                self._free(reason, out)
             answer = CloneAnswer(self.colony, message.epoch, message.clone, False, reason)
             out.append(Send(sender, answer))
             return

@@ -19,7 +19,7 @@ from agents.peer import Peer, PeerStatus, Role
 from agents.primary import Pending, Primary
 from agents.sim_host import Process
 from agents.simulator import Simulation
-from agents.views import View
+from agents.views import View, epoch_view
 
 SWEEP_S = 0.25
 Mark = tuple[int, bytes, bytes, int, int]
@@ -243,6 +243,8 @@ class Watch:
         truth = self.truths.get(machine.colony)
         if truth is None or machine.peer.committed != truth.top:
             return
+        if epoch_view(machine.epoch) < self.lost.get(machine.colony, 0):
+            return  # a copy on a side that was held dead when the colony was named lost
         if machine.primary is None and machine.peer.last != truth.top:
             return  # its cells are ahead of what is committed
         if machine.primary is not None and machine.peer.committed < machine.primary.inherited:

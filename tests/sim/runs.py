@@ -88,7 +88,8 @@ class Director:
         simulation, target = self.simulation, fault.target
         if fault.kind in ("crash", "wipe"):
             for name in target:
-                simulation.crash(name, keep_disk=fault.kind == "crash")
+                keep_disk = fault.kind == "crash" or not self._may_lose_disk(name)
+                simulation.crash(name, keep_disk=keep_disk)
         elif fault.kind == "pause":
             for name in target:
                 simulation.pause(name)
@@ -109,6 +110,21 @@ class Director:
             self.expected += target
             simulation.add_home(target)
             simulation.start(target)
+
+    def _may_lose_disk(self, name: str) -> bool:
+        """Return whether a majority of every view that counts keeps its record.
+
+        Without one nobody can go on, and nobody has promised that.
+        """
+        views = {}
+        for home in self.simulation.homes.values():
+            if home.record is not None and home.record.view is not None:
+                views[home.record.view.id] = home.record.view
+        if not views:
+            return False
+        newest = [view for id_, view in views.items() if id_ + 1 >= max(views)]
+        left = {home.id for home in self.simulation.homes.values() if home.record and home.name != name}
+        return all(sum(host in left for host in view.ids) >= view.majority for view in newest)
 
     def _end(self, fault: Fault) -> None:
         simulation, target = self.simulation, fault.target

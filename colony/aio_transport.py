@@ -20,9 +20,9 @@ from agents.wire import WireError, decode_replies, encode
 from colony.calls import Call, Finish, GiveUp
 from colony.directory import Directory
 from colony.drafts import Draft, outcome
-from colony.errors import Closed
+from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.exchange import Exchange
-from colony.lanes import LaneSource
+from colony.lanes import Lane, LaneSource
 from colony.transport import CONNECT_S, WINDOW_BYTES_MAX, WINDOW_CALLS_MAX, Attempts, frames_of, judged
 from colony.watch import Event, Watch
 
@@ -58,6 +58,18 @@ class AioClient:
         colony = colony_of(key, self.directory.colonies)
         call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
         return await self._run(call)
+
+    async def resume(self, draft: Draft, lane: Lane, timeout_s: float) -> Reply:
+        """Return the reply to a mutation that was sent before, some other way; raises `ColonyError`."""
+        kind, key, rest = draft
+        try:
+            await self.learn(timeout_s)
+            colony = colony_of(key, self.directory.colonies)
+            call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
+            call.in_doubt = True
+            return await self._run(call)
+        except Unavailable as error:
+            raise OutcomeUnknown(str(error)) from None
 
     async def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
         """Return the reply to a read, of `colony` or else of the key's."""
@@ -118,7 +130,7 @@ class AioClient:
         finally:
             watch.close()
 
-    def _check(self) -> None:
+    def _check(self) -> asyncio.AbstractEventLoop:
         if self.is_closed:
             raise Closed("the store is closed")
         loop = asyncio.get_running_loop()
@@ -128,11 +140,10 @@ class AioClient:
             raise Closed("an asyncio store does not survive a fork; connect again in the child")
         if self._loop is not loop:
             raise Closed("this store belongs to another event loop; connect again in this one")
+        return loop
 
     async def _run(self, call: Call) -> Reply:
-        self._check()
-        assert self._loop is not None, "checked just now"
-        answer: asyncio.Future[None] = self._loop.create_future()
+        answer: asyncio.Future[None] = self._check().create_future()
 
         def done(call: Call) -> None:
             if not answer.done():  # a cancelled task does not wait any more

@@ -21,9 +21,9 @@ from agents.wire import WireError, decode_replies, encode
 from colony.calls import Call, Finish, GiveUp
 from colony.directory import Directory, ForeignCluster
 from colony.drafts import Draft, outcome
-from colony.errors import Closed
+from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.exchange import Exchange
-from colony.lanes import LaneSource
+from colony.lanes import Lane, LaneSource
 
 CONNECT_S = 1.0  # a handful of round trips to the far side of the world
 FRAME_REQUESTS_MAX = 256
@@ -86,6 +86,14 @@ class Wire:
             call = exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
             return self._go_on(call, attempt, address, replies)
         call = exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
+        return self._drive(call)
+
+    def resume(self, draft: Draft, lane: Lane, timeout_s: float) -> Reply:
+        """Return the reply to a mutation that was sent before, some other way."""
+        kind, key, rest = draft
+        colony = colony_of(key, self._directory.colonies)
+        call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
+        call.in_doubt = True
         return self._drive(call)
 
     def read(self, draft: Draft, colony: int, timeout_s: float) -> Reply:
@@ -315,6 +323,18 @@ class Client:
         wire = self.wire()
         try:
             return wire.mutate(draft, timeout_s)
+        finally:
+            wire.busy.release()
+
+    def resume(self, draft: Draft, lane: Lane, timeout_s: float) -> Reply:
+        """Return the reply to a mutation that was sent before, some other way; raises `ColonyError`."""
+        wire = self.wire()
+        try:
+            if not self.directory.colonies:
+                timeout_s = wire.learn(timeout_s)
+            return wire.resume(draft, lane, timeout_s)
+        except Unavailable as error:
+            raise OutcomeUnknown(str(error)) from None
         finally:
             wire.busy.release()
 

@@ -1,0 +1,229 @@
+"""The calls of a store whose host is in this very process.
+
+A cell whose primary is here is read on the calling thread, and changed by
+handing the request to the host's loop. Everything else goes the thin
+client's way: other hosts, many keys, and what the host did not answer in
+time, which is then asked again under the same lane and number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from agents import client_link
+from agents.client_link import Curve
+from agents.keys import colony_of
+from agents.messages.client import MOVED, UNAVAILABLE, Get, Reply
+from colony.aio_transport import AioClient
+from colony.calls import PATIENCE_S, Finish, GiveUp
+from colony.directory import Directory
+from colony.drafts import Draft, outcome
+from colony.errors import Closed, Unavailable
+from colony.lanes import Lane, Lanes
+from colony.transport import Client
+
+_ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
+
+
+class Loop(Protocol):
+    """What is needed of the running host: `agents.server.Server`."""
+
+    container: Any
+
+    def submit(self, request: Any, callback: Callable[[Reply], None]) -> bool: ...
+
+    def read(self, key: bytes) -> Reply | None: ...
+
+    def at_turn_end(self, call: Callable[[], None]) -> None: ...
+
+
+class Waiter:
+    """Waits for one reply; called on the host's thread."""
+
+    __slots__ = ("_lock", "reply")
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def __call__(self, reply: Reply) -> None:
+        self.reply = reply
+        self._lock.release()
+
+    def wait(self, timeout_s: float) -> Reply | None:
+        """Return the reply, or None if it does not come in time."""
+        self._lock.acquire(timeout=timeout_s)
+        return self.reply
+
+
+def is_primary(server: Loop, key: bytes) -> bool:
+    """Return whether the key's primary is here and serves."""
+    container = server.container
+    colonies = len(container.directory.entries)
+    machine = container.colonies.get(colony_of(key, colonies)) if colonies else None
+    return machine is not None and bool(machine.is_open)
+
+
+class Embedded:
+    """A store's transport into the host of this process; any thread."""
+
+    def __init__(self, server: Loop, address: str, curve: Curve | None = None) -> None:
+        self._server = server
+        self._thin = Client((address,), curve=curve)
+        self._local = threading.local()
+        self._forks = client_link.forks
+
+    def mutate(self, draft: Draft, timeout_s: float) -> Reply:
+        """Return the reply to a mutation; raises `ColonyError`."""
+        kind, key, rest = draft
+        self._check()
+        if not is_primary(self._server, key):
+            return self._thin.mutate(draft, timeout_s)
+        lanes: Lanes | None = getattr(self._local, "lanes", None)
+        if lanes is None:
+            lanes = self._local.lanes = Lanes(self._thin.source)
+        lane = lanes.take()
+        waiter = Waiter()
+        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), waiter):
+            lanes.give(lane)
+            return self._thin.mutate(draft, timeout_s)
+        reply = waiter.wait(min(PATIENCE_S, timeout_s))
+        if reply is None:
+            return self._thin.resume(draft, lane, timeout_s - PATIENCE_S)
+        lanes.give(lane)
+        if reply.code in _ELSEWHERE:  # nothing was applied here
+            return self._thin.mutate(draft, timeout_s)
+        return outcome(Finish(reply))
+
+    def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
+        """Return the reply to a read; of a cell whose primary is here, without any hop."""
+        self._check()
+        if draft[0] is Get:
+            reply = self._server.read(draft[1])
+            if reply is not None:
+                return reply
+        return self._thin.read(draft, timeout_s, colony)
+
+    def order(self, draft: Draft, timeout_s: float, *, once: bool) -> Reply:
+        """Return this host's reply to an operator's command."""
+        self._check()
+        kind, key, rest = draft
+        waiter = Waiter()
+        if not self._server.submit(kind(1, key, *rest), waiter):
+            raise Unavailable("this host has ended, or too many requests wait for it")
+        reply = waiter.wait(timeout_s)
+        if reply is None:
+            return outcome(GiveUp("this host did not answer", once))
+        return outcome(Finish(reply))
+
+    def many(
+        self,
+        drafts: Iterable[Draft],
+        timeout_s: float,
+        *,
+        mutating: bool,
+        then: Callable[[int, Finish | GiveUp], None],
+    ) -> None:
+        """Run many calls of one kind; `then(place, result)` as they end."""
+        self._check()
+        self._thin.many(drafts, timeout_s, mutating=mutating, then=then)
+
+    def learn(self, timeout_s: float) -> Directory:
+        """Return the directory, filled; asks only if it is not."""
+        self._check()
+        return self._thin.learn(timeout_s)
+
+    @property
+    def curve(self) -> Curve | None:
+        """Keys of encrypted connections."""
+        return self._thin.curve
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._thin.is_closed
+
+    def close(self) -> None:
+        """Close the store; the host goes on."""
+        self._thin.close()
+
+    def _check(self) -> None:
+        if self._thin.is_closed:
+            raise Closed("the store is closed")
+        if self._forks != client_link.forks:
+            raise Closed("a host does not survive a fork; in the child, colony.connect to it")
+
+
+class AioEmbedded(AioClient):
+    """An asyncio store's transport into the host of this process; one loop."""
+
+    def __init__(self, server: Loop, address: str, curve: Curve | None = None) -> None:
+        super().__init__((address,), curve=curve)
+        self._server = server
+        self._answered: list[tuple[asyncio.Future[Reply], Reply]] = []
+
+    async def mutate(self, draft: Draft, timeout_s: float) -> Reply:
+        """Return the reply to a mutation; raises `ColonyError`."""
+        kind, key, rest = draft
+        if not is_primary(self._server, key):
+            return await super().mutate(draft, timeout_s)
+        loop = self._check()
+        lanes = self._exchange.lanes
+        lane = lanes.take()
+        answer: asyncio.Future[Reply] = loop.create_future()
+
+        def came(reply: Reply) -> None:
+            # On the host's thread: all replies of one turn cross over together.
+            if not self._answered:
+                self._server.at_turn_end(self._hand_over)
+            self._answered.append((answer, reply))
+
+        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
+            lanes.give(lane)
+            return await super().mutate(draft, timeout_s)
+        return await self._answer(answer, lane, draft, timeout_s)
+
+    async def _answer(
+        self, answer: asyncio.Future[Reply], lane: Lane, draft: Draft, timeout_s: float
+    ) -> Reply:
+        patience = answer.get_loop().call_later(min(PATIENCE_S, timeout_s), answer.cancel)
+        try:
+            reply = await answer
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the caller gave up; the lane may be busy, and is not used again
+            return await self.resume(draft, lane, timeout_s - PATIENCE_S)
+        finally:
+            patience.cancel()
+        self._exchange.lanes.give(lane)
+        if reply.code in _ELSEWHERE:
+            return await super().mutate(draft, timeout_s)
+        return outcome(Finish(reply))
+
+    def _hand_over(self) -> None:
+        answered, self._answered = self._answered, []
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(_deliver, answered)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    async def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
+        """Return the reply to a read; of a cell whose primary is here, at once."""
+        if draft[0] is Get:
+            self._check()
+            reply = self._server.read(draft[1])
+            if reply is not None:
+                return reply
+        return await super().read(draft, timeout_s, colony)
+
+
+def _deliver(answered: list[tuple[asyncio.Future[Reply], Reply]]) -> None:
+    for answer, reply in answered:
+        if not answer.done():
+            answer.set_result(reply)

@@ -1,0 +1,397 @@
+"""Hosts: a host of the cluster in this process.
+
+`colony.Host` puts the parts together: the durable record, the pure machines,
+the sockets and the loop that runs them in a thread of its own. It does not
+survive a fork: pre-fork servers start it in a process of its own beside them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from agents.disk import RecordFile, RecordRefused, ephemeral, load_or_create
+from agents.effects import Halt
+from agents.hosting import Container
+from agents.link import Door
+from agents.membership import Settings
+from agents.messages.client import DENIED, UNAVAILABLE, Admin, Reply
+from agents.messages.membership import Load
+from agents.notes import Noted
+from agents.server import Server
+from agents.stages import Stage
+from agents.surroundings import Limits
+from agents.views import Charter, Member, View
+from colony import drafts
+from colony.aio import AioStore
+from colony.closures import report_of, run_closure
+from colony.codecs import codec_named
+from colony.embedded import AioEmbedded, Embedded, Waiter
+from colony.errors import Closed, ColonyError, Denied, Unavailable
+from colony.store import TIMEOUT_S, Store
+from colony.transport import seeds_in
+from placement import probe
+from placement.labels import Labels
+
+LINK_PORTS_ABOVE = (
+    10_000  # the link's port is the public one plus this, if that is free: firewalls can name it
+)
+POLL_S = 0.01
+ORDER_S = 5.0
+LEAVE_S = 30.0
+
+
+class Host:
+    """One host, in this process.
+
+    `with host:` starts it, and lets it leave in an orderly way at the end.
+
+    Args:
+        listen: Where clients and joiners connect, `tcp://IP:PORT`; port 0 = any free one.
+        name: What people call it; None = made from machine and port.
+        join: Public addresses of hosts of the cluster to join.
+        expect: Found a cluster once so many zombies see each other; 0 = wait for `colony init`.
+        peers: Copies of each colony, if this host founds the cluster; 1 to 16.
+        colonies: How many, if this host founds the cluster; 1 to 65,536.
+        labels: "zone", "rack", "box"; what is missing of them is found out or unknown.
+        state_dir: Where its identity is kept; None = a new one each start.
+        witness: It votes, but carries no colony.
+        max_bytes: How much it may carry; 0 = what memory allows.
+        link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
+        closures: Whether clients may send closures; None = only on loopback.
+        owns_process: This process is the host's alone, so its garbage collector may be tuned.
+        on_note: Called with each event and decision, on the host's thread; must not block.
+
+    Raises:
+        TypeError, ValueError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        listen: str = "tcp://127.0.0.1:7420",
+        *,
+        name: str | None = None,
+        join: str | Iterable[str] = (),
+        expect: int = 0,
+        peers: int = 2,
+        colonies: int = 64,
+        labels: Mapping[str, str] | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        witness: bool = False,
+        max_bytes: int = 0,
+        link: str | None = None,
+        closures: bool | None = None,
+        owns_process: bool = False,
+        on_note: Callable[[Noted], None] | None = None,
+    ) -> None:
+        self._listen = _endpoint(listen)
+        self._link = _endpoint(link) if link else None
+        self._name = name
+        self._seeds = seeds_in(join) if join else ()
+        self._settings = Settings(seeds=self._seeds, expect=expect, charter=Charter(colonies, peers))
+        self._labels = _labels(labels or {})
+        self._state_dir = state_dir
+        self._witness = witness
+        self._max_bytes = max_bytes
+        self._closures = _is_loopback(self._listen) if closures is None else closures
+        self._owns_process = owns_process
+        self._on_note = on_note
+        self._file: RecordFile | None = None
+        self._server: Server | None = None
+        self._container: Container | None = None
+        self._member: Member | None = None
+        self._is_closed = False
+
+    # -- life ------------------------------------------------------------------
+
+    def start(self) -> Host:
+        """Bind the sockets and start the loop; returns at once.
+
+        Raises:
+            OSError: An address is in use, or not ours.
+            ColonyError: The state directory can't be used.
+        """
+        if self._server is not None or self._is_closed:
+            raise Closed("a host starts once; make a new one")
+        try:
+            self._start()
+        except RecordRefused as error:
+            raise ColonyError(str(error)) from None
+        return self
+
+    def _start(self) -> None:
+        if self._state_dir is None:
+            record = ephemeral()
+        else:
+            self._file, record = load_or_create(Path(self._state_dir))
+        try:
+            door = _door(self._listen, self._link)
+        except OSError:
+            self._let_go()
+            raise
+        address = _reachable(door.address)
+        me = Member(
+            id=record.host,
+            incarnation=record.incarnation,
+            name=self._name or f"{socket.gethostname()}-{address.rpartition(':')[2]}",
+            address=address,
+            link=_reachable(door.link_address),
+            labels=self._labels,
+            machine=probe.machine_identity(),
+            pid=os.getpid(),
+            started_s=probe.process_started_s(),
+            bytes_max=self._max_bytes,
+            witness=self._witness,
+        )
+        self._member = me
+        container = Container(
+            me,
+            self._settings,
+            record,
+            time.monotonic(),
+            limits=Limits(bytes_max=self._max_bytes),
+            first_link=int(time.time() * 1000),
+            closures=self._closures,
+        )
+        self._container = container
+        self._server = Server(
+            container,
+            door,
+            seeds=self._seeds,
+            run_closure=run_closure if self._closures else None,
+            report=report_of,
+            persist=self._file.save if self._file is not None else None,
+            process_gone=lambda member: _is_gone(me, member),
+            sample=_sampler(),
+            on_note=self._on_note,
+            owns_process=self._owns_process,
+        )
+        self._server.start()
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the host is ACTIVE.
+
+        Raises:
+            Unavailable: It is not, after `timeout` seconds, or it has ended; the text says what it waits for.
+        """
+        end_s = time.monotonic() + timeout
+        while self.stage != "ACTIVE":
+            if self.halted is not None:
+                raise Unavailable(f"the host has ended: {self.halted[1]}")
+            if time.monotonic() >= end_s:
+                raise Unavailable(f"not ACTIVE after {timeout:g} s, but {self.stage}: {self.waiting_for}")
+            time.sleep(POLL_S)
+
+    def leave(self, timeout: float = LEAVE_S) -> bool:
+        """Leave in an orderly way: all peers move to other hosts first.
+
+        Returns:
+            Whether it left within `timeout` seconds; True too if it was in no cluster.
+
+        Raises:
+            Denied: It is the last that carries cells.
+        """
+        end_s = time.monotonic() + timeout
+        if self._is_out():
+            return True
+        while not self._order_leave() and time.monotonic() < end_s:
+            time.sleep(POLL_S)
+        while not self._is_out() and self.halted is None:
+            if time.monotonic() >= end_s:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def _is_out(self) -> bool:
+        return self._running()[1].membership.stage is Stage.ZOMBIE
+
+    def _order_leave(self) -> bool:
+        waiter = Waiter()
+        if not self._running()[0].submit(Admin(1, "leave", {}), waiter):
+            return True
+        reply: Reply | None = waiter.wait(ORDER_S)
+        if reply is not None and reply.code == DENIED:
+            raise Denied(reply.text)
+        return reply is not None and reply.code != UNAVAILABLE
+
+    def close(self) -> None:
+        """Stop at once, as if the process had died; a second call does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._server is not None:
+            self._server.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Host:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if kind is None and self.halted is None:
+                self.leave()
+        except Denied:
+            pass  # the last host: where its cells could go there is nobody
+        finally:
+            self.close()
+
+    # -- state -----------------------------------------------------------------
+
+    def _running(self) -> tuple[Server, Container]:
+        if self._server is None or self._container is None:
+            raise Closed("the host was not started")
+        if self._is_closed:
+            raise Closed("the host is closed")
+        return self._server, self._container
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._member.name if self._member is not None else self._name or ""
+
+    @property
+    def id(self) -> str:
+        """Its host id; "" before it is started."""
+        return self._member.id if self._member is not None else ""
+
+    @property
+    def address(self) -> str:
+        """Its public address, with its real port once it is started."""
+        return self._member.address if self._member is not None else self._listen
+
+    @property
+    def server(self) -> Server:
+        """The loop that runs it, for tools and tests."""
+        return self._running()[0]
+
+    @property
+    def view(self) -> View | None:
+        """The installed view; None = in no cluster."""
+        return self._container.view if self._container is not None else None
+
+    @property
+    def stage(self) -> str:
+        """ACTIVE, JOINING or LEAVING while it serves in a view; else how far it has come."""
+        if self._container is None or self._is_closed:
+            return "CLOSED" if self._is_closed else "NEW"
+        membership = self._container.membership
+        view = membership.view
+        me = view.member(membership.me.id) if view is not None else None
+        if me is not None and me.incarnation == membership.me.incarnation:
+            if membership.quorum.held(time.monotonic()):
+                return me.status.value
+        return membership.stage.value
+
+    @property
+    def waiting_for(self) -> str:
+        """What the host waits for, for people; "" = nothing."""
+        if self._container is None:
+            return "its start"
+        stage = self._container.membership.stage
+        if stage is Stage.ZOMBIE:
+            if self._settings.expect:
+                return f"{self._settings.expect} hosts that see each other"
+            if self._seeds:
+                return "a cluster at " + ", ".join(self._seeds) + ", or `colony init`"
+            return "`colony init`"
+        return {"HOLD": "a majority of its view", "DISCOVERY": "the members of its cluster"}.get(
+            stage.value, ""
+        )
+
+    @property
+    def halted(self) -> tuple[int, str] | None:
+        """(exit status, reason) of a host that ended by itself; None = it has not."""
+        halt: Halt | None = self._server.halt if self._server is not None else None
+        return (halt.status, halt.reason) if halt is not None else None
+
+    # -- stores ----------------------------------------------------------------
+
+    def store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> Store:
+        """Return a store on the cluster that uses this host without a hop; safe among threads."""
+        transport = Embedded(self._running()[0], self.address)
+        return Store(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
+
+    def aio_store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> AioStore:
+        """Return an asyncio store on the cluster; it belongs to the loop that first uses it."""
+        transport = AioEmbedded(self._running()[0], self.address)
+        return AioStore(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
+
+
+# -- parts -----------------------------------------------------------------------
+
+
+def _endpoint(text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"an address is a str, not {type(text).__name__}")
+    host, colon, port = text.removeprefix("tcp://").rpartition(":")
+    is_port = port == "*" or (port.isdecimal() and int(port) < 65536)
+    if not text.startswith("tcp://") or not colon or not host or not is_port:
+        raise ValueError(f"{text!r} is no address to listen on, such as tcp://127.0.0.1:7420")
+    return f"tcp://{host}:{'*' if port == '0' else port}"
+
+
+def _is_loopback(endpoint: str) -> bool:
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _door(listen: str, link: str | None) -> Door:
+    """Open the sockets; the link's port is chosen by rule, or else free."""
+    if link is not None:
+        return Door(listen, link)
+    host, _, port = listen.rpartition(":")
+    if port != "*" and int(port) + LINK_PORTS_ABOVE < 65536:
+        try:
+            return Door(listen, f"{host}:{int(port) + LINK_PORTS_ABOVE}")
+        except OSError:
+            pass  # one of the two is taken: if it is the public one, the next line says so
+    return Door(listen, f"{host}:*")
+
+
+def _reachable(endpoint: str) -> str:
+    """Return an endpoint that others can connect to: a wildcard becomes our first card's address."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    if host not in ("0.0.0.0", "[::]", "*"):
+        return endpoint
+    cards = [card for card in probe.network_cards() if not card.loopback]
+    addresses = [address for card in cards for address in card.addresses if ":" not in address]
+    return f"tcp://{addresses[0] if addresses else '127.0.0.1'}:{port}"
+
+
+def _labels(given: Mapping[str, str]) -> Labels:
+    unknown = set(given) - {"zone", "rack", "box"}
+    if unknown:
+        raise ValueError(f"no such label: {', '.join(sorted(unknown))}; there are zone, rack and box")
+    found = probe.default_labels()
+    return Labels(
+        given.get("zone") or found.zone, given.get("rack") or found.rack, given.get("box") or found.box
+    )
+
+
+def _is_gone(me: Member, member: Member) -> bool:
+    """Return whether we can attest that a member's process is gone."""
+    if not me.machine or member.machine != me.machine:
+        return False
+    return probe.process_gone(member.pid, member.started_s)
+
+
+def _sampler() -> Callable[[], Load]:
+    sampler = probe.Sampler()
+
+    def sample() -> Load:
+        now = sampler.sample(time.monotonic())
+        return Load(cpu=now.cpu, memory_free=now.memory_free, memory_total=now.memory_total)
+
+    return sample

@@ -232,6 +232,8 @@ class Performer:
                 tools.tell_host(effect.event)
             elif kind is DeliverMessages:
                 self._deliver(effect)
+            else:
+                tools.tell_host(effect)
         tools.note(Note("events_dropped", f"machines told each other {EVENTS_MAX} things in one go"))
         said.clear()
 

@@ -20,6 +20,8 @@ from agents.effects import (
     ClosureRan,
     Effect,
     Halt,
+    LinkCameUp,
+    LinkWentDown,
     LoopWasLate,
     Note,
     PeerFailed,
@@ -563,3 +565,13 @@ def test_kept_messages_are_delivered_after_what_was_said_before_them() -> None:
         server.submit(Greet(1), lambda reply: None)
         until(lambda: len(server.container.colony(1).heard) == 3)
         assert server.container.colony(1).heard[0] == "view installed"
+
+
+def test_what_links_say_reaches_the_host_as_it_is() -> None:
+    with serving() as server:
+        news = [LinkCameUp("b", 3), LinkWentDown("b", "reset")]
+        server.container.script = lambda event, now_s: news if type(event) is Requested else []
+        server.submit(Greet(1), lambda reply: None)
+        until(lambda: LinkWentDown in server.container.kinds())
+        heard = [event for event in server.container.heard if type(event) in (LinkCameUp, LinkWentDown)]
+        assert heard == news

@@ -1,0 +1,82 @@
+"""Packing one turn's messages to one host into frames.
+
+Messages about views travel ungated; all others are gated by the view they
+are sent in; chunks of clones take the bulk plane. Inside each of these three
+kinds the order is kept; between them there is none.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from agents.effects import HostMessage
+from agents.messages.membership import Membership
+from agents.messages.replication import Attributes, Chunk, Replicate
+from agents.wire import BULK, CONTROL, MESSAGES_MAX
+
+FRAME_WEIGHT_MAX = 4 * 1024 * 1024  # large enough to be cheap, far below what a frame may be
+ENTRY_BYTES = 128  # about what an entry or a small message takes beside its DNA
+
+UNGATED = frozenset(get_args(Membership))
+
+Load = tuple[int, bool, tuple[HostMessage, ...]]
+
+
+def pack(messages: list[HostMessage]) -> list[Load]:
+    """Return the messages as loads of frames: (plane, whether gated by the view, messages)."""
+    ungated: list[HostMessage] = []
+    gated: list[HostMessage] = []
+    bulk: list[HostMessage] = []
+    for message in messages:
+        kind = type(message)
+        if kind in UNGATED:
+            ungated.append(message)
+        elif kind is Chunk:
+            bulk.append(message)
+        else:
+            gated.append(message)
+    loads: list[Load] = []
+    if ungated:
+        loads.extend((CONTROL, False, part) for part in _parts(ungated))
+    if gated:
+        loads.extend((CONTROL, True, part) for part in _parts(gated))
+    if bulk:
+        loads.extend((BULK, True, part) for part in _parts(bulk))
+    return loads
+
+
+def _parts(messages: list[HostMessage]) -> list[tuple[HostMessage, ...]]:
+    """Cut a list where a frame would become too large; nearly always into one part."""
+    parts: list[tuple[HostMessage, ...]] = []
+    start, total = 0, 0
+    for at, message in enumerate(messages):
+        weight = _weight(message)
+        if at > start and (total + weight > FRAME_WEIGHT_MAX or at - start == MESSAGES_MAX):
+            parts.append(tuple(messages[start:at]))
+            start, total = at, 0
+        total += weight
+    parts.append(tuple(messages[start:]))
+    return parts
+
+
+def _weight(message: HostMessage) -> int:
+    """Return about how many bytes a message takes; only what carries DNA is looked at closely."""
+    if type(message) is Replicate:
+        weight = 0
+        for entry in message.entries:
+            weight += ENTRY_BYTES + _dna_bytes(entry.dna) + len(entry.result or b"")
+        return weight
+    if type(message) is Chunk:
+        weight = ENTRY_BYTES * len(message.lanes)
+        for cell in message.cells:
+            weight += ENTRY_BYTES + _dna_bytes(cell.dna)
+        return weight
+    return ENTRY_BYTES
+
+
+def _dna_bytes(dna: bytes | Attributes | None) -> int:
+    if dna is None:
+        return 0
+    if isinstance(dna, bytes):
+        return len(dna)
+    return sum(len(name) + len(part) for name, part in dna)

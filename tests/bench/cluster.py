@@ -59,14 +59,17 @@ class Cluster:
         while number >= len(self.addresses):
             self.addresses.append(f"tcp://127.0.0.1:{free_port()}")
         others = [address for at, address in enumerate(self.addresses) if at != number]
-        command = [sys.executable, "-m", "colony", "host", "--name", name, "--listen", self.addresses[number]]
+        command = [sys.executable, "-m", "colony.up_child", str(os.getpid()), "host"]  # ends with us
+        command += ["--name", name, "--listen", self.addresses[number]]
         command += ["--box", f"b{number}", "--peers", str(self.peers), "--colonies", str(self.colonies)]
         if others:
             command += ["--join", ",".join(others)]
         if expect:
             command += ["--expect", str(expect)]
         with open(Path(self._folder.name) / f"{name}.log", "ab") as log:
-            self.processes[name] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
         return name
 
     def _embed(self, hosts: int) -> None:

@@ -37,7 +37,7 @@ from agents.effects import (
     Ticked,
     Wake,
 )
-from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
+from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
 from agents.messages.replication import Ack
 from agents.record import Record
@@ -145,7 +145,7 @@ class Performer:
             ProbeProcess: self._probe,
             Halt: self._stop,
             Note: lambda effect, body: tools.note(effect),
-            InstallView: self._pass,
+            InstallView: self._installed,
             DropEverything: self._pass,
             TellHost: self._say,
             TellColony: self._say,
@@ -280,6 +280,11 @@ class Performer:
 
     def _pass(self, effect: Any, body: Body | None) -> None:
         """The container has done it; nothing is left for the shell."""
+
+    def _installed(self, effect: InstallView, body: Body | None) -> None:
+        """Throw away what was said in the view before and has not left: it would be stamped with this one."""
+        self._outbox = only_ungated(self._outbox)
+        self._acks.clear()
 
     def _wake(self, effect: Wake, body: Body | None) -> None:
         if len(self._tools.timers) < ALARMS_MAX:

@@ -213,6 +213,4 @@ def explain(error: Exception) -> tuple[Exit, str]:
         return Exit.UNAVAILABLE, f"colony: {said}"
     if isinstance(error, ColonyError):
         return Exit.FAILED, f"colony: {said}"
-    if isinstance(error, (ValueError, TypeError)):
-        return Exit.USAGE, f"colony: {said}"
     return Exit.FAILED, f"colony: {type(error).__name__}: {said} (--log-level debug shows where)"

@@ -7,7 +7,7 @@ how many rows it has before it builds them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ def frame(
     return rows
 
 
-def host_keys(names: Sequence[str]) -> dict[str, str]:
+def host_keys(names: Iterable[str]) -> dict[str, str]:
     """Return the character that stands for each host: h2 before h10, whatever the view's order."""
     characters = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     ordered = sorted(set(names), key=natural)
@@ -200,6 +200,8 @@ def summary(status: Json, scene: Scene, answered: bool) -> Text:
     if scene.figures is not None:
         unit = "writes/s" if scene.figures.writes_only else "ops/s"
         text.append(f"  {scene.figures.ops_s:,.0f} {unit}", style="bold cyan")
+        if scene.figures.pause_s:
+            text.append(f"  longest pause {scene.figures.pause_s:.2f} s")
     if scene.age_s > STALE_S:
         text.append(f"  answer {scene.age_s:.0f} s old", style="bold red")
     return text
@@ -208,19 +210,18 @@ def summary(status: Json, scene: Scene, answered: bool) -> Text:
 def numbers(status: Json, scene: Scene) -> Text:
     """Return the second row: colonies by health, and what the workload found."""
     colonies = status.get("colonies") or {}
-    text = Text(f"{colonies.get('count', 0)} colonies ")
+    text = Text(f"{colonies.get('count', 0)} colonies")
     for word, style in (("healthy", "green"), ("degraded", "yellow"), ("lost", "red")):
         count = colonies.get(word, 0)
         text.append(f" {count} {word}", style=style if count else "dim")
     settled, wanted = colonies.get("settled", "?"), colonies.get("wanted", "?")
-    text.append(f"  peers {settled}/{wanted}", style="" if settled == wanted else "yellow")
+    text.append(f" {settled}/{wanted} peers", style="" if settled == wanted else "yellow")
     figures = scene.figures
     if figures is not None and figures.acked is not None:
         text.append(f" │ {figures.acked:,} acked ")
         text.append(f"{figures.lost} lost", style="bold red" if figures.lost else "green")
         if figures.stale:
             text.append(f" {figures.stale} stale", style="bold red")
-        text.append(f" pause {figures.pause_s:.2f}s")
     return text
 
 

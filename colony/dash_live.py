@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -31,12 +33,19 @@ def show(
         alive: Asked before each frame; False ends it.
     """
     console = Console()
+    signal.signal(signal.SIGHUP, _end)  # the terminal is gone, or will be: leave it as it was
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     with Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         while alive():
             live.update(draw(Size(*console.size)), refresh=True)
             for key in keys_until(keys.read, FRAME_S):
                 if not press(key):
                     return
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def on_terminal() -> bool:

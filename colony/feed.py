@@ -22,12 +22,19 @@ HOSTS_HEARD = 16  # whose events are asked for; in a larger cluster they repeat 
 STORES_MAX = 2 * HOSTS_HEARD  # hosts come and go
 ASK_TIMEOUT_S = 1.0  # a host that is silent for longer tells its news later
 SAME_S = 2.0  # the same news from several hosts within this time is one
+BURST_S = 0.5  # what a host does to many colonies within this time is one thing to people
 
 
 class Feed:
-    """The latest events, whoever told them; any thread."""
+    """The latest events, whoever told them; any thread.
 
-    def __init__(self, kept: int = EVENTS_KEPT) -> None:
+    Args:
+        kept: How many at most.
+        folds: Whether one host's burst of a kind becomes one event with a count.
+    """
+
+    def __init__(self, kept: int = EVENTS_KEPT, *, folds: bool = True) -> None:
+        self._folds = folds
         self._events: deque[dict[str, Any]] = deque(maxlen=kept)
         self._names: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -51,23 +58,36 @@ class Feed:
 
     def _added(self, source: str, event: Json) -> Json | None:
         about = str(event.get("host") or source)
-        fresh = {**event, "host": self._names.get(about, about), "by": source}
-        alike = self._alike(fresh)
-        if alike is None:
-            self._events.append(fresh)
-            return fresh
-        if alike["by"] == source:  # a host says nothing twice: it happened again
-            alike["count"] = alike.get("count", 1) + 1
-            alike["colony"] = None
-        return None
+        fresh = {"kind": "?", **event, "host": self._names.get(about, about), "by": source}
+        for known in reversed(self._events):
+            apart_s = abs((known.get("at") or 0.0) - (fresh.get("at") or 0.0))
+            if known["by"] != source and apart_s < SAME_S and _agree(known, fresh, "kind", "host", "reason"):
+                return None  # another host told it already
+            if self._folds and apart_s < BURST_S and _is_burst(known, fresh):
+                _fold(known, fresh)
+                return None
+        self._events.append(fresh)
+        return fresh
 
-    def _alike(self, fresh: Json) -> dict[str, Any] | None:
-        event: dict[str, Any]
-        for event in reversed(self._events):
-            near = abs((event.get("at") or 0.0) - (fresh.get("at") or 0.0)) < SAME_S
-            if near and all(event.get(key) == fresh.get(key) for key in ("kind", "host", "reason")):
-                return event
-        return None
+
+def _agree(one: Json, other: Json, *keys: str) -> bool:
+    return all(one.get(key) == other.get(key) for key in keys)
+
+
+def _is_burst(known: Json, fresh: Json) -> bool:
+    """Return whether one host does the same again, to one more colony."""
+    both = fresh.get("colony") is not None and (known.get("colony") is not None or known.get("count", 1) > 1)
+    return both and _agree(known, fresh, "by", "kind")
+
+
+def _fold(known: dict[str, Any], fresh: Json) -> None:
+    """Count one more of the same kind, and say only what is true of all."""
+    known["count"] = known.get("count", 1) + 1
+    known["colony"] = None
+    if known.get("host") != fresh.get("host"):
+        known["host"] = known["by"]
+    if known.get("reason") != fresh.get("reason") and not str(known.get("reason")).endswith(" …"):
+        known["reason"] = f"{known.get('reason')} …"
 
 
 class Listener:

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from colony.commands.base import say, warn
-from colony.dash import Scene, Size, render
+from colony.dash import Scene, Size, host_keys, render
 from colony.dash_hosts import Absent
 from colony.dash_live import show
 from colony.dash_watch import Json, Watcher
@@ -223,13 +223,12 @@ class Up:
         """Return the frame of now."""
         assert self.watcher is not None
         picture, now_s = self.watcher.picture, time.monotonic()
-        names = {str(member.get("name")) for member in self._members()}
         hosts = self.fleet.hosts.values()
         shown = {State.RUNNING: "starting", State.LEAVING: "leaving", State.STALLED: "stalled, held dead"}
         absent = [
             Absent(host.name, host.box, shown.get(host.state, host.state.value))
             for host in hosts
-            if host.name not in names and host.state is not State.LEFT
+            if host.state is not State.LEFT
         ]
         marked = {State.STALLED: "STALLED", State.KILLED: "KILLED", State.DIED: "DIED"}
         scene = Scene(
@@ -274,8 +273,9 @@ class Up:
         """Do what a key says; returns whether to go on."""
         if key in ("q", "Q"):
             return False
-        if key.isdigit() and f"h{key}" in self.fleet.hosts:
-            self.selected = f"h{key}"
+        if key.isdigit():
+            named = [name for name, its_key in self._keys().items() if its_key == key]
+            self.selected = next(iter(named), self.selected)
         elif key in ("up", "down"):
             self._step(1 if key == "down" else -1)
         elif key == "a":
@@ -284,8 +284,13 @@ class Up:
             self._act(key)
         return True
 
+    def _keys(self) -> dict[str, str]:
+        """Return the key of each host, as the screen shows them."""
+        there = {name for name, host in self.fleet.hosts.items() if host.state is not State.LEFT}
+        return host_keys(there | {str(member.get("name")) for member in self._members()})
+
     def _step(self, by: int) -> None:
-        names = list(self.fleet.hosts)
+        names = list(self._keys())
         here = names.index(self.selected) if self.selected in names else -1 if by > 0 else 0
         self.selected = names[(here + by) % len(names)]
 

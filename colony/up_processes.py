@@ -171,8 +171,7 @@ class Fleet:
         ended = []
         for host in self.hosts.values():
             if host.state.is_alive and host.process.poll() is not None:
-                left = host.state is State.LEAVING and host.process.returncode == 0
-                host.state = State.LEFT if left else State.DIED
+                host.state = State.DIED if host.process.returncode else State.LEFT
                 ended.append(host)
         return ended
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from colony.commands.base import Exit
@@ -41,9 +42,10 @@ class Faults:
 
     def hear(self, pauses: Sequence[Sequence[float]]) -> None:
         """Take in the waits that the workload saw; it forgets the old ones in time."""
+        until_s = [fault.at_s for fault in self._faults[1:]] + [inf]
         self._faults = [
-            replace(fault, pause_s=max(fault.pause_s, longest_pause_s(pauses, fault.at_s)))
-            for fault in self._faults
+            replace(fault, pause_s=max(fault.pause_s, longest_pause_s(pauses, fault.at_s, next_s)))
+            for fault, next_s in zip(self._faults, until_s, strict=False)
         ]
 
     def all(self) -> tuple[Fault, ...]:
@@ -125,13 +127,13 @@ class Verdict:
         return lines
 
 
-def longest_pause_s(pauses: Sequence[Sequence[float]], at_s: float) -> float:
+def longest_pause_s(pauses: Sequence[Sequence[float]], at_s: float, next_s: float = inf) -> float:
     """Return the longest wait of a write that a fault at `at_s` may have caused; 0 = none noticed.
 
     Args:
         pauses: (wall time at which it began, how long it took).
+        next_s: When the next fault came: what began after it is its own.
     """
-    touched = [
-        took_s for began_s, took_s in pauses if began_s < at_s + AFTERMATH_S and began_s + took_s > at_s
-    ]
+    end_s = min(at_s + AFTERMATH_S, next_s)
+    touched = [took_s for began_s, took_s in pauses if began_s < end_s and began_s + took_s > at_s]
     return max(touched, default=0.0)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from colony.config import Option
+from colony.config import Option, UsageError
+from colony.errors import ColonyError
 
 Json = dict[str, Any]
 
@@ -63,10 +64,18 @@ class Call:
 
     @contextmanager
     def store(self) -> Iterator[Any]:
-        """Open a store on the connected cluster; closed at the end."""
+        """Open a store on the connected cluster; closed at the end.
+
+        Raises:
+            UsageError: The store found no sense in an argument, and sent nothing.
+        """
         store = self.connect(",".join(self["connect"]))
         try:
             yield store
+        except ColonyError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from error
         finally:
             store.close()
 

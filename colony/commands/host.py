@@ -27,9 +27,11 @@ class Embedded(Protocol):
     @property
     def address(self) -> str: ...
     @property
-    def stage(self) -> Any: ...
+    def stage(self) -> str: ...
     @property
-    def halted(self) -> Any: ...
+    def halted(self) -> tuple[int, str] | None: ...
+    @property
+    def waiting_for(self) -> str: ...
     def start(self) -> Any: ...
     def wait_ready(self, timeout: float) -> Any: ...
     def leave(self, timeout: float) -> Any: ...
@@ -79,7 +81,7 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `colony.Host` is built with."""
     labels = {level: values[level] for level in ("zone", "rack", "box") if values[level]}
     plain = ("name", "listen", "join", "expect", "peers", "colonies", "state_dir", "witness", "max_bytes")
-    return {"labels": labels, **{key: values[key] for key in plain}}
+    return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
 
 def check_free(listen: str) -> None:
@@ -127,11 +129,8 @@ def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float) -> int:
 
 def stage_of(embedded: Embedded) -> str:
     """Return the stage in one word, with what it waits for where it says so."""
-    stage = embedded.stage
-    stage = getattr(stage, "name", None) or str(stage)
-    waits = getattr(embedded, "waiting_for", "")
-    waits = waits() if callable(waits) else waits
-    return f"{stage}: {waits}" if waits and stage != "ACTIVE" else stage
+    stage, waits = embedded.stage, embedded.waiting_for
+    return f"{stage}, waits for {waits}" if waits and stage != "ACTIVE" else stage
 
 
 def leave(embedded: Embedded, timeout_s: float) -> int:
@@ -145,17 +144,17 @@ def leave(embedded: Embedded, timeout_s: float) -> int:
         raise Failure(f"did not leave in an orderly way: {error}", Exit.LOST) from None
     if left is False:
         raise Failure(f"did not get empty within {timeout_s:g} s; its colonies fail over", Exit.FAILED)
+    if embedded.halted is not None:
+        return halted(embedded)
     warn("colony host: left")
     return Exit.DONE
 
 
 def halted(embedded: Embedded) -> int:
-    """Return the exit status of a host that ended by itself."""
-    status, reason = embedded.halted, ""
-    if isinstance(status, tuple):
-        status, reason = status
-    warn(f"colony host: halted with status {int(status)}{': ' + reason if reason else ''}")
-    return int(status)
+    """Return the exit status of a host that ended by itself, and say why."""
+    status, reason = embedded.halted or (Exit.FAILED, "for no reason that it gave")
+    warn(f"colony host: ended: {reason}" if status else f"colony host: {reason}")
+    return status
 
 
 COMMANDS = (

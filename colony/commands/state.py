@@ -113,7 +113,7 @@ def _yes(value: Any) -> str:
 
 def events(call: Call) -> int:
     """Print the event logs of all hosts, merged; with --follow for ever."""
-    feed, listener = Feed(call["limit"]), Listener(call.connect)
+    feed, listener = Feed(call["limit"], folds=False), Listener(call.connect)
     try:
         while True:
             answer = listener.ask(",".join(call["connect"]), "status", {})

@@ -273,7 +273,7 @@ class FakeHost:
     """A host that does as the test says."""
 
     def __init__(self, *stages: str, halted: Any = None, left: Any = True) -> None:
-        self.name, self.address = "h1", "tcp://127.0.0.1:1"
+        self.name, self.address, self.waiting_for = "h1", "tcp://127.0.0.1:1", ""
         self.stages, self._halted, self._left = list(stages), halted, left
 
     @property
@@ -312,7 +312,7 @@ def test_a_host_says_what_it_waits_for_once_and_when_it_is_ready(capsys: pytest.
     out, err = capsys.readouterr()
     assert out.startswith("ready h1 tcp://127.0.0.1:1") and len(out.splitlines()) == 1
     assert err.splitlines()[:2] == ["colony host: ZOMBIE", "colony host: ELECTION"]
-    assert "halted with status 5: solitude" in err
+    assert "colony host: ended: solitude" in err
 
 
 @pytest.mark.usefixtures("quick")

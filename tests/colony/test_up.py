@@ -121,10 +121,12 @@ def test_only_waits_that_a_fault_touched_are_blamed_on_it() -> None:
     assert longest_pause_s(pauses, 10.1) == 0.3
     assert longest_pause_s(pauses, 15.0) == 0.2
     assert longest_pause_s(pauses, 50.0) == 0.0
+    assert longest_pause_s([(10.0, 0.3), (12.0, 0.9)], 10.1, next_s=11.9) == 0.3
 
 
 def test_the_verdict_counts_failovers_and_their_longest_pause() -> None:
     faults = Faults()
+    faults.hear([(1.0, 0.3)])
     faults.add(["h1"], "killed", 10.1)
     faults.add([], "killed with box b9", 11.0)
     faults.add(["h2", "h5"], "killed with box b2", 40.0)

@@ -242,7 +242,7 @@ def counter(store: Any, keys: list[str]) -> Call:
 
 def mixer(store: Any, keys: list[str]) -> Call:
     """Return a call: of five, four read a session, one writes an attribute and its time to live."""
-    count, quarter = len(keys), VALUE[:256]
+    count, most = len(keys), VALUE[:248]
 
     def call(number: int) -> None:
         key = keys[number % count]
@@ -250,6 +250,6 @@ def mixer(store: Any, keys: list[str]) -> Call:
             store.get(key)
             return
         with store.session(key, ttl=1_800) as session:
-            session[f"a{number % 4}"] = quarter
+            session[f"a{number % 4}"] = most + number.to_bytes(8)  # the same again would not travel
 
     return call

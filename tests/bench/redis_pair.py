@@ -134,14 +134,14 @@ class RedisPair:
         """Return a call: four of five read a session (a hash), one writes an attribute and its expiry."""
         client = self.client()
         pipe = client.pipeline(transaction=False)
-        quarter = VALUE[:256]
+        most = VALUE[:248]
 
         def call(number: int) -> None:
             key = f"hash:{number % keys:08d}"
             if (number // keys + number) % 5:
                 client.hgetall(key)
                 return
-            pipe.hset(key, f"a{number % 4}", quarter)
+            pipe.hset(key, f"a{number % 4}", most + number.to_bytes(8))
             pipe.pexpire(key, 1_800_000)
             pipe.execute_command("WAIT", 1, _WAIT_MS)
             if pipe.execute()[2] < 1:

@@ -102,10 +102,11 @@ class ClientLink:
         OSError: The address makes no sense, or there are too many sockets.
     """
 
-    __slots__ = ("_monitor", "_socket", "address")
+    __slots__ = ("_forks", "_monitor", "_socket", "address")
 
     def __init__(self, address: str, curve: Curve | None = None) -> None:
         self.address = address
+        self._forks = forks
         socket: zmq.Socket[bytes] = _shared_context().socket(zmq.DEALER)
         self._socket = socket
         self._monitor: zmq.Socket[bytes] | None = None
@@ -167,9 +168,10 @@ class ClientLink:
         return None
 
     def _unmonitor(self) -> None:
-        if self._monitor is not None:
-            self._monitor = None
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
             self._socket.disable_monitor()
+            monitor.close(linger=0)
 
     async def take_soon(self, timeout_s: float) -> bytes | None:
         """Return the next frame, or None if none comes in time; before `follow` only."""
@@ -236,6 +238,11 @@ class ClientLink:
             loop.remove_reader(_descriptor(self._socket))
         self._unmonitor()
         self._socket.close(linger=0)
+
+    def __del__(self) -> None:
+        # A thread ended, or a store was dropped. What a parent opened is not ours to touch.
+        if self._forks == forks and not self._socket.closed:
+            self.close()
 
 
 def wait(links: Iterable[ClientLink], timeout_s: float) -> None:

@@ -11,7 +11,7 @@ one frame. Cancelling a call gives up waiting: it may still be applied.
 from __future__ import annotations
 
 # ruff: noqa: ASYNC109 - the time-out is the contract of each call: retries happen inside it
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agents.client_link import Curve
@@ -20,7 +20,7 @@ from colony import drafts
 from colony.aio_transport import AioClient
 from colony.codecs import Codec, codec_named
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
-from colony.keys import Key, key_shown, prefix_bytes
+from colony.keys import K, Key, key_shown, prefix_bytes
 from colony.session import Attributes, SessionState
 from colony.transport import seeds_in
 from colony.watch import Event
@@ -126,7 +126,7 @@ class AioStore:
 
     # -- many cells ------------------------------------------------------------
 
-    async def get_many(self, keys: Iterable[Key], *, timeout: float | None = None) -> dict[Key, Any]:
+    async def get_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, Any]:
         """Return the values of those cells that exist, by key."""
         wanted = list(dict.fromkeys(keys))
         replies = await self._many(wanted, [drafts.get(key) for key in wanted], timeout, mutating=False)
@@ -135,13 +135,13 @@ class AioStore:
 
     async def set_many(
         self,
-        mapping: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
+        mapping: Mapping[K, Any] | Iterable[tuple[K, Any]],
         *,
         ttl: Ttl = None,
         timeout: float | None = None,
-    ) -> dict[Key, int]:
+    ) -> dict[K, int]:
         """Set many cells, each by itself, in no order; return their versions."""
-        pairs = dict(mapping)
+        pairs: dict[K, Any] = dict(mapping)
         limit = (await self._client.learn(self._limit(timeout))).value_bytes_max
         ready = [drafts.put(self._codec, key, value, ttl) for key, value in pairs.items()]
         for draft in ready:
@@ -156,7 +156,7 @@ class AioStore:
         return sum(map(drafts.was_there, replies))
 
     async def _many(
-        self, keys: list[Key], ready: list[Draft], timeout: float | None, *, mutating: bool
+        self, keys: Sequence[Key], ready: list[Draft], timeout: float | None, *, mutating: bool
     ) -> list[Reply]:
         ended = drafts.Ended(keys)
         await self._client.many(ready, self._limit(timeout), mutating=mutating, then=ended.take)

@@ -211,7 +211,7 @@ class Call:
             return self._give_up()
         if now_s >= self._retry_s:
             return self._ask_next(now_s)
-        if self.attempts and not self.once and now_s - self._asked_s >= PATIENCE_S:
+        if self.attempts and not self.once and now_s >= self._asked_s + PATIENCE_S:
             self._reason = f"{next(iter(self.attempts.values()))}: silent"
             self._asked_s = now_s
             return self._ask_next(now_s)

@@ -7,7 +7,7 @@ before anything is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final
@@ -288,7 +288,7 @@ def deleted(reply: Reply, version: int | None) -> bool:
 class Ended:
     """Collects how the calls of one call for many keys ended."""
 
-    def __init__(self, keys: list[Key]) -> None:
+    def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
         self._results: list[Finish | GiveUp | None] = [None] * len(keys)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from agents.keys import KEY_BYTES_MAX
 
 Key = str | bytes
+K = TypeVar("K", bound=str | bytes)
 
 
 def key_bytes(key: Key) -> bytes:

@@ -7,7 +7,7 @@ primary that is being replaced, inside their time-out, and apply once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from agents.client_link import Curve
@@ -17,7 +17,7 @@ from colony.calls import Finish, GiveUp
 from colony.codecs import Codec, codec_named
 from colony.directory import Directory
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
-from colony.keys import Key, key_bytes, key_shown, prefix_bytes
+from colony.keys import K, Key, key_bytes, key_shown, prefix_bytes
 from colony.session import Session
 from colony.transport import Client, seeds_in
 from colony.watch import Watch
@@ -195,9 +195,9 @@ class Store(MutableMapping[Key, Any]):
 
     # -- many cells ------------------------------------------------------------
 
-    def get_many(self, keys: Iterable[Key], *, timeout: float | None = None) -> dict[Key, Any]:
+    def get_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, Any]:
         """Return the values of those cells that exist, by key."""
-        found: dict[Key, Any] = {}
+        found: dict[K, Any] = {}
         wanted = list(dict.fromkeys(keys))
         replies = self._many(wanted, [drafts.get(key) for key in wanted], timeout, mutating=False)
         for key, reply in zip(wanted, replies, strict=True):
@@ -207,17 +207,17 @@ class Store(MutableMapping[Key, Any]):
 
     def set_many(
         self,
-        mapping: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
+        mapping: Mapping[K, Any] | Iterable[tuple[K, Any]],
         *,
         ttl: Ttl = None,
         timeout: float | None = None,
-    ) -> dict[Key, int]:
+    ) -> dict[K, int]:
         """Set many cells, each by itself, in no order; return their versions.
 
         Raises:
             ColonyError: The first of the errors; `failed` has all of them by key. The other cells are set.
         """
-        pairs = dict(mapping)
+        pairs: dict[K, Any] = dict(mapping)
         limit = self._transport.learn(self._limit(timeout)).value_bytes_max
         ready = [drafts.put(self._codec, key, value, ttl) for key, value in pairs.items()]
         for draft in ready:
@@ -232,7 +232,7 @@ class Store(MutableMapping[Key, Any]):
         return sum(map(drafts.was_there, replies))
 
     def _many(
-        self, keys: list[Key], ready: list[Draft], timeout: float | None, *, mutating: bool
+        self, keys: Sequence[Key], ready: list[Draft], timeout: float | None, *, mutating: bool
     ) -> list[Reply]:
         ended = drafts.Ended(keys)
         self._transport.many(ready, self._limit(timeout), mutating=mutating, then=ended.take)

@@ -85,6 +85,7 @@ class FakeHost:
         self.script: Script | None = None
         self.seen: list[Any] = []
         self.frames = 0
+        self._extra: list[m.Reply] = []
         self.is_deaf = False  # takes no frames, like a stopped process
         self._watches: list[tuple[bytes, int, bytes]] = []
         self._context = zmq.Context()
@@ -116,10 +117,15 @@ class FakeHost:
             replies = [
                 reply for one in decode_requests(frame) if (reply := self._answer(client, one)) is not None
             ]
-            if replies:
-                self._socket.send_multipart([client, encode(replies)])
+            if replies or self._extra:
+                self._socket.send_multipart([client, encode([*self._extra, *replies])])
         self._socket.close()
         self._context.destroy(linger=0)
+
+    def also(self, reply: m.Reply) -> object:
+        """Send this reply too, before those of the frame; returns None, as a script may."""
+        self._extra.append(reply)
+        return None
 
     # -- answers ---------------------------------------------------------------
 

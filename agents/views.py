@@ -7,9 +7,12 @@ View ids and epochs are single integers, so that order is plain `<`:
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from agents.fields import MEMBERS_MAX, Count, Id, Seconds, Word
 from placement.labels import Labels
 
 NUMBER_BITS = 32
@@ -99,20 +102,20 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         entered: Id of the view that first listed this incarnation.
     """
 
-    id: str
-    incarnation: int
-    name: str
-    address: str
-    link: str
+    id: Id
+    incarnation: Count
+    name: Word
+    address: Word
+    link: Word
     labels: Labels = Labels()
-    public_key: str = ""
-    machine: str = ""
-    pid: int = 0
-    started_s: float = 0.0
-    bytes_max: int = 0
+    public_key: Word = ""
+    machine: Word = ""
+    pid: Count = 0
+    started_s: Seconds = 0.0
+    bytes_max: Count = 0
     witness: bool = False
     status: Status = Status.JOINING
-    entered: int = 0
+    entered: Count = 0
 
 
 class View(msgspec.Struct, frozen=True, array_like=True):
@@ -128,12 +131,12 @@ class View(msgspec.Struct, frozen=True, array_like=True):
             incarnation up to one named here is ever admitted again.
     """
 
-    tag: str
-    id: int
+    tag: Id
+    id: Count
     charter: Charter
-    members: tuple[Member, ...]
-    left: tuple[tuple[str, int], ...] = ()
-    dead: tuple[tuple[str, int], ...] = ()
+    members: Annotated[tuple[Member, ...], Meta(max_length=MEMBERS_MAX)]
+    left: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
+    dead: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
     gone: tuple[tuple[str, int], ...] = ()
 
     def member(self, host: str) -> Member | None:

@@ -7,10 +7,12 @@ destination. Decoding never builds anything but the structs named here.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Meta
 
+from agents.fields import INT_MAX, Count, Id, Text, Word
 from agents.messages.client import Greeting, Reply, Request
 from agents.messages.membership import Membership
 from agents.messages.replication import Replication
@@ -19,7 +21,7 @@ from agents.views import Member
 PROTOCOL = 1
 PROTOCOL_OLDEST = 1
 FRAME_BYTES_MAX = 64 * 1024 * 1024
-MESSAGES_MAX = 65_536
+MESSAGES_MAX = 65_536  # messages of hosts, requests or replies in one frame
 
 CONTROL, BULK = 0, 1  # planes: bulk carries clones, so that they delay nobody
 
@@ -62,14 +64,14 @@ HostMessage = Membership | Replication
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Opens a link: who I am, and which of your link incarnations I heard."""
 
-    protocol: int
-    software: str
-    tag: str
-    view: int
-    stage: str
+    protocol: Count
+    software: Word
+    tag: Id
+    view: Count
+    stage: Id
     member: Member
-    link: int
-    heard: int
+    link: Annotated[int, Meta(ge=1, le=INT_MAX)]
+    heard: Count
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -83,18 +85,18 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=2):
         messages: At least one.
     """
 
-    link: int
-    heard: int
-    number: int
-    view: int
-    messages: tuple[HostMessage, ...]
+    link: Count
+    heard: Count
+    number: Count
+    view: Count
+    messages: Annotated[tuple[HostMessage, ...], Meta(min_length=1, max_length=MESSAGES_MAX)]
 
 
 class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Refuses a link, and says why."""
 
-    reason: str
-    protocol: int = PROTOCOL
+    reason: Text
+    protocol: Count = PROTOCOL
 
 
 LinkFrame = Hello | Frame | Goodbye
@@ -104,46 +106,44 @@ class WireError(ValueError):
     """Bytes from the network that are no frame of this protocol."""
 
 
+T = TypeVar("T")
+
 _encoder = msgspec.msgpack.Encoder()
-_link_frames = msgspec.msgpack.Decoder(LinkFrame)
-_requests = msgspec.msgpack.Decoder(list[Request])
-_replies = msgspec.msgpack.Decoder(list[Reply])
+_link_frames: msgspec.msgpack.Decoder[LinkFrame] = msgspec.msgpack.Decoder(LinkFrame)
+_requests: msgspec.msgpack.Decoder[list[Request]] = msgspec.msgpack.Decoder(
+    Annotated[list[Request], Meta(max_length=MESSAGES_MAX)]
+)
+_replies: msgspec.msgpack.Decoder[list[Reply]] = msgspec.msgpack.Decoder(
+    Annotated[list[Reply], Meta(max_length=MESSAGES_MAX)]
+)
 _greetings = msgspec.msgpack.Decoder(Greeting)
 encode = _encoder.encode
 
 
 def decode_link_frame(data: bytes) -> LinkFrame:
     """Return the frame in `data`; raises `WireError` if it is none."""
-    if len(data) > FRAME_BYTES_MAX:
-        raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
-    try:
-        frame: LinkFrame = _link_frames.decode(data)
-        return frame
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise WireError(str(error)) from None
+    return _decode(_link_frames, data)
 
 
 def decode_requests(data: bytes) -> list[Request]:
     """Return the requests in a client's frame; raises `WireError`."""
-    if len(data) > FRAME_BYTES_MAX:
-        raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
-    try:
-        return _requests.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise WireError(str(error)) from None
+    return _decode(_requests, data)
 
 
 def decode_replies(data: bytes) -> list[Reply]:
     """Return the replies in a host's frame; raises `WireError`."""
-    try:
-        return _replies.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise WireError(str(error)) from None
+    return _decode(_replies, data)
 
 
 def decode_greeting(data: bytes) -> Greeting:
     """Return the greeting in a reply's value; raises `WireError`."""
+    return _decode(_greetings, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    if len(data) > FRAME_BYTES_MAX:
+        raise WireError(f"frame of {len(data)} bytes; the limit is {FRAME_BYTES_MAX}")
     try:
-        return _greetings.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError, MemoryError) as error:
         raise WireError(str(error)) from None

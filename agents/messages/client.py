@@ -9,11 +9,13 @@ is applied at most once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from agents.messages.replication import Attributes
+from agents.fields import Count, Finite, Id, Lane, Milliseconds, Text
+from agents.messages.replication import Attributes, Names
 
 CLIENT_PROTOCOL = 1
 
@@ -37,12 +39,20 @@ ANY, IF_ABSENT, IF_PRESENT, IF_VERSION = 0, 1, 2, 3
 TTL_NEVER, TTL_KEEP = 0, -1
 
 
+Scalar = bool | int | Finite | Text | None
+# Flat, so that a small frame can't become a large heap of empty lists.
+Arguments = Annotated[
+    dict[Id, Scalar | Annotated[list[Scalar], Meta(max_length=1_024)]],
+    Meta(max_length=64),
+]
+
+
 class Greet(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """First words of a client or a joiner: who are you, and where is what?"""
 
     id: int
     protocol: int = CLIENT_PROTOCOL
-    tag: str = ""
+    tag: Id = ""
 
 
 class Get(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -57,68 +67,68 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Set the DNA of one cell."""
 
     id: int
-    lane: bytes
-    number: int
+    lane: Lane
+    number: Count
     key: bytes
     dna: bytes
-    ttl_ms: int = TTL_NEVER
+    ttl_ms: Milliseconds = TTL_NEVER
     only_if: int = ANY
-    version: int = 0
+    version: Count = 0
 
 
 class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Let one cell die (`version` > 0: only that version)."""
 
     id: int
-    lane: bytes
-    number: int
+    lane: Lane
+    number: Count
     key: bytes
-    version: int = 0
+    version: Count = 0
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Give one cell a new time to live."""
 
     id: int
-    lane: bytes
-    number: int
+    lane: Lane
+    number: Count
     key: bytes
-    ttl_ms: int
+    ttl_ms: Milliseconds
 
 
 class Patch(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """Change attributes of a mapping cell; it is born if `create`."""
 
     id: int
-    lane: bytes
-    number: int
+    lane: Lane
+    number: Count
     key: bytes
     changed: Attributes = ()
-    gone: tuple[str, ...] = ()
-    ttl_ms: int = TTL_KEEP
+    gone: Names = ()
+    ttl_ms: Milliseconds = TTL_KEEP
     create: bool = True
-    version: int = 0
+    version: Count = 0
 
 
 class Mutate(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Run a pickled closure on the DNA where the cell lives, once."""
 
     id: int
-    lane: bytes
-    number: int
+    lane: Lane
+    number: Count
     key: bytes
     closure: bytes
-    ttl_ms: int = TTL_KEEP
+    ttl_ms: Milliseconds = TTL_KEEP
 
 
 class Scan(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """Keys of one colony with a prefix, after `after`, at most `limit`."""
 
     id: int
-    colony: int
+    colony: Count
     prefix: bytes = b""
     after: bytes = b""
-    limit: int = 1000
+    limit: Count = 1000
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, tag=9):
@@ -136,15 +146,15 @@ class Unwatch(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class Admin(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """An operator's command by name; arguments and answer are JSON.
+    """An operator's command by name; arguments (flat) and answer are JSON.
 
     `status`, `events`, `where`, `why`, `init`, `leave`, `shutdown`,
     `recover`, `evict`, `safe_to_kill`.
     """
 
     id: int
-    command: str
-    arguments: dict[str, Any] = {}
+    command: Id
+    arguments: Arguments = {}
 
 
 Request = Greet | Get | Put | Delete | Touch | Patch | Mutate | Scan | Watch | Unwatch | Admin
@@ -165,7 +175,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     id: int
     code: int
-    version: int = 0
+    version: Count = 0
     ttl_ms: int = -2
     value: bytes | None = None
     text: str = ""
@@ -186,7 +196,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True):
 
     protocol: int
     software: str
-    tag: str
+    tag: Id
     view: int
     stage: str
     host: str
@@ -208,4 +218,4 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
 
     kind: str
     key: bytes
-    version: int
+    version: Count

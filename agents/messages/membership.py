@@ -6,25 +6,27 @@ view either end has installed.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
+from agents.fields import MEMBERS_MAX, Count, Finite, Hosts, Id, Seconds, Text
 from agents.views import Member, View
 
 
 class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
     """A proposal number: ordered by round, then host id; never used twice."""
 
-    round: int
-    host: str
+    round: Count
+    host: Id
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
     """What placement knows of a host, measured about once a second.
 
     Attributes:
-        cpu: Share of the host's CPUs in use, 0 to 1.
+        cpu: Seconds of the host's CPUs in use, 0 to 1.
         memory_free: Bytes the host may still take.
         memory_total: Bytes it has in all (container limit, if one is set).
         bytes_used: Bytes of cells it holds.
@@ -35,29 +37,32 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         uptime_s: How long this incarnation has lived, seconds.
     """
 
-    cpu: float = 0.0
+    cpu: Finite = 0.0
     memory_free: int = 0
     memory_total: int = 0
     bytes_used: int = 0
     cells: int = 0
     primaries: int = 0
     secondaries: int = 0
-    late_s: float = 0.0
-    uptime_s: float = 0.0
+    late_s: Seconds = 0.0
+    uptime_s: Seconds = 0.0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
     """I am here; whom I hear; what I know (`digest` of the directory).
 
-    `incarnation` is the sender's: the view must list exactly it.
+    `incarnation` is the sender's: the view must list exactly it. The first
+    on a link, and the first of a view, say the cluster's tag too, for the
+    link may be older than the tag.
     """
 
-    view: int
-    sent_s: float
-    hears: tuple[str, ...]
-    digest: int = 0
+    view: Count
+    sent_s: Seconds
+    hears: Hosts
+    digest: Count = 0
     load: Load | None = None
-    incarnation: int = 0
+    incarnation: Count = 0
+    tag: Id = ""
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -66,15 +71,15 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, tag=11):
     `incarnation` is the granter's: only one that the view lists counts.
     """
 
-    view: int
-    sent_s: float
-    incarnation: int = 0
+    view: Count
+    sent_s: Seconds
+    incarnation: Count = 0
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """Asks the members of `view` for promises about the view after it."""
 
-    view: int
+    view: Count
     ballot: Ballot
 
 
@@ -85,17 +90,17 @@ class Promise(msgspec.Struct, frozen=True, array_like=True, tag=13):
     view lists; the acceptor itself is among them if its own is listed.
     """
 
-    view: int
+    view: Count
     ballot: Ballot
     accepted_ballot: Ballot | None
     accepted: View | None
-    hears: tuple[str, ...]
+    hears: Hosts
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True, tag=14):
     """Asks the members of `view` to accept its successor."""
 
-    view: int
+    view: Count
     ballot: Ballot
     proposal: View
 
@@ -103,15 +108,15 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, tag=14):
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=15):
     """Accepted; `lease_left_s` of the longest grant to a member it drops."""
 
-    view: int
+    view: Count
     ballot: Ballot
-    lease_left_s: dict[str, float]
+    lease_left_s: Annotated[dict[Id, Seconds], Meta(max_length=MEMBERS_MAX)]
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """A ballot is too low; `promised` is the one to beat."""
 
-    view: int
+    view: Count
     ballot: Ballot
     promised: Ballot
 
@@ -125,19 +130,19 @@ class Install(msgspec.Struct, frozen=True, array_like=True, tag=17):
 class Installed(msgspec.Struct, frozen=True, array_like=True, tag=18):
     """The sender has installed the view with this id."""
 
-    view: int
+    view: Count
 
 
 class WantView(msgspec.Struct, frozen=True, array_like=True, tag=19):
     """Send me the view that you have installed; mine is `view`."""
 
-    view: int
+    view: Count
 
 
 class YouAreDead(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """Your incarnation is in no view any more; this is the view now."""
 
-    incarnation: int
+    incarnation: Count
     view: View
 
 
@@ -152,28 +157,28 @@ class Wish(msgspec.Struct, frozen=True, array_like=True, tag=21):
     """
 
     kind: Literal["leave", "active", "left", "dead", "evict", "recount"]
-    host: str
-    incarnation: int
-    reason: str = ""
-    view: int = 0
+    host: Id
+    incarnation: Count
+    reason: Text = ""
+    view: Count = 0
 
 
 class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
     """A host that is in no view shows itself: admit me."""
 
     member: Member
-    tag: str
-    view: int
-    stage: str
+    tag: Id
+    view: Count
+    stage: Id
 
 
 class KnockAnswer(msgspec.Struct, frozen=True, array_like=True, tag=23):
     """`come_in`, `not_yet` (try another) or `no`, and why."""
 
     answer: Literal["come_in", "not_yet", "no"]
-    reason: str
-    tag: str = ""
-    view: int = 0
+    reason: Text
+    tag: Id = ""
+    view: Count = 0
 
 
 class Founding(msgspec.Struct, frozen=True, array_like=True, tag=24):
@@ -189,9 +194,9 @@ class FoundingAnswer(msgspec.Struct, frozen=True, array_like=True, tag=25):
     From the founder, with `agreed` false, it releases the promise.
     """
 
-    tag: str
+    tag: Id
     agreed: bool
-    reason: str = ""
+    reason: Text = ""
 
 
 Membership = (

@@ -6,12 +6,31 @@ epoch of the colony; a lower epoch is refused.
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
-Attributes = tuple[tuple[str, bytes], ...]
+import msgspec
+from msgspec import Meta
+
+from agents.fields import (
+    ATTRIBUTES_MAX,
+    BATCH_MAX,
+    COLONIES_MAX,
+    ColonyId,
+    Count,
+    Hosts,
+    Id,
+    Key,
+    Lane,
+    Seconds,
+    Text,
+)
+
+Attributes = Annotated[tuple[tuple[str, bytes], ...], Meta(max_length=ATTRIBUTES_MAX)]
+Names = Annotated[tuple[str, ...], Meta(max_length=ATTRIBUTES_MAX)]
 Dna = bytes | Attributes
 
 PUT, DEATH, EXPIRED, PATCH, TOUCH = 0, 1, 2, 3, 4
+Kind = Annotated[int, Meta(ge=PUT, le=TOUCH)]
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -31,81 +50,81 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         result: Result bytes that the client gets (closures).
     """
 
-    seq: int
-    kind: int
-    key: bytes
+    seq: Count
+    kind: Kind
+    key: Key
     dna: Dna | None = None
-    gone: tuple[str, ...] = ()
-    expires_s: float = 0.0
-    lane: bytes = b""
-    number: int = 0
-    code: int = 0
+    gone: Names = ()
+    expires_s: Seconds = 0.0
+    lane: Lane = b""
+    number: Count = 0
+    code: Count = 0
     result: bytes | None = None
 
 
 class CellState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A cell as a clone or a snapshot carries it."""
 
-    key: bytes
-    seq: int
-    expires_s: float
+    key: Key
+    seq: Count
+    expires_s: Seconds
     dna: Dna
 
 
 class LaneState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last answered request of one client lane."""
 
-    lane: bytes
-    number: int
-    seq: int
-    code: int
+    lane: Lane
+    number: Count
+    seq: Count
+    code: Count
     result: bytes | None
-    at_s: float
+    at_s: Seconds
 
 
 class Replicate(msgspec.Struct, frozen=True, array_like=True, tag=40):
     """Mutations in order; all up to `committed` is committed."""
 
-    colony: int
-    epoch: int
-    committed: int
-    clock_s: float
-    entries: tuple[Entry, ...]
+    colony: ColonyId
+    epoch: Count
+    committed: Count
+    clock_s: Seconds
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=BATCH_MAX)]
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """All mutations up to `seq` are applied here (cumulative)."""
 
-    colony: int
-    epoch: int
-    seq: int
+    colony: ColonyId
+    epoch: Count
+    seq: Count
 
 
 class Missing(msgspec.Struct, frozen=True, array_like=True, tag=42):
     """A gap: send again what follows `seq`."""
 
-    colony: int
-    epoch: int
-    seq: int
+    colony: ColonyId
+    epoch: Count
+    seq: Count
 
 
 class CloneAsk(msgspec.Struct, frozen=True, array_like=True, tag=43):
     """May a copy of this colony live with you? Reserve so many bytes."""
 
-    colony: int
-    epoch: int
-    clone: int
-    bytes_wanted: int
+    colony: ColonyId
+    epoch: Count
+    clone: Count
+    bytes_wanted: Count
 
 
 class CloneAnswer(msgspec.Struct, frozen=True, array_like=True, tag=44):
     """Admitted (the peer is LEARNING and empty) or refused, and why."""
 
-    colony: int
-    epoch: int
-    clone: int
+    colony: ColonyId
+    epoch: Count
+    clone: Count
     admitted: bool
-    reason: str = ""
+    reason: Text = ""
 
 
 class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
@@ -114,80 +133,80 @@ class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
     It travels ahead of those mutations; chunks come on the bulk plane.
     """
 
-    colony: int
-    epoch: int
-    clone: int
-    start_seq: int
-    clock_s: float
+    colony: ColonyId
+    epoch: Count
+    clone: Count
+    start_seq: Count
+    clock_s: Seconds
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=45):
     """Piece `number` of a clone, counted from 1."""
 
-    colony: int
-    epoch: int
-    clone: int
-    number: int
-    cells: tuple[CellState, ...]
-    lanes: tuple[LaneState, ...]
+    colony: ColonyId
+    epoch: Count
+    clone: Count
+    number: Count
+    cells: Annotated[tuple[CellState, ...], Meta(max_length=BATCH_MAX)]
+    lanes: Annotated[tuple[LaneState, ...], Meta(max_length=BATCH_MAX)]
     last: bool
 
 
 class ChunkAck(msgspec.Struct, frozen=True, array_like=True, tag=46):
     """All chunks up to `number` are in."""
 
-    colony: int
-    epoch: int
-    clone: int
-    number: int
+    colony: ColonyId
+    epoch: Count
+    clone: Count
+    number: Count
 
 
 class Activate(msgspec.Struct, frozen=True, array_like=True, tag=47):
     """You are in my ack set: be ACTIVE."""
 
-    colony: int
-    epoch: int
-    clone: int
+    colony: ColonyId
+    epoch: Count
+    clone: Count
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, tag=48):
     """I am ACTIVE."""
 
-    colony: int
-    epoch: int
-    clone: int
+    colony: ColonyId
+    epoch: Count
+    clone: Count
 
 
 class Retire(msgspec.Struct, frozen=True, array_like=True, tag=49):
     """Stop being a peer; free your cells."""
 
-    colony: int
-    epoch: int
+    colony: ColonyId
+    epoch: Count
 
 
 class Retired(msgspec.Struct, frozen=True, array_like=True, tag=50):
     """I hold nothing of this colony any more."""
 
-    colony: int
-    epoch: int
-    reason: str = ""
+    colony: ColonyId
+    epoch: Count
+    reason: Text = ""
 
 
 class HandOver(msgspec.Struct, frozen=True, array_like=True, tag=51):
     """Be primary in `epoch`; all up to `seq` is committed."""
 
-    colony: int
-    epoch: int
-    seq: int
-    clock_s: float
-    ack_set: tuple[str, ...]
+    colony: ColonyId
+    epoch: Count
+    seq: Count
+    clock_s: Seconds
+    ack_set: Hosts
 
 
 class HandedOver(msgspec.Struct, frozen=True, array_like=True, tag=52):
     """I am primary in `epoch`."""
 
-    colony: int
-    epoch: int
+    colony: ColonyId
+    epoch: Count
 
 
 class Located(msgspec.Struct, frozen=True, array_like=True, tag=53):
@@ -196,15 +215,15 @@ class Located(msgspec.Struct, frozen=True, array_like=True, tag=53):
     `change` orders the lists of one epoch.
     """
 
-    colony: int
-    epoch: int
-    change: int
-    primary: str
-    peers: tuple[str, ...]
-    cells: int = 0
-    bytes_used: int = 0
-    seq: int = 0
-    learners: tuple[str, ...] = ()
+    colony: ColonyId
+    epoch: Count
+    change: Count
+    primary: Id
+    peers: Hosts
+    cells: Count = 0
+    bytes_used: Count = 0
+    seq: Count = 0
+    learners: Hosts = ()
 
 
 class WantLocations(msgspec.Struct, frozen=True, array_like=True, tag=54):
@@ -213,39 +232,39 @@ class WantLocations(msgspec.Struct, frozen=True, array_like=True, tag=54):
     Per colony: (epoch, change), in order of colony.
     """
 
-    known: tuple[tuple[int, int], ...]
+    known: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=COLONIES_MAX)]
 
 
 class CensusPeer(msgspec.Struct, frozen=True, array_like=True):
     """One ACTIVE peer in a census."""
 
-    colony: int
-    epoch: int
-    seq: int
+    colony: ColonyId
+    epoch: Count
+    seq: Count
     primary: bool
 
 
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
     """Every ACTIVE peer that the sender holds in this view, and its load."""
 
-    view: int
-    peers: tuple[CensusPeer, ...]
+    view: Count
+    peers: Annotated[tuple[CensusPeer, ...], Meta(max_length=COLONIES_MAX)]
     load: int
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True, tag=56):
     """A joiner asks a primary to move a copy (or the primary role) to it."""
 
-    colony: int
-    role: str
+    colony: ColonyId
+    role: Id
 
 
 class InviteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=57):
     """Whether the primary agrees, and why not."""
 
-    colony: int
+    colony: ColonyId
     agreed: bool
-    reason: str = ""
+    reason: Text = ""
 
 
 Replication = (

@@ -210,7 +210,8 @@ def explain(error: Exception) -> tuple[Exit, str]:
     if isinstance(error, OutcomeUnknown):
         return Exit.UNAVAILABLE, f"colony: {said}; it may have been applied or not: look before trying again"
     if isinstance(error, Unavailable):
-        return Exit.UNAVAILABLE, f"colony: {said}"
+        hint = "is a host there? see --connect" if "no connection" in said else "see colony status"
+        return Exit.UNAVAILABLE, f"colony: {said}; {hint}"
     if isinstance(error, ColonyError):
         return Exit.FAILED, f"colony: {said}"
     return Exit.FAILED, f"colony: {type(error).__name__}: {said} (--log-level debug shows where)"

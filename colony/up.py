@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,19 +20,20 @@ from typing import Any
 from rich.console import RenderableType
 
 from colony.commands.base import say, warn
-from colony.dash import Scene, Size, host_keys, render
+from colony.dash import Figures, Scene, Size, host_keys, render
 from colony.dash_hosts import Absent
 from colony.dash_live import show
 from colony.dash_watch import Json, Watcher
 from colony.errors import ColonyError
 from colony.human import event_line
 from colony.up_load import Load
-from colony.up_processes import Fleet, HostProcess, State, free_block, last_words
+from colony.up_processes import Fleet, HostProcess, State, free_block, how_it_ended, last_words
 from colony.up_verdict import Faults, Verdict
 
 READY_S = 30.0  # for all first hosts to be in service, on a slow machine
 VERIFY_S = 40.0  # the workload's own patience, and what it takes to stop it
 STOP_S = 5.0  # for an orderly stop of all hosts
+HELD_DEAD_S = 2.0  # silence before a host is held dead, and the time until we see it
 TICK_S = 0.2
 LINE_EVERY_S = 10.0  # without the dashboard: how often the figures are told
 MESSAGE_S = 3.0
@@ -87,6 +88,7 @@ class Up:
         self.watcher: Watcher | None = None
         self.selected = ""
         self._seen: set[str] = set()
+        self._looked_s = time.time()  # what is found now happened after this
         self._message, self._message_until_s = "", 0.0
         self._asked_to_end = False
         self._began_s = self._line_s = time.monotonic()
@@ -131,7 +133,7 @@ class Up:
         while not self._asked_to_end:
             time.sleep(TICK_S / 2)
             for host in self.fleet.reap():
-                raise NotReady(f"{host.name} ended at its start: {last_words(host.log) or 'it said nothing'}")
+                raise NotReady(f"{host.name} ended at its start: {how_it_ended(host)}")
             if self._active() >= self.plan.hosts:
                 return
             if time.monotonic() > end_s:
@@ -153,9 +155,10 @@ class Up:
             if host.state is State.LEFT:
                 self.note(host, "left", "in an orderly way")
             else:
-                self.faults.add([host.name], "died", time.time())
-                self.note(host, "process_ended", last_words(host.log) or "it said nothing")
+                self.faults.add([host.name], "died", self._looked_s)
+                self.note(host, "process_ended", how_it_ended(host))
         self._find_held_dead()
+        self._looked_s = time.time()
         if self.load is not None:
             self.faults.hear(self.load.report.get("pauses") or ())
             if not self.load.is_running:
@@ -173,7 +176,7 @@ class Up:
         for name in self._seen - names:
             host = self.fleet.hosts.get(name)
             if host is not None and host.state is State.RUNNING and names:
-                self.faults.add([name], "held dead", time.time())
+                self.faults.add([name], "held dead", time.time() - HELD_DEAD_S)
         self._seen = names or self._seen
 
     def _judge(self) -> Verdict:
@@ -232,7 +235,7 @@ class Up:
         ]
         marked = {State.STALLED: "STALLED", State.KILLED: "KILLED", State.DIED: "DIED"}
         scene = Scene(
-            figures=None if self.load is None else self.load.figures,
+            figures=self._figures(),
             selected=self.selected,
             states={host.name: marked[host.state] for host in hosts if host.state in marked},
             absent=tuple(absent),
@@ -256,9 +259,13 @@ class Up:
             warn(message)
 
     def _tell_figures(self) -> None:
-        figures = self.load.figures if self.load is not None else None
+        figures = self._figures()
         if figures is not None and figures.acked is not None:
             self._say(f"{figures.acked:,} acknowledged, {figures.lost} lost, {figures.ops_s:,.0f} ops/s")
+
+    def _figures(self) -> Figures | None:
+        figures = self.load.figures if self.load is not None else None
+        return None if figures is None else replace(figures, pause_s=self.faults.longest_s)
 
     def _status(self) -> Json:
         picture = self.watcher.picture if self.watcher is not None else None

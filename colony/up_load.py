@@ -54,7 +54,6 @@ class Load:
             acked=report.get("acked", 0),
             lost=report.get("lost", 0),
             stale=report.get("stale", 0),
-            pause_s=max((pause[1] for pause in report.get("pauses") or ()), default=0.0),
         )
 
     def finish(self) -> None:

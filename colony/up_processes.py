@@ -231,3 +231,11 @@ def last_words(log: Path) -> str:
     except OSError:
         return ""
     return lines[-1].strip() if lines else ""
+
+
+def how_it_ended(host: HostProcess) -> str:
+    """Return why the process of a host is gone, for people."""
+    code = host.process.returncode
+    if code is not None and code < 0:
+        return f"by signal {-code}"
+    return f"with status {code}: {last_words(host.log) or 'it said nothing'}"

@@ -48,6 +48,11 @@ class Faults:
             for fault, next_s in zip(self._faults, until_s, strict=False)
         ]
 
+    @property
+    def longest_s(self) -> float:
+        """The longest wait of all; 0 = none."""
+        return max((fault.pause_s for fault in self._faults), default=0.0)
+
     def all(self) -> tuple[Fault, ...]:
         """Return all, oldest first."""
         return tuple(self._faults)

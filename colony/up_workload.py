@@ -27,8 +27,9 @@ WRITERS, READERS = 4, 2
 WRITE_SHARE = 0.3  # of the visits to a session; the rest only look
 PACE_S = 0.008  # between two visits of a thread: a load that leaves room for the hosts, on a laptop too
 REPORT_S = 0.5
-PAUSE_S = 0.05  # a write that waits longer was held up by something
-PAUSES_KEPT = 200
+PAUSE_S = 0.005  # a write that takes longer was perhaps held up by something
+PAUSES_KEPT = 500  # of each writer: at its pace, more than are told
+PAUSES_TOLD_S = 15.0  # that began within this time: longer than any aftermath
 AGAIN_S = 2.0  # a read that shows too little is repeated so long, to tell stale from lost
 VERIFY_S = 20.0  # for all sessions at the end, with patience for a cluster in repair
 CART = ["a book", "a lamp", "two chairs"] * 8  # some 300 bytes, as sessions have
@@ -246,7 +247,8 @@ class Workload:
         rate = (visits - self._then_visits) / max(1e-6, now_s - self._then_s)
         self._then_s, self._then_visits = now_s, visits
         durations = merged([visitor.durations for visitor in self.visitors])
-        ledger = self.ledger
+        ledger, since_s = self.ledger, time.time() - PAUSES_TOLD_S
+        pauses = (pause for visitor in self.visitors for pause in tuple(visitor.pauses))
         return {
             "acked": ledger.writes,
             "lost": ledger.lost,
@@ -257,7 +259,7 @@ class Workload:
             "ops_s": round(rate, 1),
             "p50_ms": round(durations.percentile_s(0.5) * 1000, 3),
             "p99_ms": round(durations.percentile_s(0.99) * 1000, 3),
-            "pauses": sorted(pause for visitor in self.visitors for pause in tuple(visitor.pauses)),
+            "pauses": sorted(pause for pause in pauses if pause[0] + pause[1] > since_s),
         }
 
 

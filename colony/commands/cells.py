@@ -76,7 +76,7 @@ def delete(call: Call) -> int:
 def keys(call: Call) -> int:
     """Print the keys with a prefix, one on a line, in no order."""
     with call.store() as store:
-        found = store.keys(call["prefix"])
+        found = store.keys(call["prefix"] or "")
         if call["json"]:
             call.show([as_text(key) for key in found])
         else:
@@ -97,5 +97,10 @@ COMMANDS = (
         (_KEY, Positional("VALUE", "JSON, or else taken as text")),
     ),
     Command("del", "delete cells", delete, positionals=(Positional("KEY", "the cells' keys", "+"),)),
-    Command("keys", "list the keys with a prefix", keys, positionals=(Positional("PREFIX", "", "?"),)),
+    Command(
+        "keys",
+        "list the keys with a prefix",
+        keys,
+        positionals=(Positional("PREFIX", "none = all keys", "?"),),
+    ),
 )

@@ -132,9 +132,9 @@ class FakeStore:
         """Let a cell die."""
         return self.cells.pop(key, None) is not None
 
-    def keys(self, prefix: str | None = None) -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:
         """Return keys."""
-        return [key for key in self.cells if key.startswith(prefix or "")]
+        return [key for key in self.cells if key.startswith(prefix)]
 
     def close(self) -> None:
         """Note that it was closed."""

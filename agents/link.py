@@ -220,6 +220,11 @@ class Door:
         self._lose(host, incarnation, "it doesn't take what we send")
         return False
 
+    def is_connected(self, host: str) -> bool:
+        """Return whether the control plane to this host stands."""
+        pipe = self._pipes.get(host)
+        return pipe is not None and pipe.planes[CONTROL].is_connected
+
     def reply(self, client: bytes, data: bytes) -> bool:
         """Send one frame to a client; False: it is gone, or doesn't read."""
         self._replied = True
@@ -430,7 +435,7 @@ class _Dealer:
         self.socket, self._monitor = sockets.dial(address, public_key, identity)
         self._sockets = sockets
         self._on_lost = on_lost
-        self._is_connected = False
+        self.is_connected = False
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._monitor_fd = self._monitor.FD
@@ -439,7 +444,7 @@ class _Dealer:
 
     def send(self, data: bytes) -> bool:
         """Queue a frame; False = there is no room."""
-        if not self._is_connected:
+        if not self.is_connected:
             self._waiting.append(data)
             self._waiting_bytes += len(data)
             return len(self._waiting) <= WAITING_FRAMES_MAX and self._waiting_bytes <= FRAME_BYTES_MAX
@@ -480,7 +485,7 @@ class _Dealer:
 
     def _connected(self) -> None:
         self.socket.getsockopt(zmq.EVENTS)  # lets the socket see its pipe, or the first send would fail
-        self._is_connected = True
+        self.is_connected = True
         waiting, self._waiting = self._waiting, []
         if not all(map(self.send, waiting)):
             self._on_lost("it doesn't take what we send")

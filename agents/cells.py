@@ -8,6 +8,8 @@ successor goes on with: no move or promotion gives a cell a longer life.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from agents.messages.replication import (
     DEATH,
     EXPIRED,
@@ -24,6 +26,7 @@ Cell = tuple[int, float, Dna]
 CELL_OVERHEAD_BYTES = 150  # measured: dict slot, tuple, int, float, bytes headers
 LANE_KEEP_S = 180.0  # three times the longest a client may retry (60 s)
 LANES_MAX = 65_536
+BATCH_BYTES = 4 * 1024 * 1024  # what one message carries at most, or one entry
 
 
 def dna_bytes(dna: Dna) -> int:
@@ -84,6 +87,20 @@ def whole(entry: Entry, cell: Cell | None) -> Entry:
     )
 
 
+def batches(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """Yield entries in batches that a frame can carry."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += CELL_OVERHEAD_BYTES + dna_bytes(entry.dna or b"") + len(entry.result or b"")
+        if size >= BATCH_BYTES:
+            yield tuple(batch)
+            batch, size = [], 0
+    if batch:
+        yield tuple(batch)
+
+
 class Cells:
     """The cells and client lanes of one peer.
 
@@ -93,9 +110,10 @@ class Cells:
         bytes_used: Weight of all cells, bytes.
     """
 
-    __slots__ = ("bytes_used", "lanes", "live", "tombs")
+    __slots__ = ("_lanes_bound", "bytes_used", "lanes", "live", "tombs")
 
     def __init__(self) -> None:
+        self._lanes_bound = 0
         self.live: dict[bytes, Cell] = {}
         self.lanes: dict[bytes, tuple[int, int, int, bytes | None, float]] = {}
         self.bytes_used = 0
@@ -111,6 +129,16 @@ class Cells:
     def end_learning(self) -> None:
         """Drop the tombstones: from now on all comes in order."""
         self.tombs = None
+        # Cloned lanes came after fresh ones: the oldest must be forgotten first.
+        self.lanes = dict(sorted(self.lanes.items(), key=lambda item: item[1][4]))
+
+    def fits(self, entry: Entry) -> bool:
+        """Return whether another's entry makes sense on these cells."""
+        if entry.kind == PUT:
+            return entry.dna is not None
+        if entry.kind == TOUCH:
+            return entry.key in self.live
+        return entry.kind in (DEATH, EXPIRED, PATCH)
 
     def put(self, key: bytes, cell: Cell | None) -> None:
         """Publish a cell (None = it is dead)."""
@@ -140,6 +168,9 @@ class Cells:
         """Remember the last request of the entry's lane."""
         self.lanes.pop(entry.lane, None)  # keeps the dict in order of last use
         self.lanes[entry.lane] = (entry.number, entry.seq, entry.code, entry.result, now_s)
+        if len(self.lanes) > self._lanes_bound:  # nobody else may look for long: a quiet colony has no ticks
+            self.forget_lanes(now_s)
+            self._lanes_bound = min(LANES_MAX, 2 * len(self.lanes) + 1024)
 
     def adopt(self, state: CellState) -> None:
         """Take a cloned cell, unless something newer is here already."""
@@ -159,8 +190,9 @@ class Cells:
     def forget_lanes(self, clock_s: float) -> int:
         """Forget lanes idle for too long, or the oldest over the bound."""
         gone = 0
+        kept_max = LANES_MAX if len(self.lanes) <= LANES_MAX else LANES_MAX - LANES_MAX // 8
         for lane in list(self.lanes):
-            over = len(self.lanes) > LANES_MAX
+            over = len(self.lanes) > kept_max
             if not over and clock_s - self.lanes[lane][4] < LANE_KEEP_S:
                 break
             del self.lanes[lane]

@@ -31,8 +31,16 @@ def pieces(live: dict[bytes, Cell], lanes: list[LaneState], chunk_bytes: int) ->
             batch, size = [], 0
     if batch:
         yield tuple(batch), ()
-    for start in range(0, len(lanes), LANES_PER_CHUNK):
-        yield (), tuple(lanes[start : start + LANES_PER_CHUNK])
+    told: list[LaneState] = []
+    size = 0
+    for lane in lanes:  # a closure's result may be as large as a cell
+        told.append(lane)
+        size += len(lane.result or b"")
+        if size >= chunk_bytes or len(told) >= LANES_PER_CHUNK:
+            yield (), tuple(told)
+            told, size = [], 0
+    if told:
+        yield (), tuple(told)
 
 
 class Clone:

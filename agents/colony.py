@@ -63,11 +63,13 @@ from agents.surroundings import (
     Surroundings,
     ViewInstalled,
 )
+from agents.views import epoch_view
 
 Out = list[Effect]
 PATIENCE_TICK_S = 0.25  # how often a primary with moves under way looks at them
 LANE_TICK_S = 30.0
 WAKE_GRAIN_S = 0.02
+LATE_S = 1.0  # an alarm that did not ring by then was refused: a host has only so many
 
 
 class Learner(NamedTuple):
@@ -99,6 +101,7 @@ class Colony:
         self.change = 0
         self._wake_s = float("inf")
         self._lanes_s = 0.0
+        self._heard_s = 0.0  # when the source of a clone was last heard
         self._counted: frozenset[str] = frozenset()  # ack set as this view found it
         self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
             Replicate: self._replicate,
@@ -181,6 +184,8 @@ class Colony:
         kind = type(event)
         if kind is Received:
             message = event.message
+            if message.epoch > self.peer.epoch and self._is_ahead(message.epoch):
+                return out
             if message.epoch >= self.peer.epoch or type(message) in (Retire, Retired):
                 self._messages[type(message)](event.sender, message, now_s, out)
         elif kind is Requested:
@@ -190,7 +195,14 @@ class Colony:
         primary = self.primary
         if primary is not None:
             self._see_to(primary, now_s, out)
+        elif self.learner is not None:
+            self._wake_by(self._heard_s + 2 * self.host.limits.clone_patience_s, now_s, out)
         return out
+
+    def _is_ahead(self, epoch: int) -> bool:
+        """Return whether an epoch began in a view that this host has not installed."""
+        view = self.host.view
+        return view is None or epoch_view(epoch) > view.id
 
     def _see_to(self, primary: Primary, now_s: float, out: Out) -> None:
         """What a primary does after each event: finish moves, set its alarm."""
@@ -201,11 +213,19 @@ class Colony:
             self._try_to_hand_over(primary, now_s, out)
             if self.primary is None:
                 return
-        at_s = now_s + PATIENCE_TICK_S if moves.clones or moves.handing else float("inf")
+        patient = moves.clones or moves.handing or primary.stalled
+        at_s = now_s + PATIENCE_TICK_S if patient else float("inf")
         expiry_s = primary.next_expiry_s()
-        if expiry_s is not None:
+        if expiry_s is not None and expiry_s < min(at_s, self._wake_s):
+            if expiry_s <= now_s and not primary.may_expire(now_s):
+                expiry_s = now_s + PATIENCE_TICK_S
             at_s = min(at_s, expiry_s)
-        if at_s < self._wake_s - WAKE_GRAIN_S:
+        self._wake_by(at_s, now_s, out)
+
+    def _wake_by(self, at_s: float, now_s: float, out: Out) -> None:
+        """Ask for a tick at some time, unless one comes before it anyway."""
+        is_late = self._wake_s < now_s - LATE_S and at_s < float("inf")
+        if is_late or at_s < self._wake_s - WAKE_GRAIN_S:
             self._wake_s = max(at_s, now_s + WAKE_GRAIN_S)
             out.append(Wake(self._wake_s))
 
@@ -236,17 +256,24 @@ class Colony:
 
     def _replicate(self, sender: str, message: Replicate, now_s: float, out: Out) -> None:
         peer = self.peer
+        if message.epoch > peer.epoch:
+            self._follow(message.epoch, out)
         if peer.status is PeerStatus.NONE:
             # Its primary still counts on us: it must not wait for our acks.
             out.append(Send(sender, Retired(self.colony, message.epoch, "no such peer here")))
             return
-        if peer.status is PeerStatus.LEARNING and not self._follows(sender):
-            return
-        if message.epoch > peer.epoch:
-            self._follow(message.epoch, out)
+        if peer.status is PeerStatus.LEARNING:
+            if not self._follows(sender):
+                return
+            self._heard_s = now_s
+        if self.primary is not None:
+            return  # an epoch has one primary
         peer.offset_s = message.clock_s - now_s
         for entry in message.entries:
             if entry.seq == peer.last + 1:
+                if not peer.cells.fits(entry):
+                    self._give_up(sender, message.epoch, f"entry {entry.seq} makes no sense here", out)
+                    return
                 peer.apply(entry, now_s)
             elif entry.seq > peer.last:
                 out.append(Send(sender, Missing(self.colony, message.epoch, peer.last)))
@@ -261,6 +288,8 @@ class Colony:
         """Somebody leads a higher epoch: this peer is its secondary."""
         if self.primary is not None:
             self._step_down("a later epoch has another primary", out)
+        elif self.peer.status is PeerStatus.LEARNING:
+            self._free("a later epoch counts on what was not learned yet", out)
         self.peer.epoch = epoch
         self.handed = None
 
@@ -283,6 +312,12 @@ class Colony:
         out.append(Note("freed", reason, self.colony))
         out.append(TellHost(PeerGone(self.colony)))
 
+    def _give_up(self, primary: str, epoch: int, reason: str, out: Out) -> None:
+        """This copy is not what it should be: free it, and say so."""
+        out.append(Note("alarm", reason, self.colony, primary))
+        self._free(reason, out)
+        out.append(Send(primary, Retired(self.colony, epoch, reason)))
+
     # -- primary: what its peers say -------------------------------------------------
 
     def _ack(self, sender: str, message: Ack, now_s: float, out: Out) -> None:
@@ -294,7 +329,10 @@ class Colony:
         primary = self.primary
         if primary is None or message.epoch != self.peer.epoch:
             return
-        if sender in primary.ack_set:
+        if sender in primary.ack_set and message.seq < self.peer.committed:
+            # Nobody has that part any more: asking again would never end.
+            transfers.order_retire(primary, sender, "it lacks what is committed", now_s, out)
+        elif sender in primary.ack_set:
             primary.acked(sender, message.seq, now_s, out)
             primary.resend(sender, now_s, out)
         elif sender in primary.transfers.clones:  # a learner starts over
@@ -316,6 +354,7 @@ class Colony:
         peer.wipe(PeerStatus.LEARNING)
         peer.epoch = message.epoch
         self.learner = Learner(sender, message.clone, 0, False)
+        self._heard_s = now_s
         out.append(Send(sender, CloneAnswer(self.colony, message.epoch, message.clone, True)))
 
     def _learns(self, sender: str, message: CloneStart | Chunk | Activate) -> bool:
@@ -331,6 +370,7 @@ class Colony:
     def _clone_start(self, sender: str, message: CloneStart, now_s: float, out: Out) -> None:
         if self._learns(sender, message) and self.learner is not None:
             self.learner = self.learner._replace(started=True)
+            self._heard_s = now_s
             self.peer.last = self.peer.committed = message.start_seq
             self.peer.offset_s = message.clock_s - now_s
 
@@ -345,11 +385,15 @@ class Colony:
         for lane in message.lanes:
             cells.adopt_lane(lane)
         self.learner = self.learner._replace(chunks=message.number, is_whole=message.last)
+        self._heard_s = now_s
         answer = ChunkAck(self.colony, message.epoch, message.clone, message.number)
         out.append(Send(sender, answer))
 
     def _activate(self, sender: str, message: Activate, now_s: float, out: Out) -> None:
-        if self._learns(sender, message):
+        if self._learns(sender, message) and self.learner is not None:
+            if not (self.learner.started and self.learner.is_whole):
+                self._give_up(sender, message.epoch, "activated before all has come", out)
+                return
             self.peer.become(PeerStatus.ACTIVE)
             self.peer.cells.end_learning()
             self.learner = None
@@ -362,7 +406,9 @@ class Colony:
         if message.epoch < self.peer.epoch:
             return
         if self.primary is not None:
-            return  # only a later primary may say so, and it has a later epoch
+            if message.epoch == self.peer.epoch:
+                return  # only a later primary may say so, and it has a later epoch
+            self._step_down("a later primary lets this peer go", out)
         if self.peer.status is not PeerStatus.NONE:
             self._free("retired by the primary", out)
         out.append(Send(sender, Retired(self.colony, message.epoch)))
@@ -372,13 +418,18 @@ class Colony:
     def _clone_answer(self, sender: str, message: CloneAnswer, now_s: float, out: Out) -> None:
         if self.primary is not None and message.epoch == self.peer.epoch:
             transfers.clone_answered(self.primary, sender, message, now_s, out)
+            if not message.admitted:
+                self._announce(out)
 
     def _chunk_ack(self, sender: str, message: ChunkAck, now_s: float, out: Out) -> None:
         if self.primary is not None and message.epoch == self.peer.epoch:
             transfers.chunk_acked(self.primary, sender, message.clone, message.number, now_s, out)
 
     def _activated(self, sender: str, message: Activated, now_s: float, out: Out) -> None:
-        if self.primary is not None and transfers.activated(self.primary, sender, message.clone, out):
+        primary = self.primary
+        if primary is None or message.epoch != self.peer.epoch:
+            return
+        if transfers.activated(primary, sender, message.clone, out):
             self._announce(out)
 
     def _retired(self, sender: str, message: Retired, now_s: float, out: Out) -> None:
@@ -424,9 +475,12 @@ class Colony:
 
     def _hand_over(self, sender: str, message: HandOver, now_s: float, out: Out) -> None:
         peer = self.peer
-        if self.primary is not None and peer.epoch == message.epoch:
-            out.append(Send(sender, HandedOver(self.colony, message.epoch)))  # it asks again
+        if peer.epoch == message.epoch:
+            # It asks again; and this peer may have handed on since: taken twice, two would lead.
+            out.append(Send(sender, HandedOver(self.colony, message.epoch)))
             return
+        if self.primary is not None:
+            self._step_down("handed a later epoch", out)
         if peer.status is not PeerStatus.ACTIVE or peer.last != message.seq:
             reason = f"handed over to a peer that is {peer.status.value} at {peer.last}"
             out.append(TellHost(RecountWanted(reason)))
@@ -434,7 +488,9 @@ class Colony:
         peer.commit_to(message.seq)
         peer.epoch = message.epoch
         peer.offset_s = message.clock_s - now_s
-        self._lead(dict.fromkeys(message.ack_set, message.seq), now_s, out)
+        view = self.host.view
+        here = set(view.ids if view is not None else ()) - {self.host.me}
+        self._lead({host: message.seq for host in message.ack_set if host in here}, now_s, out)
         out.append(Send(sender, HandedOver(self.colony, message.epoch)))
         out.append(Note("promote", "handed over", self.colony, self.host.me))
 
@@ -444,14 +500,15 @@ class Colony:
             self.peer.epoch = max(self.peer.epoch, message.epoch)
             self.handed = None
 
-    def _lead(self, ack_set: dict[str, int], now_s: float, out: Out) -> None:
+    def _lead(self, ack_set: dict[str, int], now_s: float, out: Out) -> Primary:
         """Be primary in the peer's (new) epoch."""
         self.handed = None
         self.change = 0
         self._wake_s = float("inf")
-        self.primary = Primary(self.peer, ack_set)
-        self.primary.commit(now_s, out)
+        self.primary = primary = Primary(self.peer, ack_set)
+        primary.commit(now_s, out)
         self._announce(out)
+        return primary
 
     def _announce(self, out: Out) -> None:
         """Tell every host where the colony is."""
@@ -459,8 +516,13 @@ class Colony:
         if view is None or primary is None:
             return
         self.change += 1
+        located = self._located(primary)
+        out.extend(Send(host, located) for host in view.ids if host != self.host.me)
+        out.append(TellHost(LocationChanged(located)))
+
+    def _located(self, primary: Primary) -> Located:
         cells = self.peer.cells
-        located = Located(
+        return Located(
             self.colony,
             self.peer.epoch,
             self.change,
@@ -471,8 +533,6 @@ class Colony:
             self.peer.last,
             tuple(primary.transfers.clones) + tuple(primary.transfers.activating),
         )
-        out.extend(Send(host, located) for host in view.ids if host != self.host.me)
-        out.append(TellHost(LocationChanged(located)))
 
     # -- views and the census ----------------------------------------------------------
 
@@ -516,10 +576,10 @@ class Colony:
             return
         self.peer.epoch = event.epoch
         out.append(Note("promote", "the census names this peer", self.colony, me))
-        self._lead(others, now_s, out)
+        primary = self._lead(others, now_s, out)
         for host, seq in others.items():
-            if seq < self.peer.last and self.primary is not None:
-                self.primary.resend(host, now_s, out)
+            if seq < self.peer.last:
+                primary.resend(host, now_s, out)
 
     def _check_ack_set(self, primary: Primary, others: dict[str, int], now_s: float, out: Out) -> None:
         """Let peers go that the census did not find (their copy was given up)."""
@@ -557,7 +617,7 @@ class Colony:
     def _link_came_up(self, event: LinkCameUp, now_s: float, out: Out) -> None:
         if self.primary is not None:
             transfers.link_up(self.primary, event.host, now_s, out)
-            self._announce(out)
+            out.append(Send(event.host, self._located(self.primary)))
         elif self.handed is not None and self.handed.target == event.host:
             out.append(Send(event.host, self.handed.message))
         learner = self.learner
@@ -572,10 +632,20 @@ class Colony:
             self.primary.commit(now_s, out)
 
     def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
-        self._wake_s = float("inf")
-        if self.primary is not None:
-            self.primary.expire(now_s, out)
-            transfers.give_up_the_silent(self.primary, now_s, out)
+        if now_s >= self._wake_s:  # an alarm that an earlier one replaced starts no chain of its own
+            self._wake_s = float("inf")
+        primary, learner = self.primary, self.learner
+        if primary is not None:
+            if primary.stalled:
+                primary.commit(now_s, out)
+            primary.expire(now_s, out)
+            clones = len(primary.transfers.clones)
+            transfers.give_up_the_silent(primary, now_s, out)
+            if len(primary.transfers.clones) < clones:
+                self._announce(out)
+        elif learner is not None and now_s - self._heard_s >= 2 * self.host.limits.clone_patience_s:
+            # Its source has given up by now, and the word of it got lost.
+            self._free("its source is silent", out)
         if now_s - self._lanes_s > LANE_TICK_S:
             self._lanes_s = now_s
             self.peer.cells.forget_lanes(self.peer.clock_s(now_s))

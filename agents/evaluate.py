@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agents.cells import Cell, dna_bytes
+from agents.cells import Cell, dna_bytes, patched
 from agents.messages.client import (
     ABSENT,
     BAD,
@@ -73,7 +73,11 @@ def malformed(request: Put | Delete | Touch | Patch, value_bytes_max: int) -> Re
 
 
 def evaluate(
-    request: Put | Delete | Touch | Patch, cell: Cell | None, clock_s: float, seq: int
+    request: Put | Delete | Touch | Patch,
+    cell: Cell | None,
+    clock_s: float,
+    seq: int,
+    value_bytes_max: int,
 ) -> Entry | Refusal:
     """Return the entry that a request becomes, or its refusal.
 
@@ -82,6 +86,7 @@ def evaluate(
         cell: The cell after all that is sequenced before, dead or alive.
         clock_s: The colony's clock.
         seq: The place the entry will have.
+        value_bytes_max: What patches may grow a cell to.
     """
     live = cell if is_live(cell, clock_s) else None
     if isinstance(request, Put):
@@ -96,26 +101,28 @@ def evaluate(
     expires_s = expiry(request.ttl_ms, live, clock_s)
     if isinstance(request, Touch):
         return Entry(seq, TOUCH, request.key, expires_s=expires_s, lane=request.lane, number=request.number)
-    return _patch(request, live, expires_s, seq)
+    return _patch(request, live, expires_s, seq, value_bytes_max)
 
 
 def _put(request: Put, live: Cell | None, clock_s: float, seq: int) -> Entry | Refusal:
     only_if = request.only_if
     version = live[0] if live is not None else 0
     if only_if:
+        if not 0 <= only_if <= IF_VERSION:
+            return Refusal(BAD, text=f"no such condition: {only_if}")
         if only_if == IF_ABSENT and live is not None:
             return Refusal(CONFLICT, version)
         if only_if == IF_PRESENT and live is None:
             return Refusal(CONFLICT, 0)
         if only_if == IF_VERSION and version != request.version:
             return Refusal(CONFLICT, version)
-        if only_if > IF_VERSION:
-            return Refusal(BAD, text=f"no such condition: {only_if}")
     expires_s = expiry(request.ttl_ms, live, clock_s)
     return Entry(seq, PUT, request.key, request.dna, (), expires_s, request.lane, request.number)
 
 
-def _patch(request: Patch, live: Cell | None, expires_s: float, seq: int) -> Entry | Refusal:
+def _patch(
+    request: Patch, live: Cell | None, expires_s: float, seq: int, value_bytes_max: int
+) -> Entry | Refusal:
     if live is not None and isinstance(live[2], bytes):
         return Refusal(BAD, live[0], "this cell holds a plain value, not attributes")
     kind = PATCH
@@ -123,4 +130,9 @@ def _patch(request: Patch, live: Cell | None, expires_s: float, seq: int) -> Ent
     gone = request.gone
     if live is None:  # born: whole, since an expired cell may still lie there
         kind, dna, gone = PUT, tuple(sorted(dict(request.changed).items())), ()
+    elif dna_bytes(live[2]) + dna_bytes(dna) > value_bytes_max:  # perhaps: some of it is replaced
+        size = dna_bytes(patched(live[2], dna, gone))
+        if size > value_bytes_max:
+            text = f"all attributes would have {size} bytes; the limit is {value_bytes_max}"
+            return Refusal(TOO_LARGE, live[0], text)
     return Entry(seq, kind, request.key, dna, gone, expires_s, request.lane, request.number)

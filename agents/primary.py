@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from agents.cells import Cell, after, whole
+from agents.cells import Cell, after, batches, dna_bytes, whole
 from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
 from agents.evaluate import (
     Refusal,
@@ -33,10 +33,11 @@ from agents.messages.client import (
     OK,
     UNAVAILABLE,
     Change,
-    Delete,
     Get,
     Mutate,
     Mutation,
+    Patch,
+    Put,
     Reply,
     Scan,
 )
@@ -47,6 +48,7 @@ from agents.transfers import Transfers
 
 Out = list[Effect]
 SCAN_MAX = 10_000
+REFUSALS_MAX = 4096  # late copies come within the longest that a client may retry
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
 
 
@@ -68,6 +70,15 @@ class Running(NamedTuple):
 
     caller: Any
     request: Mutate
+    seen: bool  # whether the cell lived when the closure began
+
+
+class Refused(NamedTuple):
+    """What a lane's last request was refused with, and the seq that this rests on."""
+
+    number: int
+    seq: int
+    reply: Reply
 
 
 def result_of(entry: Entry, request_id: int) -> Reply:
@@ -82,6 +93,8 @@ class Primary:
         ack_set: Other hosts whose ack a mutation needs -> highest acked seq.
         is_open: It reads and sequences; a promoted one opens only when its
             inherited entries are acked by the whole ack set.
+        stalled: All have acked something that could not be committed for lack
+            of quorum; nobody says when a short lack is over.
         transfers: Clones, activations, retirements, hand-over.
     """
 
@@ -92,12 +105,15 @@ class Primary:
         "_lanes",
         "_next_ticket",
         "_overlay",
+        "_refusals",
         "_running",
+        "_taking",
         "ack_set",
         "inherited",
         "is_open",
         "peer",
         "pending",
+        "stalled",
         "transfers",
         "waiting",
     )
@@ -116,7 +132,11 @@ class Primary:
         self._busy: dict[bytes, deque[tuple[Any, Any]]] = {}
         self._running: dict[int, Running] = {}
         self._asked: dict[bytes, int] = {}
-        self._next_ticket = 1
+        # A closure of an earlier primacy may end in this one: no ticket twice.
+        self._next_ticket = peer.epoch << 32
+        self._refusals: dict[bytes, Refused] = {}
+        self._taking = False
+        self.stalled = False
         self._expiries = Expiries(peer.cells.live)
 
     # -- requests --------------------------------------------------------------
@@ -164,10 +184,14 @@ class Primary:
 
     def take_waiting(self, now_s: float, out: Out) -> None:
         """Go on with requests that waited, as far as there is room."""
+        if self._taking:
+            return  # what is taken may commit at once, and come here again
+        self._taking = True
         room = self.peer.host.limits.pending_max
         while self.waiting and self.is_open and self.transfers.handing is None and len(self.pending) < room:
             caller, request = self.waiting.popleft()
             self.request(caller, request, now_s, out)
+        self._taking = False
 
     def _mutate(self, caller: Any, request: Mutation, now_s: float, out: Out) -> None:
         if self._is_repeat(caller, request, out):
@@ -189,14 +213,26 @@ class Primary:
             self._run(caller, request, now_s, out)
             return
         seq, cell = self._latest(request.key)
-        entry = evaluate(request, cell, peer.clock_s(now_s), peer.last + 1)  # type: ignore[arg-type]
+        entry = evaluate(
+            request,  # type: ignore[arg-type]
+            cell,
+            peer.clock_s(now_s),
+            peer.last + 1,
+            peer.host.limits.value_bytes_max,
+        )
         if isinstance(entry, Refusal):
-            self._refuse(caller, request.id, entry, seq, out)
-        elif type(request) is not Delete and peer.host.is_full(len(getattr(request, "dna", b""))):
+            reply = Reply(request.id, entry.code, entry.version, text=entry.text)
+            self._refuse(caller, request, reply, seq, out)
+        elif self._is_too_much(request):
             text = "this host's memory limit is reached"
             out.append(Answer(caller, Reply(request.id, FULL, text=text)))
         else:
             self.sequence(entry, cell, now_s, out, caller=(caller, request.id))
+
+    def _is_too_much(self, request: Mutation) -> bool:
+        """Return whether the host has no room for what a request brings."""
+        dna = request.dna if type(request) is Put else request.changed if type(request) is Patch else None
+        return dna is not None and self.peer.host.is_full(len(request.key) + dna_bytes(dna))
 
     def _latest(self, key: bytes) -> tuple[int, Cell | None]:
         """Return the cell after all that is sequenced; seq 0 = committed."""
@@ -205,28 +241,40 @@ class Primary:
 
     def _is_repeat(self, caller: Any, request: Mutation, out: Out) -> bool:
         """At most once: answer a retry from what is known of its lane."""
-        pending = self._lanes.get(request.lane)
-        if pending is not None:
-            if pending.entry.number == request.number:
+        lane, number = request.lane, request.number
+        pending = self._lanes.get(lane)
+        if pending is not None and pending.entry.number >= number:
+            if pending.entry.number == number:
                 pending.callers.append((caller, request.id))
-            # A lower number: nobody waits for it any more. A higher one can't
-            # be, since a lane has one mutation under way; then it is new.
-            return pending.entry.number >= request.number
-        ticket = self._asked.get(request.lane)
-        if ticket is not None and self._running[ticket].request.number >= request.number:
-            if self._running[ticket].request.number == request.number:
-                self._running[ticket] = Running(caller, cast(Mutate, request))
+            return True  # a lower number: nobody waits for it any more
+        ticket = self._asked.get(lane)
+        if ticket is not None and self._running[ticket].request.number >= number:
+            if self._running[ticket].request.number == number:
+                self._running[ticket] = self._running[ticket]._replace(
+                    caller=caller, request=cast(Mutate, request)
+                )
             return True
-        known = self.peer.cells.lanes.get(request.lane)
-        if known is None or known[0] < request.number:
+        known = self.peer.cells.lanes.get(lane)
+        if known is not None and known[0] >= number:
+            if known[0] == number:
+                out.append(Answer(caller, Reply(request.id, known[2], known[1], value=known[3])))
+            return True
+        refused = self._refusals.get(lane)
+        if refused is None or refused.number < number:
             return False
-        if known[0] == request.number:
-            out.append(Answer(caller, Reply(request.id, known[2], known[1], value=known[3])))
+        if refused.number == number:
+            # The copy that was sent first comes second: what was refused must
+            # not be applied after the client has heard of its refusal.
+            reply = msgspec.structs.replace(refused.reply, id=request.id)
+            self._refuse(caller, request, reply, refused.seq, out)
         return True
 
-    def _refuse(self, caller: Any, request_id: int, refusal: Refusal, seq: int, out: Out) -> None:
+    def _refuse(self, caller: Any, request: Mutation, reply: Reply, seq: int, out: Out) -> None:
         """Answer a refusal, but only when what it rests on is committed."""
-        reply = Reply(request_id, refusal.code, refusal.version, text=refusal.text)
+        self._refusals.pop(request.lane, None)
+        self._refusals[request.lane] = Refused(request.number, seq, reply)
+        if len(self._refusals) > REFUSALS_MAX:
+            self._refusals = dict(list(self._refusals.items())[REFUSALS_MAX // 2 :])
         if seq > self.peer.committed and self.pending:
             self.pending[seq - self.pending[0].entry.seq].refused.append((caller, reply))
         else:
@@ -239,11 +287,11 @@ class Primary:
         live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
         if live is not None and not isinstance(live[2], bytes):
             text = "this cell holds attributes; change them through a session"
-            self._refuse(caller, request.id, Refusal(BAD, live[0], text), seq, out)
+            self._refuse(caller, request, Reply(request.id, BAD, live[0], text=text), seq, out)
             return
         ticket = self._next_ticket
         self._next_ticket += 1
-        self._running[ticket] = Running(caller, request)
+        self._running[ticket] = Running(caller, request, live is not None)
         self._asked[request.lane] = ticket
         self._busy[request.key] = deque()
         dna = live[2] if live is not None and isinstance(live[2], bytes) else None
@@ -256,32 +304,41 @@ class Primary:
         running = self._running.pop(ticket, None)
         if running is None:
             return
-        caller, request = running
-        self._asked.pop(request.lane, None)
+        caller, request, _ = running
+        if self._asked.get(request.lane) == ticket:
+            del self._asked[request.lane]
         waited = self._busy.pop(request.key, deque())
-        seq, cell = self._latest(request.key)
-        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
-        size_max = self.peer.host.limits.value_bytes_max
-        if not self.is_open or self.transfers.handing is not None:
-            text = "the primary changed while the closure ran"
-            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
-        elif failure is not None or (dna is not None and len(dna) > size_max):
-            text = failure.text if failure else f"the closure's value has {len(dna or b'')} bytes"
-            value = failure.value if failure else None
-            self._refuse_closure(caller, request.id, text, value, seq, out)
-        else:
-            self._closure_entry(caller, request, dna, live, now_s, out)
+        if not self._is_repeat(caller, request, out):  # its lane may have gone on without it
+            self._closure_result(running, dna, failure, now_s, out)
         for later in waited:
             self.request(*later, now_s, out)
 
-    def _refuse_closure(
-        self, caller: Any, request_id: int, text: str, value: bytes | None, seq: int, out: Out
+    def _closure_result(
+        self, running: Running, dna: bytes | None, failure: Reply | None, now_s: float, out: Out
     ) -> None:
-        reply = Reply(request_id, FAILED, text=text, value=value)
-        if seq > self.peer.committed and self.pending:
-            self.pending[seq - self.pending[0].entry.seq].refused.append((caller, reply))
-        else:
+        """Sequence what a closure returned, or tell its client why not."""
+        caller, request, seen = running
+        seq, cell = self._latest(request.key)
+        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
+        host, reply = self.peer.host, None
+        if not self.is_open or self.transfers.handing is not None:
+            reply = Reply(request.id, UNAVAILABLE, text="the primary changed while the closure ran")
+        elif failure is not None:
+            reply = msgspec.structs.replace(failure, id=request.id)
+            self._refuse(caller, request, reply, seq, out)
+            return
+        elif seen and live is None:  # what it saw is gone, and reads have said so
+            reply = Reply(request.id, UNAVAILABLE, text="the cell expired while the closure ran")
+        elif dna is not None and len(dna) > host.limits.value_bytes_max:
+            reply = Reply(request.id, FAILED, text=f"the closure's value has {len(dna)} bytes")
+            self._refuse(caller, request, reply, seq, out)
+            return
+        elif dna is not None and host.is_full(len(request.key) + len(dna)):
+            reply = Reply(request.id, FULL, text="this host's memory limit is reached")
+        if reply is not None:
             out.append(Answer(caller, reply))
+        else:
+            self._closure_entry(caller, request, dna, live, now_s, out)
 
     def _closure_entry(
         self, caller: Any, request: Mutate, dna: bytes | None, live: Cell | None, now_s: float, out: Out
@@ -333,10 +390,11 @@ class Primary:
     def resend(self, host: str, now_s: float, out: Out) -> None:
         """Send `host` again all that it has not acked; at least a question."""
         acked = self.ack_set[host]
-        entries = tuple(p.entry for p in self.pending if p.entry.seq > acked)
         peer = self.peer
         clock_s = peer.clock_s(now_s)
-        out.append(Send(host, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
+        missing = list(batches(p.entry for p in self.pending if p.entry.seq > acked))
+        for entries in missing or [()]:
+            out.append(Send(host, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
 
     def acked(self, host: str, seq: int, now_s: float, out: Out) -> None:
         """A peer has applied all up to `seq`."""
@@ -354,7 +412,8 @@ class Primary:
         """Commit what the whole ack set has acked, if quorum is held."""
         peer = self.peer
         upto = min(self.ack_set.values()) if self.ack_set else peer.last
-        if upto > peer.committed and peer.host.quorum.held(now_s):
+        self.stalled = upto > peer.committed and not peer.host.quorum.held(now_s)
+        if upto > peer.committed and not self.stalled:
             pending = self.pending
             clock_s = peer.clock_s(now_s)
             while pending and pending[0].entry.seq <= upto:
@@ -400,19 +459,25 @@ class Primary:
     def expire(self, now_s: float, out: Out, *, at_most: int = 256) -> None:
         """Sequence the deaths of cells whose time is over; a bounded number."""
         peer = self.peer
-        if not self.is_open or self.transfers.handing is not None:
-            return
-        if not peer.host.quorum.held(now_s):
+        if not self.may_expire(now_s):
             return
         clock_s = peer.clock_s(now_s)
+        later = []
         for key in self._expiries.due(clock_s, at_most):
             _, cell = self._latest(key)
-            if cell is None or is_live(cell, clock_s) or key in self._busy:
+            if cell is None or is_live(cell, clock_s):
                 continue
-            if len(self.pending) >= peer.host.limits.pending_max:
-                self._expiries.add(key, clock_s)
-                return
-            self.sequence(Entry(peer.last + 1, EXPIRED, key), cell, now_s, out)
+            if key in self._busy or len(self.pending) >= peer.host.limits.pending_max:
+                later.append(key)
+            else:
+                self.sequence(Entry(peer.last + 1, EXPIRED, key), cell, now_s, out)
+        for key in later:
+            self._expiries.add(key, clock_s + 1.0)
+
+    def may_expire(self, now_s: float) -> bool:
+        """Return whether this primary may sequence deaths now."""
+        idle = self.is_open and self.transfers.handing is None
+        return idle and self.peer.host.quorum.held(now_s)
 
     def next_expiry_s(self) -> float | None:
         """Return when the next cell may expire, on the host's clock."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from agents.cells import whole
+from agents.cells import batches, whole
 from agents.cloning import Clone
 from agents.effects import Effect, Note, Send, TellHost
 from agents.messages.replication import (
@@ -92,9 +92,8 @@ def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: fl
     clone.touched_s = now_s
     clock_s = peer.clock_s(now_s)
     out.append(Send(target, CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s)))
-    pending = tuple(whole(p.entry, p.after) for p in primary.pending)
-    if pending:
-        out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, pending)))
+    for entries in batches(whole(p.entry, p.after) for p in primary.pending):
+        out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
     for chunk in clone.chunks(peer.colony, peer.epoch, limits.window):
         out.append(Send(target, chunk))
 
@@ -156,13 +155,17 @@ def order_retire(primary: Primary, target: str, reason: str, now_s: float, out: 
 
 
 def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
-    """A peer says that it holds nothing; return whether it was in the ack set."""
+    """A peer says that it holds nothing; return whether the list of peers changes."""
     transfers = primary.transfers
-    transfers.clones.pop(target, None)
+    clone = transfers.clones.get(target)
+    # Before its `clone answer` it speaks of its last life, not of this attempt.
+    dropped = clone is not None and clone.started
+    if dropped:
+        drop_clone(primary, target, "the target has given it up", out, tell=False)
     transfers.activating.pop(target, None)
     transfers.retiring.pop(target, None)
     if primary.ack_set.pop(target, None) is None:
-        return False
+        return dropped
     primary.commit(now_s, out)
     return True
 
@@ -185,7 +188,12 @@ def order_hand_over(primary: Primary, target: str, reason: str, now_s: float, ou
 def hand_over_if_drained(primary: Primary, view: int, now_s: float, out: Out) -> HandOver | None:
     """Return the message that ends this primacy once all is committed."""
     peer, handing = primary.peer, primary.transfers.handing
-    if handing is None or primary.pending or not peer.host.quorum.held(now_s):
+    if handing is None:
+        return None
+    if handing.target not in primary.ack_set:
+        cancel_hand_over(primary, "its target is no peer any more", now_s, out)
+        return None
+    if primary.pending or not peer.host.quorum.held(now_s):
         return None
     others = [host for host in primary.ack_set if host != handing.target]
     message = HandOver(
@@ -254,4 +262,6 @@ def give_up_the_silent(primary: Primary, now_s: float, out: Out) -> None:
             drop_clone(primary, target, "the target is silent", out)
     handing = primary.transfers.handing
     if handing is not None and now_s - handing.started_s > limits.hand_over_patience_s:
-        cancel_hand_over(primary, "the last acks do not come", now_s, out)
+        reason = "the last acks do not come"
+        cancel_hand_over(primary, reason, now_s, out)
+        out.append(TellHost(MoveRefused(primary.peer.colony, handing.target, reason)))

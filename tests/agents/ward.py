@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.colony import Colony
-from agents.effects import Answer, Note, Received, Requested, RunClosure, Send, TellHost
+from agents.effects import (
+    Answer,
+    LinkCameUp,
+    Note,
+    Received,
+    Requested,
+    RunClosure,
+    Send,
+    TellHost,
+    Ticked,
+    Wake,
+)
 from agents.messages.client import Get, Put, Reply
 from agents.surroundings import (
     Born,
@@ -44,18 +55,20 @@ class Home:
     limits: Limits = field(default_factory=Limits)
     watched: bool = False
     primary: str = ""
+    refuses: str = ""
+    room: int = 1 << 60
 
     def where(self, colony: int) -> tuple[str, str]:
         """Return where the last announcement said."""
         return (self.primary, f"tcp://{self.primary}") if self.primary else ("", "")
 
     def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
-        """Admit everybody."""
-        return ""
+        """Admit everybody, unless the test says why not."""
+        return self.refuses
 
     def is_full(self, bytes_more: int) -> bool:
-        """Never full."""
-        return False
+        """Return whether the test has left no such room."""
+        return bytes_more > self.room
 
 
 def a_view(number: int, *hosts: str) -> View:
@@ -73,12 +86,13 @@ class Ward:
         self.now_s = 100.0
         self.view = a_view(1, *hosts)
         self.homes = {host: Home(host, self.view) for host in hosts}
-        self.peers = {host: Colony(0, home) for host, home in self.homes.items()}  # type: ignore[arg-type]
+        self.peers = {host: Colony(0, home) for host, home in self.homes.items()}
         self.queues: dict[tuple[str, str], deque[Any]] = {}
         self.replies: list[tuple[Any, Reply]] = []
         self.notes: list[tuple[str, Note]] = []
         self.told: list[tuple[str, Any]] = []
         self.closures: list[tuple[str, RunClosure]] = []
+        self.wakes: dict[str, list[float]] = {host: [] for host in hosts}
         self.number = 0
         self.tell(hosts[0], Born(epoch_in(self.view.id, 0)))
 
@@ -93,6 +107,8 @@ class Ward:
                 self.notes.append((host, effect))
             elif isinstance(effect, RunClosure):
                 self.closures.append((host, effect))
+            elif isinstance(effect, Wake):
+                self.wakes[host].append(effect.at_s)
             elif isinstance(effect, TellHost):
                 self.told.append((host, effect.event))
                 if isinstance(effect.event, LocationChanged):
@@ -115,6 +131,27 @@ class Ward:
     def lose(self, sender: str, receiver: str) -> None:
         """Lose all that is on the way from one to the other."""
         self.queues.pop((sender, receiver), None)
+
+    def reset(self, a: str, b: str) -> None:
+        """Break the link between two hosts, and let it come up again: first at `a`, then at `b`."""
+        self.lose(a, b)
+        self.lose(b, a)
+        self.tell(a, LinkCameUp(b, 2))
+        self.tell(b, LinkCameUp(a, 2))
+
+    def later(self, seconds: float) -> None:
+        """Let time pass, and ring the alarms that are due; messages stay where they are."""
+        until_s = self.now_s + seconds
+        while True:
+            alive = ((host, at) for host, at in self.wakes.items() if at and host in self.peers)
+            due = [(min(alarms), host) for host, alarms in alive]
+            at_s, host = min(due, default=(until_s + 1, ""))
+            if at_s > until_s:
+                break
+            self.now_s = max(self.now_s, at_s)
+            self.wakes[host].remove(at_s)
+            self.tell(host, Ticked())
+        self.now_s = until_s
 
     def kill(self, host: str) -> None:
         """End a host, with all it had sent and was to get."""

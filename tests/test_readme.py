@@ -82,3 +82,11 @@ def test_the_ten_lines_run_as_they_stand(tmp_path: Path) -> None:
         "['sid-4711']",
         "True",
     ]
+
+
+@pytest.mark.real
+def test_the_session_outlives_its_host(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "demo" / "one_dies.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "['apples', 'pears', 'plums']" in done.stdout

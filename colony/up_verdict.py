@@ -77,8 +77,8 @@ class Verdict:
         """The exit status that says the same."""
         if self.report.get("lost") or self.report.get("extra"):
             return Exit.LOST
-        if not self.report.get("final"):
-            return Exit.FAILED
+        if not self.report.get("final") or not self.report.get("acked"):
+            return Exit.FAILED  # of no writes none can be lost: that proves nothing
         return Exit.UNAVAILABLE if self.report.get("unread") else Exit.DONE
 
     def as_json(self) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import colony
 from colony import bench
 from colony.commands.base import Exit
 from colony.dash import Size
@@ -145,7 +149,8 @@ def test_the_verdict_counts_failovers_and_their_longest_pause() -> None:
     [
         ({"lost": 1, "final": True}, Exit.LOST),
         ({"extra": 1, "final": True}, Exit.LOST),
-        ({"lost": 0, "final": True, "unread": 3}, Exit.UNAVAILABLE),
+        ({"acked": 9, "lost": 0, "final": True, "unread": 3}, Exit.UNAVAILABLE),
+        ({"acked": 0, "lost": 0, "final": True}, Exit.FAILED),
         ({"lost": 0}, Exit.FAILED),
         ({}, Exit.FAILED),
     ],
@@ -246,6 +251,43 @@ def is_there(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_real_cluster_loses_a_host_and_no_write(tmp_path: Path) -> None:
+    """`colony up` on real processes: one host is killed from outside, then the run is told to end."""
+    base = free_block(20, None) + 13  # aside from where people's own clusters begin
+    words = ["--hosts", "4", "--sessions", "200", "--base-port", str(base), "--no-dash", "--json"]
+    environment = {**child_environment(), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "colony", "up", *words]
+    with (tmp_path / "events").open("w+") as events:
+        up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=events, env=environment)
+        try:
+            wait_for(lambda: "ready 4 hosts" in (tmp_path / "events").read_text(), 30)
+            time.sleep(2)
+            with closing(colony.connect(f"tcp://127.0.0.1:{base}")) as store:
+                members = store.admin("status")["view"]["members"]
+            os.kill(next(member["pid"] for member in members if member["name"] == "h2"), signal.SIGKILL)
+            time.sleep(2)
+            up.terminate()
+            out, _ = up.communicate(timeout=30)
+        finally:
+            up.kill()
+            up.wait()
+    told = json.loads(out)
+    assert up.returncode == 0
+    assert told["acknowledged"] >= 200 and told["lost"] == told["stale"] == 0 and told["verified"]
+    assert told["failovers"] == 1 and told["faults"][0]["hosts"] == ["h2"]
+    assert not list(tmp_path.glob("colony-up-*"))
+
+
+def wait_for(holds: Any, patience_s: float) -> None:
+    """Wait until something holds."""
+    end_s = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < end_s, "it took too long"
+        time.sleep(0.05)
 
 
 # -- keys --------------------------------------------------------------------

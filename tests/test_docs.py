@@ -8,6 +8,8 @@ from pathlib import Path
 import docutils.core
 import pytest
 
+from tests.draw_docs import PROTOCOL, drawn
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst")])
 _WARNING = 2
@@ -43,3 +45,8 @@ def test_every_dependency_has_a_decision() -> None:
     names = {re.split(r"[>=<]", line.strip())[0] for line in block.splitlines() if line.strip()}
     decided = {path.stem.partition("-")[2] for path in (ROOT / "docs" / "decisions").glob("*.rst")}
     assert {name.replace("pyzmq", "zeromq") for name in names} - decided == set()
+
+
+def test_the_stages_shown_are_those_of_the_code() -> None:
+    text = PROTOCOL.read_text(encoding="utf-8")
+    assert text == drawn(text), "run: python -m tests.draw_docs"

@@ -1,7 +1,7 @@
 """Three applications, each of them a host: no server to run beside them.
 
-Run it; it starts the two others by itself, and shows that what one wrote
-the next one reads.
+Run it: it starts the two others by itself, and shows that all read what the
+first one wrote. At the end they leave one after the other.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import colony
 
-PORTS = (7520, 7521, 7522)
+ADDRESSES = ("tcp://127.0.0.1:7520", "tcp://127.0.0.1:7521", "tcp://127.0.0.1:7522")
 
 
-def application(number: int) -> None:
-    """Be one application of three."""
-    addresses = [f"tcp://127.0.0.1:{port}" for port in PORTS]
-    others = [address for address in addresses if address != addresses[number]]
-    with colony.Host(name=f"app{number}", listen=addresses[number], join=others, expect=3) as host:
-        host.wait_ready(30)
+def application(number: int, others: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+    """Be one application of three; the first one outlasts the others."""
+    join = [address for address in ADDRESSES if address != ADDRESSES[number]]
+    with colony.Host(ADDRESSES[number], name=f"app{number}", join=join, expect=len(ADDRESSES)) as host:
+        host.wait_ready()
         store = host.store()
         if number == 0:
             store.set("greeting", "hello from app0")
-        while store.get("greeting") is None:
+        while (greeting := store.get("greeting")) is None:
             time.sleep(0.05)
-        print(f"app{number} reads: {store.get('greeting')}", flush=True)
-        time.sleep(1)  # the others want to read it too
+        print(f"app{number} reads: {greeting}", flush=True)
+        for process in others:
+            process.wait()
 
 
 if __name__ == "__main__":
@@ -36,8 +37,7 @@ if __name__ == "__main__":
     else:
         rest = [subprocess.Popen([sys.executable, __file__, str(number)]) for number in (1, 2)]
         try:
-            application(0)
+            application(0, rest)
         finally:
             for process in rest:
                 process.terminate()
-                process.wait()

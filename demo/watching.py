@@ -11,7 +11,7 @@ def main(addresses: str = "tcp://127.0.0.1:7420", prefix: str = "") -> None:
     """Print changes until ctrl-c."""
     with colony.connect(addresses) as store:
         for event in store.watch(prefix=prefix):
-            print(event)
+            print(event, flush=True)
 
 
 if __name__ == "__main__":

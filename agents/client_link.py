@@ -15,12 +15,14 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
+
+from agents.poller import Poller, Waker
 
 SLICE_S = 0.01  # how soon a blocked caller sees that its link broke
 SOCKETS_MAX = 16_000  # threads x hosts; ZeroMQ's own default of 1,023 is too few
@@ -245,9 +247,47 @@ class ClientLink:
             self.close()
 
 
-def wait(links: Iterable[ClientLink], timeout_s: float) -> None:
-    """Sleep until a link has frames, but never longer than `timeout_s`."""
-    poller = zmq.Poller()
-    for link in links:
-        poller.register(link._socket, zmq.POLLIN)
-    poller.poll(max(0, int(timeout_s * 1000 + 0.999)))
+class Links:
+    """The links of one thread, by address, and waiting for all of them.
+
+    Attributes:
+        by_address: The open links; look, but add and drop by the methods.
+    """
+
+    def __init__(self) -> None:
+        self.by_address: dict[str, ClientLink] = {}
+        self._poller = Poller()
+        self._waker: Waker | None = None
+
+    def add(self, link: ClientLink) -> None:
+        """Wait for this link too."""
+        self.by_address[link.address] = link
+        self._poller.add(_descriptor(link._socket))
+
+    def drop(self, link: ClientLink) -> None:
+        """Close a link."""
+        if self.by_address.pop(link.address, None) is not None:
+            self._poller.remove(_descriptor(link._socket))
+            link.close()
+
+    def close(self) -> None:
+        """Close all links."""
+        for link in list(self.by_address.values()):
+            self.drop(link)
+
+    def bell(self) -> Waker:
+        """Return what makes `wait` return early, from any thread."""
+        if self._waker is None:
+            self._waker = Waker()
+            self._poller.add(self._waker.fd)
+        return self._waker
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until a link has frames or broke, or the bell rings; at most `timeout_s`."""
+        for link in self.by_address.values():
+            # ZeroMQ's descriptors tell of edges, and sending takes note of them: look, then sleep.
+            if _events(link._socket) != zmq.POLLOUT:
+                return
+        self._poller.wait(max(0.0, timeout_s))
+        if self._waker is not None:
+            self._waker.clear()

@@ -23,8 +23,8 @@ from colony.drafts import Draft, outcome
 from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.exchange import Exchange
 from colony.lanes import Lane, LaneSource
-from colony.transport import CONNECT_S, WINDOW_BYTES_MAX, WINDOW_CALLS_MAX, Attempts, frames_of, judged
 from colony.watch import Event, Watch
+from colony.wires import CONNECT_S, WINDOW_BYTES_MAX, WINDOW_CALLS_MAX, Attempts, frames_of, judged
 
 _now = time.monotonic
 

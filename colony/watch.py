@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import msgspec
 
 from agents import client_link
-from agents.client_link import ClientLink, Curve, wait
+from agents.client_link import Curve, Links
 from agents.messages.client import CLIENT_PROTOCOL, OK, Change, Greet, Reply
 from agents.messages.client import Watch as WatchRequest
 from agents.wire import WireError, decode_replies, encode
 from colony.directory import Directory, ForeignCluster
 from colony.errors import Closed, Unavailable
 from colony.keys import Key, key_shown
-from colony.transport import opened
+from colony.wires import opened
 
 WATCH_ID, GREET_ID = 1, 2
 REFRESH_S = 1.0  # how soon a host that came in is watched too
@@ -64,13 +64,13 @@ class Watch:
         self._is_over = is_over
         self._is_closed = False
         self._forks = client_link.forks
-        self._links: dict[str, ClientLink] = {}
+        self._links = Links()
         self._events: deque[Event] = deque()
         self._greeted: set[str] = set()
         self._refreshed_s = time.monotonic()
         self._watch_new()
         self._settle(time.monotonic() + OPEN_S)
-        if not self._links:
+        if not self._links.by_address:
             raise Unavailable("no host could be reached for a watch")
 
     # -- for the reader --------------------------------------------------------
@@ -104,9 +104,7 @@ class Watch:
 
     def _shut(self) -> None:
         self._is_closed = True
-        for link in self._links.values():
-            link.close()
-        self._links.clear()
+        self._links.close()
 
     def __enter__(self) -> Watch:
         return self
@@ -117,13 +115,13 @@ class Watch:
     # -- turns -----------------------------------------------------------------
 
     def _turn(self, timeout_s: float) -> None:
-        wait(self._links.values(), timeout_s)
-        for address, link in list(self._links.items()):
+        self._links.wait(timeout_s)
+        for address, link in list(self._links.by_address.items()):
             is_lost = link.is_lost
             while len(self._events) < PENDING_MAX and (frame := link.take()) is not None:
                 self._take(address, frame)
             if is_lost:
-                self._links.pop(address).close()
+                self._links.drop(link)
                 self._greeted.discard(address)
                 self._events.append(Event("moved", "", 0))
         now_s = time.monotonic()
@@ -152,22 +150,22 @@ class Watch:
     def _watch_new(self) -> None:
         """Open a link to each member that has none, and watch there."""
         for address in self._directory.members or self._directory.seeds:
-            if address in self._links:
+            if address in self._links.by_address:
                 continue
             link, _ = opened(address, self._directory, self._curve, OPEN_S)
             # A host answers in order: its greeting says that the watch stands.
             if link is not None and link.send(encode((WatchRequest(WATCH_ID, self._prefix), self._greet()))):
-                self._links[address] = link
+                self._links.add(link)
 
     def _greet(self) -> Greet:
         return Greet(GREET_ID, CLIENT_PROTOCOL, self._directory.tag)
 
     def _settle(self, end_s: float) -> None:
-        while time.monotonic() < end_s and not self._links.keys() <= self._greeted:
+        while time.monotonic() < end_s and not self._links.by_address.keys() <= self._greeted:
             self._turn(0.01)
 
     def _refresh(self) -> None:
-        for link in self._links.values():  # one host's word is enough
+        for link in self._links.by_address.values():  # one host's word is enough
             link.send(encode((self._greet(),)))
             break
         self._watch_new()

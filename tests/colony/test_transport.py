@@ -219,6 +219,78 @@ def test_threads_share_a_store_and_never_each_others_replies(
     assert len(lanes) <= 8
 
 
+def crowd(store: colony.Store, threads: int, calls: int) -> list[Any]:
+    """Have many threads write and read at once; return what was read wrong."""
+    wrong: list[Any] = []
+
+    def work(name: str) -> None:
+        for number in range(calls):
+            try:
+                store[f"{name}:{number}"] = [name, number]
+                value = store[f"{name}:{number}"]
+            except colony.ColonyError as error:
+                value = error
+            if value != [name, number]:
+                wrong.append(value)
+
+    workers = [threading.Thread(target=work, args=(f"t{number}",)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return wrong
+
+
+def pumps() -> int:
+    return sum(thread.name == "colony-client" for thread in threading.enumerate())
+
+
+def test_a_crowd_of_threads_is_carried_in_common_frames(cluster: FakeCluster, store: colony.Store) -> None:
+    store["warm"] = 0
+    for host in cluster.hosts:
+        host.script = lambda host, one: time.sleep(0.0002)
+    assert crowd(store, 40, 20) == []
+    assert pumps() == 1
+    assert len(store) == 801
+    assert cluster.hosts[0].frames < 1600
+    store.close()
+    deadline_s = time.monotonic() + 2.0
+    while pumps() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert pumps() == 0
+    with pytest.raises(colony.Closed):
+        store.get("k")
+
+
+def test_a_crowd_gets_over_the_loss_of_a_host(cluster: FakeCluster, store: colony.Store) -> None:
+    store["warm"] = 0
+    cluster.hosts[0].script = lambda host, one: time.sleep(0.0002)
+
+    def fail() -> None:
+        cluster.hosts[0].stop()
+        cluster.primary[0] = 1
+
+    threading.Timer(0.2, fail).start()
+    assert crowd(store, 40, 20) == []
+    assert cluster.applied == 801, "each once"
+
+
+def test_when_the_crowd_is_gone_threads_call_by_themselves_again(
+    store: colony.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colony.pump.CALM_S", 0.05)
+    monkeypatch.setattr("colony.transport.CROWD_MIN", -1)
+    store["k"] = 1
+    client: Any = store._transport
+    assert client._pump is not None and client._pump.is_wanted
+    monkeypatch.setattr("colony.transport.CROWD_MIN", 16)
+    deadline_s = time.monotonic() + 2.0
+    while client._pump.is_wanted and time.monotonic() < deadline_s:
+        assert store["k"] == 1
+    assert not client._pump.is_wanted
+    assert store["k"] == 1
+
+
 def test_a_store_survives_a_fork_with_connections_and_lanes_of_its_own(cluster: FakeCluster) -> None:
     code = f"""
 import os, colony

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from rich.text import Text
@@ -13,8 +14,11 @@ from colony.human import event_words
 
 Json = Mapping[str, Any]
 
-_BAD = ("lost", "dead", "died", "kill", "undead", "failed", "fenced", "hold", "halt", "refused", "solitude")
-_GOOD = ("active", "promoted", "ready", "settled", "born", "restored", "quorum_held", "quorum_back")
+# What only follows from another event: few rows are left, and the event log has it all.
+ECHOES = frozenset({"open", "cloned", "retired", "freed", "census", "stage"})
+
+_BAD = ("lost", "confirmed", "dead", "died", "kill", "failed", "hold", "halt", "refused", "ended", "broke")
+_GOOD = ("promote", "view", "settle", "started", "resumed")
 
 
 def move_rows(moves: Sequence[Json], height: int, width: int) -> list[Text]:
@@ -32,8 +36,11 @@ def move_rows(moves: Sequence[Json], height: int, width: int) -> list[Text]:
 
 
 def event_rows(events: Sequence[Json], height: int) -> list[Text]:
-    """Return the latest events, oldest first, at most `height` rows."""
-    return [event_row(event) for event in events[-height:]] if height > 0 else []
+    """Return the latest events that are news, oldest first, at most `height` rows."""
+    if height < 1:
+        return []
+    news = (event for event in reversed(events) if event.get("kind") not in ECHOES)
+    return [event_row(event) for event in islice(news, height)][::-1]
 
 
 def event_row(event: Json) -> Text:

@@ -124,6 +124,11 @@ def test_a_message_takes_the_place_of_the_keys() -> None:
     assert "choose a host" in drawn(status(), scene=Scene(message="choose a host"))[-1]
 
 
+def test_echoes_of_other_events_take_no_row() -> None:
+    events = [{"kind": kind, "by": "h1"} for kind in ("promote", "open", "freed", "confirmed", "census")]
+    assert [row.plain.split()[-1] for row in event_rows(events, 2)] == ["promote", "confirmed"]
+
+
 def test_the_sections_never_take_more_rows_than_there_are() -> None:
     for height in range(8, 70):
         for hosts, colonies, moves in ((5, 5, 0), (40, 53, 9), (1, 1, 1), (12, 12, 2)):

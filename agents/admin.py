@@ -42,7 +42,7 @@ def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Ef
         effects, answer = command(host, request.arguments, now_s)
     except AdminError as error:
         return [], Reply(request.id, error.code, text=str(error))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         return [], Reply(request.id, BAD, text=f"{request.command}: {error}")
     return effects, Reply(request.id, OK, text=json.dumps(answer))
 

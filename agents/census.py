@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.messages.replication import Census
-from agents.views import Status, View, epoch_in, next_epoch, number_of
+from agents.views import Status, View, epoch_in, epoch_view, next_epoch, number_of
 from placement.birth import first_placement
 from placement.resources import Candidate
 
@@ -76,7 +76,8 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
     peers: list[dict[str, tuple[int, int, bool]]] = [{} for _ in range(view.charter.colonies)]
     for host, census in heard.items():
         for peer in census.peers:
-            if 0 <= peer.colony < len(peers):
+            # An epoch of a later view can't be true, and none could follow it.
+            if 0 <= peer.colony < len(peers) and epoch_view(peer.epoch) <= view.id:
                 peers[peer.colony][host] = (peer.epoch, peer.seq, peer.primary)
     seniority = {host: place for place, host in enumerate(view.ids)}
     load = dict.fromkeys(view.ids, 0) | {host: c.load for host, c in heard.items()}

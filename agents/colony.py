@@ -172,6 +172,10 @@ class Colony:
         activating = self.primary.transfers.activating
         return (self.host.me, *(h for h in self.primary.ack_set if h not in activating))
 
+    def leads_as(self, primary: Primary) -> bool:
+        """Return whether this very primary serves; any thread may call it."""
+        return self.primary is primary and self.is_open
+
     def read(self, key: bytes, now_s: float) -> Reply:
         """Return a committed cell as it stands; any thread may call it."""
         return read_cell(self.peer, Get(0, key), now_s)

@@ -16,16 +16,14 @@ from agents.effects import Effect, Note, Send, TellColony
 from agents.messages.membership import Load
 from agents.messages.replication import Invite, InviteAnswer, Located
 from agents.population import (
-    CloneOrdered,
     Facts,
-    HandOverOrdered,
     Lack,
     Order,
     better_step,
     endangered,
     urgent_step,
 )
-from agents.surroundings import MoveRefused
+from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused
 from agents.views import Status, View
 from placement.moves import claims, rebalance
 from placement.reasons import Move
@@ -39,7 +37,8 @@ Out = list[Effect]
 
 STEP_S = 0.05  # how often the colonies that need something are looked at
 CALM_STEP_S = 0.25  # the same, when all were found well placed twice
-SWEEP_S = 1.0  # how often all are: what no event told is found by then
+SWEEP_S = 1.0  # how often others are, too: what no event told is found by and by
+SWEEP_MAX = 256  # so many of them; one costs some 10 µs
 REST_S = 5.0  # between two improvements of one colony
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
@@ -63,6 +62,8 @@ class Governor:
         self._rested_s: dict[int, float] = {}
         self._refused_s: dict[tuple[int, str], float] = {}
         self._lacks: dict[int, str] = {}
+        self._mine: list[int] = []  # colonies led here, as of the last sweep
+        self._swept = 0
         self._cursor = 0
         self._idle_round = 0
         self._invites: dict[int, float] = {}
@@ -76,6 +77,7 @@ class Governor:
         """Look at everything again: hosts came, went, or changed their status."""
         self._view_s = float("nan")  # known at the next tick
         self._sweep_s = float("-inf")
+        self._dirty.update(self._mine)
         self._idle_round = 0
         self._invites.clear()
         self._refused_s.clear()
@@ -152,7 +154,10 @@ class Governor:
         machines = self.host.colonies
         if now_s - self._sweep_s >= SWEEP_S:
             self._sweep_s = now_s
-            self._dirty.update(c for c, machine in machines.items() if machine.primary is not None)
+            self._mine = sorted(c for c, machine in machines.items() if machine.primary is not None)
+            self._swept = 0 if self._swept >= len(self._mine) else self._swept
+            self._dirty.update(self._mine[self._swept : self._swept + SWEEP_MAX])
+            self._swept += SWEEP_MAX
             self._resettle(out)
         candidates = self.candidates()
         self._urgent(candidates, now_s, out)
@@ -182,9 +187,10 @@ class Governor:
             if facts is None:
                 if machine is None or machine.primary is None:
                     self._dirty.discard(colony)
+                    self.moves.pop(colony, None)  # another's to finish; else it counts here for ever
                 continue
             due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
-        room = self.host.limits.clones_max - self._clones_under_way()
+        room = self.host.limits.clones_max - self._clones_under_way() if due else 0
         for _, colony, facts in sorted(due, key=lambda item: item[:2]):
             order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
             if isinstance(order, Lack):
@@ -194,6 +200,8 @@ class Governor:
                     self._dirty.discard(colony)
                     self.moves.pop(colony, None)
                     self._lacks.pop(colony, None)
+            elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
+                continue  # it serves meanwhile: a hand-over that stalls stops reads, too
             elif not isinstance(order, CloneOrdered) or room > 0:
                 room -= isinstance(order, CloneOrdered)
                 self._give(colony, order, candidates, out)
@@ -206,8 +214,8 @@ class Governor:
             out.append(Note("shortfall", because, colony))
 
     def _clones_under_way(self) -> int:
-        machines = self.host.colonies.values()
-        return sum(len(m.primary.transfers.clones) for m in machines if m.primary is not None)
+        found = (self.host.colonies.get(colony) for colony in self._mine)
+        return sum(len(m.primary.transfers.clones) for m in found if m is not None and m.primary is not None)
 
     def _asked(self, colony: int, candidates: list[Candidate], now_s: float) -> list[Candidate]:
         """Return the candidates without those that refused this colony just now."""
@@ -235,7 +243,7 @@ class Governor:
 
     def _improve(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""
-        mine = sorted(c for c, m in self.host.colonies.items() if m.primary is not None)
+        mine = self._mine
         if not mine or len(self.moves) >= MOVES_MAX:
             return
         some = IMPROVE_BUSY if self._idle_round <= 1 else IMPROVE_IDLE
@@ -246,7 +254,8 @@ class Governor:
             colony = mine[self._cursor % len(mine)]
             if colony in self._dirty or now_s - self._rested_s.get(colony, float("-inf")) < REST_S:
                 continue
-            facts = self.facts(self.host.colonies[colony])
+            machine = self.host.colonies.get(colony)
+            facts = self.facts(machine) if machine is not None else None
             if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
                 continue
             found = better_step(facts, self._asked(colony, candidates, now_s))

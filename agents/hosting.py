@@ -129,6 +129,7 @@ class Container(Surroundings):
         self._census: Census | None = None
         self._had_quorum = False
         self._recount_s = float("-inf")
+        self._recount_reason = ""
         self._digests_s: dict[str, float] = {}
         self._bytes_now = 0
         self._bytes_s = float("-inf")
@@ -252,11 +253,11 @@ class Container(Surroundings):
         """
         colonies = len(self.directory.entries)
         machine = self.colonies.get(colony_of(key, colonies)) if colonies else None
-        if machine is None or not machine.is_open:
+        primary = machine.primary if machine is not None else None
+        if machine is None or primary is None or not machine.is_open:
             return None
-        primary = machine.primary
         reply = machine.read(key, now_s)
-        if machine.primary is not primary or not machine.is_open or not self.quorum.held(now_s):
+        if not machine.leads_as(primary) or not self.quorum.held(now_s):
             return None
         return reply
 
@@ -265,24 +266,22 @@ class Container(Surroundings):
     def _absorb(self, effects: list[Effect], now_s: float, out: Out) -> None:
         """Do what is the container's to do, and pass the rest on in order."""
         for effect in effects:
-            kind = type(effect)
-            if kind is Dial:
-                out.extend(self.links.dial(effect.member, now_s))  # type: ignore[union-attr]
-            elif kind is HangUp:
-                out.extend(self.links.hang_up(effect.host, now_s))  # type: ignore[union-attr]
-            elif kind is InstallView:
+            if isinstance(effect, Dial):
+                out.extend(self.links.dial(effect.member, now_s))
+            elif isinstance(effect, HangUp):
+                out.extend(self.links.hang_up(effect.host, now_s))
+            elif isinstance(effect, InstallView):
                 out.append(effect)
-                self._view_installed(effect.view, now_s, out)  # type: ignore[union-attr]
-            elif kind is DropEverything:
+                self._view_installed(effect.view, now_s, out)
+            elif isinstance(effect, DropEverything):
                 out.append(effect)
-                self._drop_everything(effect.reason, out)  # type: ignore[union-attr]
+                self._drop_everything(effect.reason, out)
             else:
                 out.append(effect)
 
     def _view_installed(self, view: View, now_s: float, out: Out) -> None:
         if len(self.directory.entries) != view.charter.colonies:
             self.directory = Directory(view.charter.colonies)
-        out.extend(self.links.view_installed(view, now_s))
         self._round = CensusRound(view)
         self._census = None
         self._counted = []
@@ -291,6 +290,8 @@ class Container(Surroundings):
         self._uncounted = {machine.colony for machine in alive}
         for machine in alive:
             out.append(TellColony(machine.colony, ViewInstalled(view)))
+        # What links kept for this view comes after every colony has moved to it.
+        out.extend(self.links.view_installed(view, now_s))
         self._take_census(now_s, out)
 
     def _drop_everything(self, reason: str, out: Out) -> None:
@@ -369,19 +370,26 @@ class Container(Surroundings):
             out.append(TellColony(heir.colony, decided))
 
     def _recount_wanted(self, event: RecountWanted, now_s: float, out: Out) -> None:
-        if now_s - self._recount_s < RECOUNT_EVERY_S:
+        self._recount_reason = event.reason
+        self._recount_if_due(now_s, out)
+
+    def _recount_if_due(self, now_s: float, out: Out) -> None:
+        """Pass a wish for a census on; one that comes too soon waits for its time."""
+        if not self._recount_reason or now_s - self._recount_s < RECOUNT_EVERY_S:
             return
+        reason, self._recount_reason = self._recount_reason, ""
         self._recount_s = now_s
-        self._absorb(self.membership.handle(RecountNeeded(event.reason), now_s), now_s, out)
+        self._absorb(self.membership.handle(RecountNeeded(reason), now_s), now_s, out)
 
     def _peer_failed(self, event: PeerFailed, now_s: float, out: Out) -> None:
         """A machine broke: a new, empty one takes its place, and others are told."""
         broken = self.colonies.pop(event.colony, None)
         out.append(Note("peer_failed", event.reason, event.colony, self.me))
         self._uncounted.discard(event.colony)
-        if broken is not None and broken.primary is not None:
-            self._recount_s = float("-inf")
-            self._recount_wanted(RecountWanted(f"the primary of {event.colony} failed"), now_s, out)
+        if broken is not None and broken.status is PeerStatus.ACTIVE:
+            # A primary waits for the acks of a peer that is no more, or the
+            # others wait for a primary: the next census finds either out.
+            self._recount_wanted(RecountWanted(f"the peer of colony {event.colony} failed"), now_s, out)
         self._take_census(now_s, out)
 
     # -- the directory -------------------------------------------------------------------
@@ -469,6 +477,7 @@ class Container(Surroundings):
             return
         self._absorb(self.membership.handle(DigestIs(self.directory.digest), now_s), now_s, out)
         self._compare_digests(now_s, out)
+        self._recount_if_due(now_s, out)
         if self._round is not None:
             return
         self.governor.tick(now_s, out)

@@ -107,10 +107,13 @@ class Contacts:
                     contact.member = member
                     contact.knocked_s = contact.first_knock_s = -inf
 
-    def rewire(self, view: View | None, seeking: bool, now_s: float, contact_s: float) -> list[Dial | HangUp]:
+    def rewire(
+        self, view: View | None, tag: str, seeking: bool, now_s: float, contact_s: float
+    ) -> list[Dial | HangUp]:
         """Return what brings the links in line with what is wanted.
 
         Args:
+            tag: Our cluster's; one that bears another is no business of ours.
             seeking: This host is no member, or one without quorum: seeds are
                 wanted too.
             contact_s: A stranger silent for so long is hung up on.
@@ -118,7 +121,7 @@ class Contacts:
         listed = frozenset(view.ids) if view is not None else frozenset()
         effects: list[Dial | HangUp] = []
         for host, contact in list(self._all.items()):
-            fresh = now_s - contact.seen_s < contact_s
+            fresh = now_s - contact.seen_s < contact_s and contact.tag in ("", tag)
             if host in listed or fresh or (contact.seed and seeking):
                 dialled = self._dialled.get(host)
                 if dialled is None or _elsewhere(dialled, contact.member):
@@ -127,6 +130,7 @@ class Contacts:
             elif not contact.seed or host in self._dialled:
                 if not contact.seed:
                     del self._all[host]
+                contact.up = False
                 if self._dialled.pop(host, None) is not None:
                     effects.append(HangUp(host))
         return effects

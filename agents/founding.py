@@ -90,8 +90,11 @@ class Foundry:
 
     def asked(self, founding: Founding, now_s: float) -> FoundingAnswer:
         """Return this zombie's word; record the promise before sending it."""
-        if self.promised is not None and self.promised.view.tag != founding.view.tag:
-            return FoundingAnswer(self.promised.view.tag, False, "promised to another founder")
+        promised = self.promised
+        # The same founder asks anew: it gave its last try up, or died in it and forgot.
+        other = promised is not None and promised.ballot.host != founding.ballot.host
+        if promised is not None and other and promised.view.tag != founding.view.tag:
+            return FoundingAnswer(promised.view.tag, False, "promised to another founder")
         self.promised = Promised(founding.view, founding.ballot, now_s)
         return FoundingAnswer(founding.view.tag, True)
 
@@ -127,20 +130,18 @@ class Foundry:
             return [], None
         if len(trying.installed | {me.id}) >= trying.final.majority:
             return [], trying.final
-        if now_s - trying.began_s >= self._forget_s:
+        if now_s - trying.began_s >= self._forget_s / 2:  # well before anybody forgets it
             return self._give_up(me, "those that agreed were never heard of again", now_s), None
         if late:
             trying.since_s += self._founding_s
             return self._spread(me, trying), None
         return [], None
 
-    def forget(self, reachable: bool, now_s: float) -> bool:
-        """End a promise whose founder is gone for good; True = it ended."""
+    def forget(self, now_s: float) -> bool:
+        """End a promise whose founder was never heard of again; True = it ended."""
         promised = self.promised
         if promised is None or self.trying is not None:
             return False
-        if reachable:
-            promised.since_s = now_s
         if now_s - promised.since_s < self._forget_s:
             return False
         self.promised = None

@@ -86,7 +86,16 @@ Effect = Any
 Handler = Callable[[Any, float], None]
 Hearer = Callable[[str, Any, float], None]
 
+# What means something inside one cluster only; the rest says its tag, or is for anybody.
+AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish)
 TOLD_EVERY_S = 0.2  # so often is one told that it is dead or behind; it sends ten heartbeats a second
+
+
+def said_tag(message: Any) -> str:
+    """Return the cluster tag that a message says its sender bears; "" = none."""
+    if isinstance(message, Heartbeat | KnockAnswer):
+        return message.tag
+    return message.view.tag if isinstance(message, Install | YouAreDead) else ""
 
 
 class Membership:
@@ -274,6 +283,9 @@ class Membership:
         contact = self.contacts.get(event.sender)
         if contact is not None:
             contact.seen_s = now_s
+            contact.tag = said_tag(event.message) or contact.tag
+        if isinstance(event.message, AMONG_MEMBERS) and (contact is None or contact.tag != self.tag):
+            return  # two clusters, born of zombies that were linked to each other
         hearer(event.sender, event.message, now_s)
 
     def _note_quorum(self, now_s: float) -> None:
@@ -313,12 +325,13 @@ class Membership:
             self._load_news = False
             self.send_all(message)
 
-    def _heartbeat(self, now_s: float) -> Heartbeat:
+    def _heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
         """Return what we say ten times a second."""
         assert self.known is not None
         load = self.loads.get(self.me.id) if self._load_news else None
         hears = self.heard(now_s)
-        return Heartbeat(self.known.id, now_s, hears, self.directory_digest, load, self.me.incarnation)
+        me = self.me.incarnation
+        return Heartbeat(self.known.id, now_s, hears, self.directory_digest, load, me, tag)
 
     def _repeat(self, now_s: float) -> None:
         """Knock, repeat wishes, and bring links in line with what is wanted."""
@@ -339,7 +352,7 @@ class Membership:
     def _rewire(self, now_s: float) -> None:
         """Dial whom we want a link to, hang up on the others."""
         seeking = not self.is_member or self.stage is Stage.HOLD
-        for effect in self.contacts.rewire(self.known, seeking, now_s, self.settings.contact_s):
+        for effect in self.contacts.rewire(self.known, self.tag, seeking, now_s, self.settings.contact_s):
             self.do(effect)
 
     def _watch(self, now_s: float) -> None:
@@ -456,7 +469,7 @@ class Membership:
         if known.member(member.id) is None:
             return
         if self.is_member:
-            self.do(Send(event.host, self._heartbeat(now_s)))
+            self.do(Send(event.host, self._heartbeat(now_s, self.tag)))
             for wish in self.wishes.mine():
                 self.do(Send(event.host, wish))
         self.council.ask_again(event.host)
@@ -533,7 +546,7 @@ class Membership:
             if self.grants.grant(sender, now_s):
                 self.do(Send(sender, Grant(known.id, beat.sent_s, self.me.incarnation)))
             if anew:  # it has just installed our view, and needs our grant as we need its
-                self.do(Send(sender, self._heartbeat(now_s)))
+                self.do(Send(sender, self._heartbeat(now_s, self.tag)))
         if self.farewell is not None and beat.view >= self.farewell.view.id:
             self.farewell.confirmed(sender)
 
@@ -593,11 +606,11 @@ class Membership:
         if self.stage is not Stage.COMMIT:
             self.enter(Stage.COMMIT, "a view was installed")
         self._hold_s = None
+        self.send_all(self._heartbeat(now_s, self.tag))  # first of all: it says whose word follows
+        self._beat_s = now_s + view.charter.heartbeat_s
         self._learn(view, now_s)
         for host, _ in view.left:
             self.do(Send(host, Installed(view.id)))
-        self._beat_s = now_s + view.charter.heartbeat_s
-        self._beat(now_s)
         if self.me.status is Status.LEAVING:
             self._leaving = True
             self._depart(now_s)
@@ -907,8 +920,7 @@ class Membership:
             effects = foundry.begin(self.me, self.zombies(now_s), now_s)
             self.persist()
             self._out += effects
-        founder = foundry.promised.ballot.host if foundry.promised else ""
-        if foundry.forget(self.contacts.up(founder), now_s):
+        if foundry.forget(now_s):
             self.persist()
         had = foundry.promised
         effects, first = foundry.step(self.me, now_s)

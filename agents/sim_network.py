@@ -39,18 +39,20 @@ class Shape:
         jitter_s: Longest extra delay of a frame.
         notice_s: Longest time until the opener notices a broken pipe.
         late_share: Chance that what a broken pipe had in flight arrives in part.
+        late_s: Longest extra delay of what arrives from a broken pipe.
     """
 
     delay_s: tuple[float, float] = (0.0002, 0.004)
     jitter_s: float = 0.002
     notice_s: float = 0.05
     late_share: float = 0.5
+    late_s: float = 0.2
 
 
 class Plane:
     """One connection of a pipe."""
 
-    __slots__ = ("arrived", "held", "last_s", "limit", "number", "sent")
+    __slots__ = ("arrived", "held", "last_s", "late_s", "limit", "number", "sent")
 
     def __init__(self, number: int, ready_s: float) -> None:
         self.number = number
@@ -58,6 +60,7 @@ class Plane:
         self.arrived = 0
         self.limit = 1 << 60  # frames after this one never arrive
         self.last_s = ready_s
+        self.late_s = 0.0
         self.held: deque[Any] = deque()
 
 
@@ -150,11 +153,18 @@ class Network:
         self._timeline.at(at_s, self._arrive, pipe, plane, frame)
 
     def _arrive(self, pipe: Pipe, plane: Plane, frame: Any) -> None:
+        if plane.late_s:
+            self._timeline.after(plane.late_s, self._arrive_late, pipe, plane, frame)
+            return
         if plane.held or pipe.route in self._cut:
             if plane.arrived + len(plane.held) < plane.limit:
                 plane.held.append(frame)
             return
         self._hand_over(pipe, plane, frame)
+
+    def _arrive_late(self, pipe: Pipe, plane: Plane, frame: Any) -> None:
+        if pipe.route not in self._cut:
+            self._hand_over(pipe, plane, frame)
 
     def _hand_over(self, pipe: Pipe, plane: Plane, frame: Any) -> None:
         plane.arrived += 1
@@ -173,6 +183,7 @@ class Network:
             late = 0
             if in_flight and self._chance.random() < self._shape.late_share:
                 late = self._chance.randrange(0, in_flight + 1)
+                plane.late_s = plane.late_s or self._chance.random() * self._shape.late_s
             plane.limit = min(plane.limit, plane.arrived + late)
             while len(plane.held) > late:
                 plane.held.pop()

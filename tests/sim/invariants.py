@@ -6,7 +6,7 @@ committed mutations of each colony, and the cells that they make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -72,6 +72,7 @@ class Watch:
         self.checks = 0
         self.commits = 0
         self.promotions = 0
+        self.on_note: Callable[[Note], None] | None = None
         self._views: dict[int, View] = {}
         self._minted: dict[tuple[int, int], tuple[str, int]] = {}
         self._trails: dict[int, _Trail] = {}
@@ -106,6 +107,8 @@ class Watch:
 
     def noted(self, process: Process, note: Note) -> None:
         """A colony is named lost only if nobody in the view holds it."""
+        if self.on_note is not None:
+            self.on_note(note)
         if note.kind == "promote":
             self.promotions += 1
         if note.kind != "lost" or note.colony is None:
@@ -140,7 +143,7 @@ class Watch:
         minted = self._minted.setdefault((colony, machine.epoch), (me.id, me.incarnation))
         if minted != (me.id, me.incarnation):
             self.fail(f"epoch {machine.epoch:#x} of colony {colony} is minted twice")
-        if not machine.is_open or not process.container.quorum.held(process.now_s):
+        if not machine.is_open or not process.container.membership.quorum.held(process.now_s):
             return
         truth = self.truths.get(colony)
         if truth is not None and machine.peer.last < truth.top:
@@ -150,6 +153,8 @@ class Watch:
             )
         view = process.container.view
         assert view is not None and machine.primary is not None, "it serves"
+        if machine.peer.committed < machine.primary.inherited:
+            self.fail(f"{process.home.name} serves colony {colony} before what it inherited is committed")
         for home in self.simulation.homes.values():
             other = home.process
             if other is None or other is process:
@@ -157,7 +162,7 @@ class Watch:
             theirs = other.container.colonies.get(colony)
             if theirs is None or theirs.status is not PeerStatus.ACTIVE:
                 continue
-            if theirs.is_open and other.container.quorum.held(other.now_s):
+            if theirs.is_open and other.container.membership.quorum.held(other.now_s):
                 self.fail(f"{process.home.name} and {home.name} both serve colony {colony}")
             if home.id not in machine.primary.ack_set:
                 them = other.container.membership.me
@@ -198,7 +203,7 @@ class Watch:
         if process is None:
             return
         name = process.home.name
-        if not process.container.quorum.held(process.now_s):
+        if not process.container.membership.quorum.held(process.now_s):
             self.fail(f"{name} commits {entry.seq} of colony {colony} without quorum")
         truth = self.truths.setdefault(colony, _Truth())
         known = truth.marks.get(entry.seq)
@@ -257,7 +262,7 @@ class Watch:
 
     def _check_peer_list(self, process: Process, machine: Colony) -> None:
         view = process.container.view
-        if view is None or not machine.is_open or not process.container.quorum.held(process.now_s):
+        if view is None or not machine.is_open or not process.container.membership.quorum.held(process.now_s):
             return
         told = machine.peers
         for other, theirs in self._peers(machine.colony, view):
@@ -278,7 +283,7 @@ class Watch:
                 continue
             view = process.container.view
             views.add(view.id if view is not None else 0)
-            if view is None or not process.container.quorum.held(process.now_s):
+            if view is None or not process.container.membership.quorum.held(process.now_s):
                 stage = process.container.membership.stage.value
                 found.append(f"{name} has no quorum ({stage}, view {view and view.id})")
             elif view.member(process.home.id) is None:

@@ -35,12 +35,14 @@ class Fault:
         kind: One of `KINDS`.
         target: A host, a direction, a cut, a colony.
         for_s: How long; 0 = it is over at once, or for good.
+        when: Kind of note after which it happens, `at_s` at the earliest; "" = none.
     """
 
     at_s: float
     kind: str
     target: str = ""
     for_s: float = 0.0
+    when: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,21 +50,25 @@ class Fault:
 
     def __str__(self) -> str:
         lasting = f" for {self.for_s:g}" if self.for_s else ""
-        return f"{self.at_s:g} {self.kind} {self.target}{lasting}"
+        waiting = f" when {self.when}" if self.when else ""
+        return f"{self.at_s:g} {self.kind} {self.target}{lasting}{waiting}"
 
 
 def written(text: str) -> list[Fault]:
-    """Return the plan in lines such as `1.5 pause A for 2`."""
+    """Return the plan in lines such as `1.5 pause A for 2` or `0 crash B when lease_wait`."""
     faults = []
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         if not words:
             continue
-        for_s = 0.0
+        for_s, when = 0.0, ""
+        if "when" in words:
+            when = words[-1]
+            words = words[: words.index("when")]
         if "for" in words:
             for_s = float(words[-1])
             words = words[: words.index("for")]
-        faults.append(Fault(float(words[0]), words[1], " ".join(words[2:]), for_s))
+        faults.append(Fault(float(words[0]), words[1], " ".join(words[2:]), for_s, when))
     return faults
 
 

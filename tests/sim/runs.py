@@ -7,6 +7,7 @@ nothing is printed and nothing global is left behind.
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from agents.views import Charter
 from tests.sim.clients import Client, Habits, run_closure
 from tests.sim.history import Operation, check, check_at_most_once
 from tests.sim.invariants import Violation, Watch, watching
-from tests.sim.plans import PLANS, Fault, Scene
+from tests.sim.plans import PLANS, Fault, Maker, Scene
 
 FOUNDING_S = 30.0  # a cluster that is not born by then never will be
 SETTLING_S = 40.0  # for everything that went wrong to be made good
@@ -76,13 +77,27 @@ class Director:
     def __init__(self, simulation: Simulation, names: str) -> None:
         self.simulation = simulation
         self.expected = names
+        self._waiting: list[tuple[float, Fault]] = []
 
     def schedule(self, faults: Sequence[Fault], began_s: float) -> None:
         """Plan all faults."""
         for fault in faults:
-            self.simulation.timeline.at(began_s + fault.at_s, self._begin, fault)
-            if fault.for_s:
-                self.simulation.timeline.at(began_s + fault.at_s + fault.for_s, self._end, fault)
+            if fault.when:
+                self._waiting.append((began_s + fault.at_s, fault))
+            else:
+                self.simulation.timeline.at(began_s + fault.at_s, self._happen, fault)
+
+    def noted(self, note: Note) -> None:
+        """Let happen what waited for such a note."""
+        now_s = self.simulation.timeline.now_s
+        for waiting in [each for each in self._waiting if each[1].when == note.kind and each[0] <= now_s]:
+            self._waiting.remove(waiting)
+            self.simulation.timeline.after(0.0, self._happen, waiting[1])
+
+    def _happen(self, fault: Fault) -> None:
+        self._begin(fault)
+        if fault.for_s:
+            self.simulation.timeline.after(fault.for_s, self._end, fault)
 
     def _begin(self, fault: Fault) -> None:
         simulation, target = self.simulation, fault.target
@@ -107,7 +122,8 @@ class Director:
             self.expected = self.expected.replace(target, "")
             simulation.leave(target)
         elif fault.kind == "join":
-            self.expected += target
+            if target not in self.expected:
+                self.expected += target
             simulation.add_home(target)
             simulation.start(target)
 
@@ -167,6 +183,7 @@ class Director:
 
     def put_right(self) -> None:
         """End every fault, and start what is down and should be up."""
+        self._waiting.clear()
         self.simulation.end_all_faults()
         for name in self.expected:
             self.simulation.start(name)
@@ -245,6 +262,9 @@ class Stage:
     def read_all(self) -> None:
         """Read every key once more: what was acknowledged must be there."""
         simulation = self.simulation
+        until_s = simulation.timeline.now_s + FINAL_READ_S
+        while not all(client.is_done for client in self.clients) and simulation.timeline.now_s < until_s:
+            simulation.timeline.run_until(simulation.timeline.now_s + 0.05)
         reader = Client("last", simulation, simulation.chance, KEYS, self.run.history, 0)
         reader.read(KEYS, FINAL_READ_S)
         until_s = simulation.timeline.now_s + FINAL_READ_S * len(KEYS)
@@ -270,6 +290,7 @@ def play(
     plan: str,
     *,
     faults: Sequence[Fault] | None = None,
+    maker: Maker | None = None,
     names: str = "",
     notes: bool = False,
     clients: int = 5,
@@ -282,7 +303,7 @@ def play(
 
     Args:
         seed: Decides everything that is not said here.
-        plan: Name of the plan (see `plans.PLANS`), or any name if `faults` are given.
+        plan: Name of the plan (see `plans.PLANS`), or any name if `faults` or a `maker` of them are given.
         names: The hosts; "" = drawn from the seed.
         notes: Keep all notes of all machines.
         settings: Fields of `SimSettings` that are not to be drawn.
@@ -292,13 +313,13 @@ def play(
     run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
     charter = run.settings.charter
     scene = Scene(run.names, charter.colonies, charter.peers, length_s)
-    drawn_faults = PLANS[plan](chance, scene) if faults is None else list(faults)
-    run.faults = drawn_faults
+    run.faults = (maker or PLANS[plan])(chance, scene) if faults is None else list(faults)
     stage = Stage(run, chance, clients=clients, operations=operations, habits=habits or Habits())
     simulation = stage.simulation
     if notes:
         simulation.notes = run.notes
     with watching(simulation) as stage.watch:
+        stage.watch.on_note = stage.director.noted
         try:
             stage.found()
             stage.trouble(length_s)
@@ -306,6 +327,8 @@ def play(
             stage.judge()
         except (Violation, _Unsettled) as error:
             run.complaints.append(f"{type(error).__name__.strip('_')}: {error}")
+        except Exception:
+            run.complaints.append(f"a machine broke: {traceback.format_exc(limit=-6)}")
         run.lost = sorted(stage.watch.lost)
         run.commits, run.promotions = stage.watch.commits, stage.watch.promotions
     run.virtual_s, run.events = simulation.timeline.now_s, simulation.timeline.happened

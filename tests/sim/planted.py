@@ -1,0 +1,626 @@
+"""Planted bugs: each breaks one rule of the protocol, for a test alone.
+
+Production code carries none of this: a bug is a patch of one or two
+functions, planted while one run is played, with a plan that provokes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import agents.hosting
+import agents.primary
+import agents.transfers
+from agents.agreement import Acceptor, Attempt
+from agents.census import CensusRound, Heir, elect
+from agents.cells import Cells
+from agents.cloning import Clone
+from agents.colony import Colony
+from agents.council import Council
+from agents.effects import Answer, Received, Send
+from agents.hosting import Container
+from agents.leases import Grants, Quorum
+from agents.links import DeliverMessages, Links
+from agents.membership import Membership
+from agents.messages.client import Get, Reply
+from agents.messages.membership import Accept, Grant, Heartbeat, Refused
+from agents.messages.replication import Activate, HandOver
+from agents.peer import PeerStatus
+from agents.primary import Primary
+from agents.sim_network import Shape
+from agents.surroundings import Counted, ViewInstalled
+from agents.views import Charter, View
+from agents.wire import Frame
+from tests.sim.clients import Habits
+from tests.sim.plans import Maker, _only, crash, move, pause, reset, slow, split, written
+from tests.sim.runs import Run, play
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """One bug, and how to provoke it.
+
+    Attributes:
+        patches: (owner, name, what takes its place).
+        plan: Faults that provoke it: written out, or drawn from the seed.
+        seeds: So many seeds are enough to catch it.
+        options: Arguments of `runs.play`.
+    """
+
+    patches: list[Patch]
+    plan: str | Maker
+    seeds: int = 10
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Plant the bug while the context lasts."""
+        with ExitStack() as stack:
+            for owner, name, new in self.patches:
+                stack.enter_context(patch.object(owner, name, new, create=name == "min"))
+            yield
+
+    def play(self, seed: int, *, sound: bool = False, notes: bool = False) -> Run:
+        """Play one run of its plan with the bug, or (`sound`) without it."""
+        options = dict(self.options)
+        if isinstance(self.plan, str):
+            options["faults"] = written(self.plan)
+        else:
+            options["maker"] = self.plan
+        if sound:
+            return play(seed, "planted", notes=notes, **options)
+        with self.planted():
+            return play(seed, "planted", notes=notes, **options)
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Do nothing."""
+
+
+def _charter(peers: int, colonies: int = 2) -> Charter:
+    return Charter(colonies=colonies, peers=peers, heartbeat_s=0.2, lease_s=0.6, suspect_s=1.2)
+
+
+BUSY = Habits(think_s=0.1)
+TWO = {"names": "ABC", "habits": BUSY, "operations": 200, "length_s": 8.0, "charter": _charter(2)}
+THREE = {**TWO, "charter": _charter(3)}
+FIVE = {**TWO, "names": "ABCDE", "charter": _charter(3, 4)}
+# Chunks take their time, so that what follows a clone overtakes it.
+SLOW_BULK = Shape(delay_s=(0.0002, 0.01), jitter_s=0.05)
+
+BUGS: dict[str, Bug] = {}
+
+# -- leases and agreement ----------------------------------------------------------
+
+BROKEN_LINK = "0.2 cut A-B for 7.5"
+BUGS["install without the lease wait"] = Bug(
+    [(Attempt, "free_at_s", lambda self, harmless: float("-inf"))], BROKEN_LINK, options=TWO
+)
+BUGS["an acceptor grants on after it accepted"] = Bug(
+    [(Grants, "fence", _nothing), (Quorum, "fence", _nothing)], BROKEN_LINK, options=TWO
+)
+
+_on_heartbeat = Membership._on_heartbeat
+
+
+def _grants_unlisted(self: Membership, sender: str, beat: Heartbeat, now_s: float) -> None:
+    _on_heartbeat(self, sender, beat, now_s)
+    if self.known is not None and not self.is_member and self.known.member(self.me.id):
+        listed = self.known.member(self.me.id)
+        assert listed is not None
+        if beat.view == self.known.id:
+            self.do(Send(sender, Grant(self.known.id, beat.sent_s, listed.incarnation)))
+
+
+BUGS["grants of an incarnation that the view does not list"] = Bug(
+    [(Membership, "_on_heartbeat", _grants_unlisted)],
+    "0.2 cut A-B for 7.5\n0.2 crash C for 0.02 when lease_wait",
+    seeds=30,
+    options=TWO,
+)
+
+# A and B choose a view without C; B is cut off from A before it learns so.
+HALF_CHOSEN = "0.2 cut A-C for 15\n0.2 cut A-B for 6 when lease_wait"
+_restore = Membership._restore
+
+
+def _forgetful(self: Membership, record: Any, now_s: float) -> None:
+    _restore(self, record, now_s)
+    self.council.acceptor = Acceptor()
+
+
+BUGS["a vote is lost in a restart"] = Bug(
+    [(Membership, "_restore", _forgetful)],
+    HALF_CHOSEN + "\n0.2 crash B for 0.05 when lease_wait",
+    options={**TWO, "length_s": 12.0},
+)
+BUGS["a proposer ignores accepted values"] = Bug(
+    [(Attempt, "adopted", _nothing)], HALF_CHOSEN, options={**TWO, "length_s": 12.0}
+)
+
+
+def _forgets_own(self: Membership, record: Any, now_s: float) -> None:
+    _restore(self, record, now_s)
+    acceptor = self.council.acceptor
+    if acceptor.promised is not None and acceptor.promised.host == self.me.id:
+        self.council.acceptor = Acceptor()
+
+
+BUGS["a ballot is used again after a restart"] = Bug(
+    [(Membership, "_restore", _forgets_own)],
+    "0.2 cut A-C for 4\n0.2 crash A for 0.05 when lease_wait\n0.2 cut A-B for 2 when lease_wait",
+    seeds=30,
+    options={**TWO, "length_s": 12.0},
+)
+
+_on_accept = Council.on_accept
+
+
+def _refuses_what_it_hears(self: Council, sender: str, message: Accept, now_s: float) -> None:
+    heard = self._host.heard(now_s)
+    if any(host in heard for host, _ in message.proposal.dead if host != self._host.me.id):
+        view = self._host.known
+        if view is not None and view.id == message.view:
+            self._host.do(Send(sender, Refused(view.id, message.ballot, message.ballot)))
+        return
+    _on_accept(self, sender, message, now_s)
+
+
+BUGS["accept is refused for hearing"] = Bug(
+    [(Council, "on_accept", _refuses_what_it_hears)],
+    "0.2 cut A-C for 5\n0.2 pause C for 4",
+    options=TWO,
+)
+
+_finish = Council._finish
+
+
+def _waits_for_joiners(self: Council, attempt: Attempt, now_s: float) -> None:
+    proposal = attempt.proposal
+    assert proposal is not None
+    if all(
+        self._host.contacts.up(member.id) or member.id == self._host.me.id
+        for member in proposal.members
+        if member.entered == proposal.id
+    ):
+        _finish(self, attempt, now_s)
+
+
+BUGS["a dead joiner blocks the view"] = Bug(
+    [(Council, "_finish", _waits_for_joiners)],
+    "0.5 join X\n0.5 crash X when election\n2.0 crash B for 0.5",
+    options=TWO,
+    seeds=20,
+)
+
+# -- replication ---------------------------------------------------------------------
+
+MOVES: Maker = _only(move, count=(8, 30))
+MOVES_AND_RESETS: Maker = _only(move, move, reset, slow, count=(10, 40))
+DEATHS: Maker = _only(crash, crash, pause, count=(2, 6))
+SLOW_DEATHS: Maker = _only(slow, slow, slow, slow, crash, crash, pause, count=(6, 16))
+
+
+def _activates_first(primary: Primary, out: list[Any]) -> None:
+    moves, peer = primary.transfers, primary.peer
+    for target, clone in list(moves.clones.items()):
+        if clone.started and clone.is_complete(peer.committed):
+            del moves.clones[target]
+            moves.activating[target] = clone.number
+            out.append(Send(target, Activate(peer.colony, peer.epoch, clone.number)))
+
+
+_activated = agents.transfers.activated
+
+
+def _joins_when_activated(primary: Primary, target: str, number: int, out: list[Any]) -> bool:
+    if primary.transfers.activating.get(target) == number:
+        primary.ack_set[target] = 0
+        primary.resend(target, 0.0, out)
+    return _activated(primary, target, number, out)
+
+
+BUGS["activate before the ack set holds X"] = Bug(
+    [
+        (agents.transfers, "finish_clones", _activates_first),
+        (agents.transfers, "activated", _joins_when_activated),
+    ],
+    MOVES,
+    options=TWO,
+)
+
+_order_retire = agents.transfers.order_retire
+
+
+def _retires_at_once(primary: Primary, target: str, reason: str, now_s: float, out: list[Any]) -> None:
+    _order_retire(primary, target, reason, now_s, out)
+    primary.ack_set.pop(target, None)
+
+
+BUGS["S leaves the ack set before it answered retire"] = Bug(
+    [(agents.transfers, "order_retire", _retires_at_once)], MOVES, options=TWO
+)
+BUGS["activate before X acked all"] = Bug(
+    [(Clone, "is_complete", lambda self, committed: self._ended)],
+    MOVES_AND_RESETS,
+    options={**TWO, "shape": SLOW_BULK},
+)
+BUGS["a majority of the ack set is enough"] = Bug(
+    [(agents.primary, "min", lambda first, *rest: max(first, *rest) if rest else max(first))],
+    "0.5 slow A>B for 6\n0.5 slow B>C for 6\n0.5 slow C>A for 6",
+    options=THREE,
+)
+
+
+class _AlwaysHeld:
+    @staticmethod
+    def held(now_s: float) -> bool:
+        return True
+
+
+BUGS["commit without quorum"] = Bug(
+    [(Container, "quorum", property(lambda self: _AlwaysHeld))],
+    "0.5 cut A|BC for 5\n6 cut B|AC for 3",
+    options=TWO,
+)
+
+_request = Primary.request
+
+
+def _reads_at_once(self: Primary, caller: Any, request: Any, now_s: float, out: list[Any]) -> None:
+    if type(request) is Get and self.is_open:
+        self.read(caller, request, now_s, out)
+    else:
+        _request(self, caller, request, now_s, out)
+
+
+BUGS["read without quorum"] = Bug(
+    [(Primary, "request", _reads_at_once)], "0.5 cut A|BC for 7", options=TWO, seeds=20
+)
+
+_read = Primary.read
+
+
+def _reads_overlay(self: Primary, caller: Any, request: Get, now_s: float, out: list[Any]) -> None:
+    seq, cell = self._latest(request.key)
+    if seq and cell is not None and isinstance(cell[2], bytes):
+        out.append(Answer(caller, Reply(request.id, 0, cell[0], value=cell[2])))
+    else:
+        _read(self, caller, request, now_s, out)
+
+
+# What A sequences reaches nobody, and then A is gone.
+UNHEARD = "\n".join(
+    f"{at_s} cut {name}>{''.join(o)} for 0.7\n{at_s + 0.5} crash {name} for 0.5"
+    for at_s, name, others in ((1.0, "A", "BC"), (4.0, "B", "AC"))
+    for o in others
+)
+BUGS["reads from the overlay"] = Bug([(Primary, "read", _reads_overlay)], UNHEARD, seeds=20, options=TWO)
+
+
+def _answers_at_once(
+    self: Primary, caller: Any, request_id: int, refusal: Any, seq: int, out: list[Any]
+) -> None:
+    out.append(Answer(caller, Reply(request_id, refusal.code, refusal.version, text=refusal.text)))
+
+
+BUGS["a refused conditional is answered early"] = Bug(
+    [(Primary, "_refuse", _answers_at_once)],
+    UNHEARD,
+    seeds=40,
+    options={**TWO, "habits": Habits(think_s=0.05, mix=(("add", 5), ("delete", 3), ("get", 2)))},
+)
+
+_is_repeat = Primary._is_repeat
+
+
+def _skips_overlay(self: Primary, caller: Any, request: Any, out: list[Any]) -> bool:
+    with patch.object(self, "_lanes", {}), patch.object(self, "_asked", {}):
+        return _is_repeat(self, caller, request, out)
+
+
+BUGS["the look-up of retries skips the overlay"] = Bug(
+    [(Primary, "_is_repeat", _skips_overlay)],
+    "0.5 cut A>B for 1\n2 cut B>C for 1\n3 cut C>A for 1\n5 cut A>C for 1",
+    options={**TWO, "habits": Habits(think_s=0.1, mix=(("append", 1), ("get", 1)))},
+)
+
+# -- promotion ---------------------------------------------------------------------------
+
+
+def _is_half_complete(self: CensusRound) -> bool:
+    return len(self.heard) >= self.view.majority or not self.missing
+
+
+_add = CensusRound.add
+
+
+def _half_adds(self: CensusRound, host: str, census: Any) -> bool:
+    _add(self, host, census)
+    return _is_half_complete(self)
+
+
+BUGS["promotion without the full census"] = Bug(
+    [(CensusRound, "is_complete", property(_is_half_complete)), (CensusRound, "add", _half_adds)],
+    DEATHS,
+    options=FIVE,
+)
+
+_colony_counted = Container._colony_counted
+
+
+def _counts_orphans(self: Container, event: Counted, now_s: float, out: list[Any]) -> None:
+    view = self.view
+    if event.peer is not None and view is not None:
+        primary = self.directory.primary(event.colony)
+        if view.member(primary) is not None:
+            event = Counted(event.view, event.colony, None)
+    _colony_counted(self, event, now_s, out)
+
+
+BUGS["a census of orphans only"] = Bug(
+    [(Container, "_colony_counted", _counts_orphans)], DEATHS, options=FIVE
+)
+
+
+def _elects_lowest(view: View, heard: Any) -> list[Heir]:
+    heirs = []
+    for heir in elect(view, heard):
+        if heir.outcome == "promoted":
+            lowest = min(heir.seqs, key=lambda host: heir.seqs[host])
+            heir = Heir(heir.colony, heir.outcome, heir.epoch, lowest, heir.seqs)
+        heirs.append(heir)
+    return heirs
+
+
+BUGS["promotion of a lower seq"] = Bug(
+    [(agents.hosting, "elect", _elects_lowest)],
+    SLOW_DEATHS,
+    seeds=30,
+    options={**FIVE, "charter": _charter(3)},
+)
+
+_primary_init = Primary.__init__
+
+
+def _throws_tail_away(self: Primary, peer: Any, ack_set: dict[str, int]) -> None:
+    peer.log.clear()
+    peer.last = peer.committed
+    _primary_init(self, peer, ack_set)
+
+
+BUGS["a promoted peer throws its uncommitted tail away"] = Bug(
+    [(Primary, "__init__", _throws_tail_away)], DEATHS, options=TWO
+)
+
+
+def _opens_at_once(self: Primary, upto: int, now_s: float, out: list[Any]) -> None:
+    self.is_open = True
+    self.take_waiting(now_s, out)
+
+
+BUGS["a promoted peer serves before its inheritance is acked"] = Bug(
+    [(Primary, "_open_if_acked", _opens_at_once)], SLOW_DEATHS, options=FIVE, seeds=20
+)
+
+_view_installed = Colony._view_installed
+
+
+def _opens_at_next_view(self: Colony, event: ViewInstalled, now_s: float, out: list[Any]) -> None:
+    if self.primary is not None:
+        self.primary.is_open = True
+    _view_installed(self, event, now_s, out)
+
+
+BUGS["a promoted but closed primary opens at the next view"] = Bug(
+    [(Colony, "_view_installed", _opens_at_next_view)],
+    "\n".join(
+        ["1 cut B>C for 4", "1 cut B>D for 4", "1 cut B>E for 4", "1.2 crash A for 9", "1.3 crash B for 0.05"]
+        + ["0.9 slow A>C for 1", "0.9 slow A>B for 1", "1.5 reset C>D", "2 cut C>D for 1", "2 cut D>C for 1"]
+        + ["1.4 join X"]
+    ),
+    options=FIVE,
+    seeds=40,
+)
+
+# -- hand-over -------------------------------------------------------------------------
+
+
+def _hands_over_undrained(primary: Primary, view: int, now_s: float, out: list[Any]) -> HandOver | None:
+    with patch.object(primary, "pending", ()):
+        return _hand_over_if_drained(primary, view, now_s, out)
+
+
+_hand_over_if_drained = agents.transfers.hand_over_if_drained
+BUGS["a hand-over does not wait for acks"] = Bug(
+    [(agents.transfers, "hand_over_if_drained", _hands_over_undrained)],
+    _only(move, move, move, slow, count=(20, 40)),
+    options=THREE,
+)
+
+
+def _hands_over_alone(primary: Primary, view: int, now_s: float, out: list[Any]) -> HandOver | None:
+    place = len(out)
+    message = _hand_over_if_drained(primary, view, now_s, out)
+    if message is not None:
+        ack_set = tuple(host for host in message.ack_set if host != primary.peer.host.me)
+        message = HandOver(message.colony, message.epoch, message.seq, message.clock_s, ack_set)
+        out[place] = Send(out[place].to, message)
+    return message
+
+
+BUGS["a hand-over's ack set lacks the old primary"] = Bug(
+    [(agents.transfers, "hand_over_if_drained", _hands_over_alone)], MOVES, options=TWO
+)
+
+
+def _repeats_hand_over(self: Colony, event: ViewInstalled, now_s: float, out: list[Any]) -> None:
+    handed = self.handed
+    _view_installed(self, event, now_s, out)
+    if handed is not None:
+        self.handed = handed
+        out.append(Send(handed.target, handed.message))
+
+
+BUGS["a hand-over is repeated across a view"] = Bug(
+    [(Colony, "_view_installed", _repeats_hand_over)],
+    _only(move, move, move, reset, slow, pause, count=(20, 40)),
+    options=FIVE,
+    seeds=60,
+)
+BUGS["a hand-over does not raise the epoch"] = Bug(
+    [(agents.transfers, "next_epoch", lambda epoch, view: epoch)], MOVES, options=TWO
+)
+
+_handle = Colony.handle
+
+
+def _takes_old_epochs(self: Colony, event: Any, now_s: float) -> list[Any]:
+    if type(event) is Received and event.message.epoch < self.peer.epoch:
+        out: list[Any] = []
+        self._messages[type(event.message)](event.sender, event.message, now_s, out)
+        return out
+    return _handle(self, event, now_s)
+
+
+BUGS["a lower epoch is not refused"] = Bug(
+    [(Colony, "handle", _takes_old_epochs)],
+    _only(move, move, move, reset, slow, count=(20, 40)),
+    options=FIVE,
+    seeds=40,
+)
+
+# -- links and views -----------------------------------------------------------------------
+
+
+def _gate_open(self: Links, link: Any, frame: Frame, size: int, now_s: float, out: list[Any]) -> None:
+    out.append(DeliverMessages(link.member.id, frame.messages))
+
+
+BUGS["messages are not gated by view"] = Bug(
+    [(Links, "_gate", _gate_open)],
+    _only(move, move, pause, crash, split, slow, count=(8, 20)),
+    options=FIVE,
+    seeds=40,
+)
+
+_on_frame = Links.on_frame
+
+
+def _delivers_old(self: Links, source: Any, frame: Any, now_s: float, size: int = 0) -> list[Any]:
+    link = self._links.get(source.host)
+    if type(frame) is Frame and link is not None and link.is_up and frame.link < link.heard:
+        return [DeliverMessages(source.host, frame.messages)]
+    return _on_frame(self, source, frame, now_s, size)
+
+
+BUGS["a link reset delivers old messages"] = Bug(
+    [(Links, "on_frame", _delivers_old)],
+    _only(move, move, reset, reset, slow, count=(20, 60)),
+    options={**TWO, "shape": Shape(delay_s=(0.001, 0.02), jitter_s=0.02, late_share=1.0, late_s=0.5)},
+    seeds=40,
+)
+
+_moves_view_installed = agents.transfers.view_installed
+
+
+def _keeps_dropped(primary: Primary, members: frozenset[str], now_s: float, out: list[Any]) -> None:
+    _moves_view_installed(primary, members | frozenset(primary.ack_set), now_s, out)
+
+
+BUGS["dropped hosts stay in the ack set"] = Bug(
+    [(agents.transfers, "view_installed", _keeps_dropped), (Colony, "_check_ack_set", _nothing)],
+    "1 crash C for 9",
+    options=THREE,
+)
+
+_die = Membership._die
+
+
+def _keeps_cells(self: Membership, view: View, reason: str, now_s: float) -> None:
+    _die(self, view, reason, now_s)
+    self._out = [effect for effect in self._out if type(effect).__name__ != "DropEverything"]
+
+
+BUGS["a dropped incarnation comes back with its cells"] = Bug(
+    [(Membership, "_die", _keeps_cells)], "0.5 pause A for 4\n5 pause B for 4", options=TWO
+)
+
+
+def _learners_are_active(self: Colony, event: ViewInstalled, now_s: float, out: list[Any]) -> None:
+    if self.peer.status is PeerStatus.LEARNING:
+        self.peer.status = PeerStatus.ACTIVE
+        self.peer.cells.end_learning()
+        self.learner = None
+    _view_installed(self, event, now_s, out)
+
+
+BUGS["LEARNING peers count as ACTIVE later"] = Bug(
+    [(Colony, "_view_installed", _learners_are_active)],
+    _only(move, move, move, crash, pause, count=(10, 30)),
+    options={**TWO, "shape": SLOW_BULK},
+    seeds=20,
+)
+BUGS["a link that comes back sends nothing again"] = Bug(
+    [(Colony, "_link_came_up", _nothing), (Container, "_link_came_up", _nothing)],
+    _only(reset, count=(20, 40)),
+    options=TWO,
+)
+
+# -- clones ------------------------------------------------------------------------------------
+
+
+def _delta(entry: Any, cell: Any) -> Any:
+    return entry
+
+
+BUGS["attribute deltas to a LEARNING peer"] = Bug(
+    [(agents.primary, "whole", _delta), (agents.transfers, "whole", _delta)],
+    MOVES,
+    options={**TWO, "shape": SLOW_BULK, "habits": Habits(think_s=0.05)},
+    seeds=20,
+)
+
+_clear = Cells.clear
+
+
+def _clears(self: Cells, *, learning: bool = False) -> None:
+    _clear(self)
+
+
+BUGS["a clone without tombstones"] = Bug(
+    [(Cells, "clear", _clears)],
+    MOVES,
+    options={
+        **TWO,
+        "shape": SLOW_BULK,
+        "habits": Habits(think_s=0.05, mix=(("put", 2), ("delete", 2), ("get", 1))),
+    },
+    seeds=20,
+)
+
+_link_up = agents.transfers.link_up
+
+
+def _goes_on(primary: Primary, host: str, now_s: float, out: list[Any]) -> None:
+    clone = primary.transfers.clones.get(host)
+    if clone is None or not clone.started:
+        _link_up(primary, host, now_s, out)
+
+
+BUGS["a log trimmed past a learner that goes on after a reset"] = Bug(
+    [
+        (agents.transfers, "link_up", _goes_on),
+        (agents.transfers, "give_up_the_silent", _nothing),
+    ],
+    _only(move, move, reset, reset, count=(20, 60)),
+    options={**TWO, "shape": SLOW_BULK},
+    seeds=20,
+)
+

@@ -47,7 +47,7 @@ REFUSED_S = 1.0  # before a refused target is asked again
 INVITES_MAX = 8
 CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
-STALLED_S = 3.0  # a joiner whom nobody gives more has its share
+STALLED_S = 1.0  # a joiner whom nobody gives more has its share
 
 
 class Governor:
@@ -234,12 +234,11 @@ class Governor:
         """Hand an order to the colony; what it will weigh counts from now on."""
         out.append(TellColony(colony, order))
         for place, host in enumerate(candidates):
-            if host.id != order.target:
-                continue
-            if isinstance(order, CloneOrdered):
+            if isinstance(order, CloneOrdered) and host.id == order.target:
                 candidates[place] = replace(host, copies=host.copies + 1)
             elif isinstance(order, HandOverOrdered):
-                candidates[place] = replace(host, primaries=host.primaries + 1)
+                gain = (host.id == order.target) - (host.id == self.host.me)
+                candidates[place] = replace(host, primaries=max(0, host.primaries + gain))
 
     def _improve(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from placement.choice import choose_retiree, choose_successor, choose_target, standing
-from placement.moves import improve
+from placement.moves import better_spread, rebalance, relieve
 from placement.reasons import Move
 from placement.resources import Candidate
 
@@ -114,13 +114,14 @@ def better_step(facts: Facts, candidates: Sequence[Candidate]) -> tuple[Order, M
     is retired where the move came from, or where that is the best by then.
     A primary's copy moves by its role first.
     """
-    move = improve(
-        facts.colony,
-        facts.active,
-        candidates,
-        primary=facts.primary,
-        bytes_wanted=facts.bytes_used,
-    )
+    place = (facts.colony, facts.active, candidates)
+    size = facts.bytes_used
+    move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
+    move = move or relieve(*place, primary=facts.primary, bytes_wanted=size)
+    if move is None:
+        move = rebalance(*place, primary=facts.primary, bytes_wanted=size)
+        if move is not None and not _gives_first(move, candidates):
+            return None
     if move is None:
         return None
     if move.kind == "role":
@@ -130,3 +131,17 @@ def better_step(facts: Facts, candidates: Sequence[Candidate]) -> tuple[Order, M
         order = _hand_over(facts, candidates, move.because)
         return None if isinstance(order, Lack) else (order, move)
     return CloneOrdered(move.target, move.because), move
+
+
+def _gives_first(move: Move, candidates: Sequence[Candidate]) -> bool:
+    """Return whether the giver is the most crowded host of all.
+
+    Many decide at once, each from what it knows: if all that have more than
+    another gave to it, it would be the crowded one next.
+    """
+
+    def crowd(host: Candidate) -> tuple[int, str]:
+        return (host.copies if move.kind == "copy" else host.primaries), host.id
+
+    most = max((crowd(host) for host in candidates if not host.leaving), default=(0, ""))
+    return most[1] == move.source

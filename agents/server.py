@@ -356,7 +356,10 @@ class Server:
             reply = Reply(request.id, BAD, text="after and limit are numbers")
         else:
             events = [noted.as_json() for noted in self.notes.after(after, limit)]
-            text = json.dumps({"events": events, "last": self.notes.last}, default=str)
+            text = json.dumps(
+                {"name": self.container.membership.me.name, "events": events, "last": self.notes.last},
+                default=str,
+            )
             reply = Reply(request.id, OK, text=text)
         self.performer.answer(caller, reply)
 

@@ -90,7 +90,7 @@ class FakeContainer(Echo):
         self.links = FakeLinks()
         self.machines: dict[int, Echo] = {}
         quorum = SimpleNamespace(held=lambda now_s: True)
-        self.membership = SimpleNamespace(view=None, quorum=quorum, me=SimpleNamespace(id="me"))
+        self.membership = SimpleNamespace(view=None, quorum=quorum, me=SimpleNamespace(name="h1", id="me"))
 
     def colony(self, colony: int) -> Echo:
         """Return the machine of a colony."""

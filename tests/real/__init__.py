@@ -1,0 +1,1 @@
+"""Real hosts as processes, really killed, stalled and restarted under load."""

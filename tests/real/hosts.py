@@ -1,0 +1,188 @@
+"""Host processes on loopback, and what can be done to them.
+
+Every process is ended by its own pid, whatever becomes of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import colony
+from tests.bench.redis_pair import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_S = 30.0
+
+
+@dataclass
+class Process:
+    """One host process."""
+
+    name: str
+    box: str
+    port: int
+    popen: subprocess.Popen[bytes]
+    log: Path
+    state_dir: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return f"tcp://127.0.0.1:{self.port}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self.popen.poll() is None
+
+
+def until(true: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -> Any:
+    """Wait until something is true, and return it; fail when it does not become so."""
+    end_s = time.monotonic() + within_s
+    while True:
+        found = true()
+        if found:
+            return found
+        assert time.monotonic() < end_s, f"not within {within_s:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+class Hosts:
+    """A cluster of real host processes, as if on so many boxes."""
+
+    def __init__(self, count: int = 5, *, boxes: int = 3, peers: int = 2, colonies: int = 32) -> None:
+        self.peers, self.colonies, self.boxes = peers, colonies, boxes
+        self.folder = tempfile.TemporaryDirectory(prefix="colony-real-")
+        self.processes: dict[str, Process] = {}
+        self._number = 0
+        self.seeds = [f"tcp://127.0.0.1:{free_port()}" for _ in range(count)]
+        try:
+            for place in range(count):
+                self.start(port=int(self.seeds[place].rsplit(":", 1)[1]), expect=count)
+            self.admin = colony.connect(",".join(self.seeds), timeout=20.0)
+            self.healthy()
+        except BaseException:
+            self.close()
+            raise
+
+    # -- life and death ------------------------------------------------------------
+
+    def start(
+        self,
+        *,
+        name: str = "",
+        box: str = "",
+        port: int = 0,
+        expect: int = 0,
+        state_dir: Path | None = None,
+    ) -> Process:
+        """Start one more host; it joins whoever is there."""
+        self._number += 1
+        name = name or f"h{self._number}"
+        box = box or f"b{(self._number - 1) % self.boxes + 1}"
+        port = port or free_port()
+        log = Path(self.folder.name) / f"{name}-{self._number}.log"
+        living = [process.address for process in self.processes.values() if process.is_alive]
+        command = [sys.executable, "-m", "colony", "host", "--name", name, "--box", box]
+        command += ["--listen", f"tcp://127.0.0.1:{port}", "--join", ",".join({*self.seeds, *living})]
+        command += ["--peers", str(self.peers), "--colonies", str(self.colonies)]
+        if expect:
+            command += ["--expect", str(expect)]
+        if state_dir is not None:
+            command += ["--state-dir", str(state_dir)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with log.open("wb") as out:
+            popen = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
+        process = Process(name, box, port, popen, log, state_dir)
+        self.processes[name] = process
+        return process
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL hosts, all at once."""
+        for name in names:
+            self.processes[name].popen.send_signal(signal.SIGKILL)
+        for name in names:
+            self.processes[name].popen.wait(PATIENCE_S)
+            del self.processes[name]
+
+    def stop(self, name: str) -> None:
+        """SIGSTOP a host."""
+        self.processes[name].popen.send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT a host."""
+        self.processes[name].popen.send_signal(signal.SIGCONT)
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM a host, and wait until it has left; return its exit status."""
+        process = self.processes[name]
+        process.popen.send_signal(signal.SIGTERM)
+        status = process.popen.wait(PATIENCE_S + 10)
+        del self.processes[name]
+        return status
+
+    def close(self) -> None:
+        """End all that is left."""
+        admin = getattr(self, "admin", None)
+        if admin is not None:
+            admin.close()
+        for process in self.processes.values():
+            if process.is_alive:
+                process.popen.send_signal(signal.SIGCONT)
+                process.popen.kill()
+        for process in self.processes.values():
+            process.popen.wait(PATIENCE_S)
+        self.folder.cleanup()
+
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # -- what they say ---------------------------------------------------------------
+
+    def status(self, *, table: bool = False) -> dict[str, Any]:
+        """Return the cluster's status, from whoever answers."""
+        found = self.admin.admin("status", {"colonies": table})
+        assert isinstance(found, dict)
+        return found
+
+    def healthy(self, *, within_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Wait until just the living hosts are ACTIVE members, and every colony is well."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                status = self.status()
+            except colony.ColonyError:
+                return None
+            active = {m["name"] for m in status["view"]["members"] if m["status"] == "ACTIVE"}
+            colonies = status["colonies"]
+            well = colonies["count"] and colonies["healthy"] == colonies["count"]
+            here = {process.name for process in self.processes.values() if process.is_alive}
+            return status if active == here and well and status["quorum"] else None
+
+        return until(look, "all hosts ACTIVE members, all colonies healthy", within_s=within_s)  # type: ignore[no-any-return]
+
+    def leads(self) -> dict[str, list[int]]:
+        """Return the colonies that each host is primary of."""
+        found: dict[str, list[int]] = {name: [] for name in self.processes}
+        for row in self.status(table=True)["table"]:
+            found.setdefault(row["primary"], []).append(row["colony"])
+        return found
+
+    def logs(self) -> str:
+        """Return the tails of all logs, for a failing test."""
+        return "\n".join(
+            f"-- {path.name}\n{path.read_text(errors='replace')[-2000:]}"
+            for path in sorted(Path(self.folder.name).glob("*.log"))
+        )

@@ -1,0 +1,95 @@
+"""The failure detector, in the situations it must tell apart."""
+
+from __future__ import annotations
+
+from agents.detector import BROKEN_S, Detector, Verdict
+from agents.views import Charter, Member, View
+
+VIEW = View(
+    "t",
+    1,
+    Charter(heartbeat_s=0.1, suspect_s=1.0),
+    tuple(Member(host, 1, host, "", "", entered=1) for host in "abc"),
+)
+
+
+def watching(now_s: float = 0.0, *, grace: bool = True) -> Detector:
+    detector = Detector("a")
+    detector.watch(VIEW, frozenset("bc"), now_s, grace=grace)
+    return detector
+
+
+def test_a_link_lost_is_a_suspicion_and_no_death() -> None:
+    detector = watching()
+    assert detector.verdict("b", 0.1) is Verdict.HEARD
+    detector.link_down("b")
+    assert detector.suspected("b", 0.1)
+    assert detector.verdict("b", 0.9) is Verdict.SUSPECT
+    assert detector.verdict("b", 1.0) is Verdict.DEAD
+
+
+def test_a_silent_host_whose_link_stands_gets_twice_the_patience() -> None:
+    detector = watching()
+    assert detector.verdict("b", 1.9) is Verdict.SUSPECT
+    assert detector.hears("b", 1.9)
+    assert detector.verdict("b", 2.0) is Verdict.DEAD
+    assert not detector.hears("b", 2.0)
+
+
+def test_a_host_that_was_late_itself_doubts_itself_first() -> None:
+    detector = watching()
+    detector.link_down("b")
+    detector.was_late(0.8, 1.0)
+    assert detector.verdict("b", 1.1) is Verdict.SUSPECT
+    assert detector.verdict("b", 1.7) is Verdict.DEAD
+    assert detector.doubt_s(1.0 + 4 * 0.8) == 0.0
+
+
+def test_a_host_that_somebody_else_hears_is_not_dead_but_a_link_is_broken_after_long() -> None:
+    detector = watching()
+    detector.link_down("b")
+    for tenth in range(40):
+        detector.heard_from("c", 1, tenth / 10)
+        detector.hearsay("c", ("a", "b"), tenth / 10)
+    assert detector.verdict("b", BROKEN_S - 0.1) is Verdict.SUSPECT
+    assert detector.verdict("b", BROKEN_S) is Verdict.BROKEN
+
+
+def test_stale_hearsay_is_no_hearsay() -> None:
+    detector = watching()
+    detector.link_down("b")
+    detector.hearsay("c", ("b",), 0.0)
+    assert detector.verdict("b", 1.1) is Verdict.DEAD
+
+
+def test_an_attested_death_needs_no_silence() -> None:
+    detector = watching()
+    assert detector.attest("b", 1)
+    assert not detector.attest("b", 1)
+    assert detector.verdict("b", 0.0) is Verdict.DEAD
+    assert detector.attested() == {"b"}
+    assert detector.heard(0.0) == ("c",)
+
+
+def test_the_death_of_an_earlier_incarnation_says_nothing_of_the_listed_one() -> None:
+    assert not watching().attest("b", 0)
+
+
+def test_a_word_of_another_incarnation_is_not_heard() -> None:
+    detector = watching()
+    detector.heard_from("b", 2, 1.9)
+    assert detector.verdict("b", 2.0) is Verdict.DEAD
+
+
+def test_an_old_silence_goes_on_counting_in_the_next_view() -> None:
+    detector = watching()
+    detector.link_down("b")
+    detector.watch(VIEW, frozenset("c"), 0.9, grace=True)
+    assert detector.verdict("b", 1.0) is Verdict.DEAD
+
+
+def test_after_a_restart_nobody_is_heard_until_he_speaks() -> None:
+    detector = watching(grace=False)
+    assert detector.heard(0.0) == ()
+    detector.heard_from("b", 1, 0.1)
+    assert detector.heard(0.1) == ("b",)

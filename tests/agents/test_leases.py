@@ -1,0 +1,121 @@
+"""Leases: grants, the fence, and the quorum that they make."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.leases import DRIFT, STRETCH, Grants, Quorum
+from agents.views import Charter, Member, View
+
+LEASE_S = 0.5
+
+
+def view(*hosts: str, number: int = 1, incarnation: int = 1) -> View:
+    members = tuple(Member(host, incarnation, host, "", "", entered=1) for host in hosts)
+    return View("t", number, Charter(lease_s=LEASE_S), members)
+
+
+def quorum(*hosts: str) -> Quorum:
+    held = Quorum()
+    held.install(view(*hosts), hosts[0])
+    return held
+
+
+def test_one_host_alone_holds_quorum_until_its_fence() -> None:
+    alone = quorum("a")
+    assert alone.held(1e9)
+    alone.fence()
+    assert not alone.held(0.0)
+
+
+def test_quorum_needs_a_majority_and_ends_with_the_lease() -> None:
+    three = quorum("a", "b", "c")
+    assert not three.held(10.0)
+    assert three.granted("b", 1, 1, 10.0, 10.1)
+    assert three.held(10.0 + LEASE_S - 0.001)
+    assert not three.held(10.0 + LEASE_S)
+
+
+def test_the_lease_of_the_member_that_completes_the_majority_counts() -> None:
+    five = quorum("a", "b", "c", "d", "e")
+    five.granted("b", 1, 1, 10.0, 10.0)
+    assert not five.held(10.1)
+    five.granted("c", 1, 1, 10.2, 10.2)
+    assert five.held(10.4) and not five.held(10.5)
+    five.granted("d", 1, 1, 10.3, 10.3)
+    assert five.held(10.6) and not five.held(10.7)
+
+
+@pytest.mark.parametrize(
+    ("host", "incarnation", "number", "sent_s"),
+    [
+        ("x", 1, 1, 10.0),
+        ("b", 2, 1, 10.0),
+        ("b", 1, 2, 10.0),
+        ("b", 1, 0, 10.0),
+        ("b", 1, 1, 11.0),
+        ("a", 1, 1, 10.0),
+    ],
+    ids=["a stranger", "another incarnation", "a later view", "an earlier view", "another clock", "itself"],
+)
+def test_a_grant_that_does_not_count(host: str, incarnation: int, number: int, sent_s: float) -> None:
+    two = quorum("a", "b")
+    assert not two.granted(host, incarnation, number, sent_s, 10.0)
+    assert not two.held(10.0)
+
+
+def test_grants_of_one_view_end_with_the_next() -> None:
+    two = quorum("a", "b")
+    two.granted("b", 1, 1, 10.0, 10.0)
+    two.install(view("a", "b", number=2), "a")
+    assert not two.held(10.0)
+    assert not two.granted("b", 1, 1, 10.0, 10.0)
+
+
+def test_an_overtaken_grant_does_not_shorten_the_lease() -> None:
+    two = quorum("a", "b")
+    two.granted("b", 1, 1, 10.2, 10.3)
+    two.granted("b", 1, 1, 10.0, 10.3)
+    assert two.held(10.6)
+
+
+def test_one_that_gave_up_its_quorum_gets_it_by_no_grant() -> None:
+    two = quorum("a", "b")
+    two.clear()
+    assert not two.granted("b", 1, 1, 10.0, 10.0)
+    assert not two.held(10.0)
+
+
+def test_behind_the_fence_nothing_is_granted_and_the_last_grant_runs_out() -> None:
+    grants = Grants(LEASE_S, 0.0)
+    assert grants.grant("b", 10.0)
+    grants.fence()
+    assert not grants.grant("b", 10.1)
+    assert grants.left_s("b", 10.0) == pytest.approx(LEASE_S * STRETCH)
+    assert grants.left_s("b", 10.0 + LEASE_S * STRETCH) == pytest.approx(0.0)
+    assert grants.left_s("b", 20.0) == 0.0
+
+
+def test_one_that_was_granted_nothing_may_live_on_leases_of_the_view_before() -> None:
+    assert Grants(LEASE_S, 10.0).left_s("b", 10.1) == pytest.approx(LEASE_S * STRETCH - 0.1)
+
+
+@given(
+    holder=st.floats(1 - DRIFT, 1 + DRIFT),
+    granter=st.floats(1 - DRIFT, 1 + DRIFT),
+    proposer=st.floats(1 - DRIFT, 1 + DRIFT),
+    flight_s=st.floats(0, 1),
+    thinks_s=st.floats(0, 1),
+)
+def test_whatever_the_clocks_the_holder_is_out_before_the_proposer_installs(
+    holder: float, granter: float, proposer: float, flight_s: float, thinks_s: float
+) -> None:
+    """True time 0: the holder sends the heartbeat that is granted."""
+    ends_s = LEASE_S / holder
+    grants = Grants(LEASE_S, -100.0)
+    grants.grant("b", granter * flight_s)
+    left_s = grants.left_s("b", granter * (flight_s + thinks_s))
+    installs_s = flight_s + thinks_s + left_s / proposer
+    assert installs_s >= ends_s - 1e-9

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from zlib import crc32
 
-KEY_BYTES_MAX = 1024
-
 
 def colony_of(key: bytes, colonies: int) -> int:
     """Return the colony of a key.

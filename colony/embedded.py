@@ -74,7 +74,7 @@ class Embedded:
     def __init__(self, server: Loop, address: str, curve: Curve | None = None) -> None:
         self._server = server
         self._thin = Client((address,), curve=curve)
-        self._local = threading.local()
+        self._lanes = Lanes(self._thin.source)
         self._forks = client_link.forks
 
     def mutate(self, draft: Draft, timeout_s: float) -> Reply:
@@ -83,9 +83,7 @@ class Embedded:
         self._check()
         if not is_primary(self._server, key):
             return self._thin.mutate(draft, timeout_s)
-        lanes: Lanes | None = getattr(self._local, "lanes", None)
-        if lanes is None:
-            lanes = self._local.lanes = Lanes(self._thin.source)
+        lanes = self._lanes
         lane = lanes.take()
         waiter = Waiter()
         if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), waiter):

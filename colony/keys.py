@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from agents.keys import KEY_BYTES_MAX
+from agents.fields import KEY_BYTES_MAX
 
 Key = str | bytes
 K = TypeVar("K", bound=str | bytes)

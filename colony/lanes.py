@@ -40,7 +40,7 @@ class LaneSource:
 
 
 class Lanes:
-    """The free lanes of one thread or loop; the one freed last goes first."""
+    """Free lanes, the one freed last first; any thread may take and give."""
 
     __slots__ = ("_free", "_source")
 
@@ -54,7 +54,10 @@ class Lanes:
         A lane whose mutation has an unknown outcome is never given back: it
         may still be under way.
         """
-        lane = self._free.pop() if self._free else self._source.fresh()
+        try:
+            lane = self._free.pop()
+        except IndexError:
+            lane = self._source.fresh()
         lane.number += 1
         return lane
 

@@ -8,6 +8,7 @@ own.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from weakref import WeakSet
 
@@ -22,6 +23,21 @@ from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.lanes import Lane, LaneSource
 from colony.pump import CROWD_MIN, Pump
 from colony.wires import Wire
+
+IDLE_WIRES_MAX = 16  # each keeps a connection to each host
+
+
+class _Seat:
+    """A thread's hold on its wire; the wire is free for another when the thread ends."""
+
+    __slots__ = ("_free", "wire")
+
+    def __init__(self, wire: Wire, free: deque[Wire]) -> None:
+        self.wire = wire
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free.append(self.wire)
 
 
 class Client:
@@ -45,6 +61,8 @@ class Client:
         self._lock = threading.Lock()
         self._crowd_lock = threading.Lock()
         self._wires: WeakSet[Wire] = WeakSet()
+        # Servers with a thread per request need not connect for each: wires outlive their threads.
+        self._free: deque[Wire] = deque(maxlen=IDLE_WIRES_MAX)
         self._inside: set[Wire] = set()
         self._pump: Pump | None = None
 
@@ -54,9 +72,14 @@ class Client:
             raise Closed("the store is closed")
         if self.forks != client_link.forks:
             self._reborn()  # we are a child: nothing of the parent's may be used here
-        wire: Wire | None = getattr(self._local, "wire", None)
-        if wire is None:
-            wire = self._local.wire = self._new_wire()
+        seat: _Seat | None = getattr(self._local, "seat", None)
+        if seat is None:
+            try:
+                wire = self._free.pop()
+            except IndexError:
+                wire = self._new_wire()
+            seat = self._local.seat = _Seat(wire, self._free)
+        wire = seat.wire
         if not wire.busy.acquire(blocking=False):
             # A signal handler or a finalizer calls in the middle of this thread's call.
             wire = self._new_wire()

@@ -219,6 +219,17 @@ def test_threads_share_a_store_and_never_each_others_replies(
     assert len(lanes) <= 8
 
 
+def test_a_thread_for_each_request_does_not_connect_for_each(
+    cluster: FakeCluster, store: colony.Store
+) -> None:
+    for number in range(30):
+        thread = threading.Thread(target=store.set, args=(f"k{number}", number))
+        thread.start()
+        thread.join()
+    assert sum(isinstance(one, m.Greet) for host in cluster.hosts for one in host.seen) <= 3
+    assert len({one.lane for host in cluster.hosts for one in puts(host)}) == 1
+
+
 def crowd(store: colony.Store, threads: int, calls: int) -> list[Any]:
     """Have many threads write and read at once; return what was read wrong."""
     wrong: list[Any] = []

@@ -47,6 +47,8 @@ def pack(messages: list[HostMessage]) -> list[Load]:
 
 def _parts(messages: list[HostMessage]) -> list[tuple[HostMessage, ...]]:
     """Cut a list where a frame would become too large; nearly always into one part."""
+    if len(messages) == 1:
+        return [tuple(messages)]
     parts: list[tuple[HostMessage, ...]] = []
     start, total = 0, 0
     for at, message in enumerate(messages):

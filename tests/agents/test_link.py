@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from agents import link as door_module
+from agents import sockets
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, WOKEN, Door
 from agents.messages.client import OK, UNAVAILABLE, Greeting, Reply
 from agents.poller import Poller, Waker
@@ -175,7 +175,7 @@ def test_more_than_may_wait_for_a_connection_is_a_pipe_lost(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = doors(), doors()
-    monkeypatch.setattr(door_module, "WAITING_FRAMES_MAX", 5)
+    monkeypatch.setattr(sockets, "WAITING_FRAMES_MAX", 5)
     a.open(B, b.link_address, 7, (A, 3))
     assert [a.send(B, 7, CONTROL, b"x") for _ in range(6)] == [True] * 5 + [False]
     assert [(host, incarnation) for host, incarnation, _ in a.lost()] == [(B, 7)]
@@ -236,7 +236,7 @@ def test_garbage_of_any_kind_is_survived(doors: Doors, client: zmq.Socket[bytes]
 def test_a_frame_over_the_limit_costs_its_sender_the_connection(
     client: zmq.Socket[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "FRAME_BYTES_MAX", 1_000)
+    monkeypatch.setattr(sockets, "FRAME_BYTES_MAX", 1_000)
     door = Door(ANY, ANY)
     try:
         client.setsockopt(zmq.RECONNECT_IVL, -1)

@@ -146,6 +146,7 @@ class Run:
         self.entries: dict[int, Entry] = {}
         self.cells: dict[bytes, Cell] = {}
         self.before: dict[bytes, Cell] = {}
+        self.turn: list[tuple[bytes, int]] = []
         self.trails: dict[int, dict[int, Mark]] = {}
         # clients
         self.number = dict.fromkeys((b"l1", b"l2", b"l3"), 0)
@@ -170,7 +171,8 @@ class Run:
     def tell(self, host: str, event: Any) -> None:
         """Hand an event to a peer, and perform what comes of it."""
         home = self.homes[host]
-        self.before = self.cells.copy()  # a read may come before a commit of the same turn
+        self.before = self.cells.copy()  # a read may come between the commits of one turn
+        self.turn = []
         for effect in self.peers[host].handle(event, self.now_s):
             if isinstance(effect, Send):
                 self.send(host, effect.to, effect.message)
@@ -273,6 +275,14 @@ class Run:
         if home.census is not None and not home.view.admitted_here(host) and other in home.view.ids:
             self.send(host, other, home.census)
 
+    def welcome(self, name: str) -> None:
+        """A host starts that has no view yet, and nothing else."""
+        self.names.append(name)
+        self.homes[name] = Place(self, name, self._make_view(0, [], {}))
+        self.peers[name] = Colony(0, self.homes[name])
+        for home in self.homes.values():
+            home.up.add(name)
+
     def choose_view(self, names: list[str]) -> None:
         """A view is chosen: from now on nobody holds quorum in the one before."""
         entered = {m.id: m.entered for m in self.view.members}
@@ -320,9 +330,9 @@ class Run:
         if lane == b"read":
             if reply.code in (OK, ABSENT):
                 assert self.homes[host].quorum.held(self.now_s), f"{host} reads without quorum"
-                truths = [cells.get(number) for cells in (self.before, self.cells)]
-                versions = [cell[0] if cell is not None else 0 for cell in truths]
-                assert reply.version in versions, f"{host} reads {reply}, truth {truths}"
+                cell = self.before.get(number)
+                versions = [cell[0] if cell is not None else 0, *(v for k, v in self.turn if k == number)]
+                assert reply.version in versions, f"{host} reads {reply}, truth {versions}"
             return
         if reply.code == OK:
             assert (lane, number) in self.applied, f"{host} says OK to what is not committed: {caller}"
@@ -330,6 +340,7 @@ class Run:
             self.acknowledged += 1
         elif reply.code in (ABSENT, CONFLICT):
             assert (lane, number) not in self.applied, f"{host} refuses what is committed: {caller}"
+            assert reply.version <= self.top, f"{host} refuses for what may vanish: {reply}"
             self.refused.add((lane, number))
         if reply.code in (OK, ABSENT, CONFLICT):
             asked = self.open.get(lane)
@@ -364,6 +375,7 @@ class Run:
             assert (entry.lane, entry.number) not in self.refused, f"refused, then applied: {entry}"
             self.applied[entry.lane, entry.number] = entry.seq
         cell = after(entry, self.cells.get(entry.key))
+        self.turn.append((entry.key, cell[0] if cell is not None else 0))
         if cell is None:
             self.cells.pop(entry.key, None)
         else:
@@ -543,6 +555,9 @@ class Driver:
         if len(names) > 2 and self.chance.random() < 0.4:
             names.remove(self.chance.choice(names))
         if self.holders(names):
+            if len(names) < 4 and self.chance.random() < 0.5:
+                names.append(f"E{len(run.names)}")
+                run.welcome(names[-1])
             run.choose_view(names)
 
     def holders(self, names: list[str]) -> list[str]:
@@ -664,7 +679,8 @@ def play(seed: int, steps: int = 150) -> Run:
             Driver(run).play(steps)
         except Exception as error:
             tail = "\n  ".join(run.log[-40:])
-            text = f"seed {seed}: {error!r}\n  {tail}\nreplay: python -m tests.agents.wild {seed}"
+            text = f"seed {seed}: {error!r}\n  {tail}\nreplay: python -m tests.agents.wild"
+            text = f"{text} {seed} {seed + 1} {steps}"
             raise AssertionError(text) from error
     return run
 
@@ -673,12 +689,13 @@ if __name__ == "__main__":
     import sys
     from collections import Counter
 
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 150
     first, last = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else int(sys.argv[1]) + 1
     failures: Counter[str] = Counter()
     acknowledged = 0
     for seed in range(first, last):
         try:
-            acknowledged += play(seed).acknowledged
+            acknowledged += play(seed, steps).acknowledged
         except AssertionError as broken:
             if last - first == 1:
                 raise

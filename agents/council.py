@@ -134,7 +134,7 @@ class Council:
         if now_s < self._back_off_s or now_s < self._yield_s:
             return
         order = self._order(view, now_s)
-        if len(self._in_reach(view)) < view.majority or host.me.id not in order:
+        if len(self._in_reach(view, now_s)) < view.majority or host.me.id not in order:
             return
         patience_s = order.index(host.me.id) * host.settings.step_s
         if not host.is_member:
@@ -217,10 +217,18 @@ class Council:
                 (last if member.status is Status.LEAVING else live).append(member.id)
         return live + last + restarted
 
-    def _in_reach(self, view: View) -> list[str]:
-        """Return the acceptors that we can ask, ourselves included."""
+    def _in_reach(self, view: View, now_s: float) -> list[str]:
+        """Return the acceptors that may answer us, ourselves included."""
         host = self._host
-        return [other for other in view.ids if other == host.me.id or host.contacts.up(other)]
+        return [
+            member.id
+            for member in view.members
+            if member.id == host.me.id
+            or (
+                host.contacts.up(member.id)
+                and (host.detector.hears(member.id, now_s) or self._returned(member))
+            )
+        ]
 
     def _lost(self, other: str, now_s: float) -> bool:
         """Return whether the proposer that we gave way to is gone."""
@@ -240,7 +248,7 @@ class Council:
         self.attempt = Attempt(view, ballot, view.majority, now_s)
         self._waiting_noted = False
         self._due_s = inf
-        self._gathered = frozenset(self._in_reach(view))
+        self._gathered = frozenset(self._in_reach(view, now_s))
         if host.stage is not Stage.ELECTION:
             host.enter(Stage.ELECTION, "; ".join(reasons[:5]))
         host.do(Note("election", "; ".join(reasons[:5]), details={"view": view.id, "round": ballot.round}))
@@ -260,12 +268,7 @@ class Council:
             return "a view is already chosen"
         if self.attempt is not None:
             self._drop("an operator forces a new generation", now_s)
-        acceptors = [
-            member.id
-            for member in view.members
-            if member.id == host.me.id or host.detector.hears(member.id, now_s) or self._returned(member)
-        ]
-        acceptors = [acceptor for acceptor in self._in_reach(view) if acceptor in acceptors]
+        acceptors = self._in_reach(view, now_s)
         ballot = self.acceptor.next_ballot(host.me.id, self._seen_round)
         proposal = self._forced(view, ballot, acceptors, now_s)
         self.attempt = Attempt(view, ballot, len(acceptors), now_s)
@@ -299,7 +302,7 @@ class Council:
 
     def _ask(self, message: Prepare | Accept, view: View) -> None:
         """Send a question to all other acceptors that we can reach."""
-        for acceptor in self._in_reach(view):
+        for acceptor in view.ids:
             if acceptor != self._host.me.id and acceptor in self._gathered:
                 self._host.do(Send(acceptor, message))
 

@@ -88,6 +88,7 @@ Hearer = Callable[[str, Any, float], None]
 
 # What means something inside one cluster only; the rest says its tag, or is for anybody.
 AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish)
+LAST_HOST = "the last host can't leave: shut the cluster down instead"
 TOLD_EVERY_S = 0.2  # so often is one told that it is dead or behind; it sends ten heartbeats a second
 
 
@@ -134,7 +135,7 @@ class Membership:
         self._ticked_s = now_s
         self._beat_s = self._knock_s = self._probe_s = now_s
         self._load_news = False
-        self._refusal = ""
+        self.refusal = ""
         self._suspects: frozenset[str] = frozenset()
         self._out: list[Effect] = []
         self._handlers = self._event_handlers()
@@ -431,18 +432,24 @@ class Membership:
             return
         listed = self.known.member(member.id)
         if listed is not None and listed.incarnation < member.incarnation:
-            self._attest(listed, "the same host id is back with a later incarnation", now_s)
+            reason = "the same host id is back with a later incarnation"
+            self._attest(listed, reason, now_s, wait_s=2 * self.settings.settle_s)
 
-    def _attest(self, member: Member, reason: str, now_s: float) -> None:
-        """A member is dead for sure: tell everybody, and act at once."""
+    def _attest(self, member: Member, reason: str, now_s: float, *, wait_s: float = 0.0) -> None:
+        """A member is dead for sure: tell everybody, and act at once.
+
+        One that came back (`wait_s`) is given the time to knock, so that one
+        view drops what it was and admits what it is.
+        """
         if not self.detector.attest(member.id, member.incarnation) or not self.is_member:
             return
         assert self.known is not None
         self.do(Note("confirmed", reason, host=member.id))
         wish = Wish("dead", member.id, member.incarnation, reason, self.known.id)
-        self.wishes.add(wish, now_s, mine=True)
-        self.send_all(wish)
-        self.council.consider(now_s)
+        self.wishes.add(wish, now_s, mine=True, wait_s=wait_s)
+        if wait_s == 0.0:
+            self.send_all(wish)
+            self.council.consider(now_s)
 
     def _on_process_gone(self, event: ProcessGone, now_s: float) -> None:
         listed = self.known.member(event.host) if self.known else None
@@ -770,13 +777,18 @@ class Membership:
         member = self.known.member(host)
         if member is None:
             self.do(Note("refused", "no such member can leave", host=host))
-        elif all(other.status is Status.LEAVING for other in self.known.members if other.id != host):
-            self.do(Note("refused", "the last host can't leave: shut the cluster down instead", host=host))
+        elif self._is_last(host):
+            self.do(Note("refused", LAST_HOST, host=host))
         else:
             self._leaving = self._leaving or host == self.me.id
             self.do(Note("leave", "ordered", host=host))
             self.wish(Wish("leave", host, member.incarnation, "ordered", self.known.id), now_s)
             self._depart(now_s)
+
+    def _is_last(self, host: str) -> bool:
+        """Return whether nobody would stay if this host left."""
+        assert self.known is not None
+        return all(other.status is Status.LEAVING for other in self.known.members if other.id != host)
 
     def _on_emptied(self, event: Emptied, now_s: float) -> None:
         self._empty = True
@@ -790,6 +802,9 @@ class Membership:
         if not (self.is_member and self._empty and self.me.status is Status.LEAVING) or self._renounced:
             return
         assert self.known is not None
+        if self._is_last(self.me.id) and self.known.ids[0] == self.me.id:  # if all leave, the senior stays
+            self.do(Note("refused", LAST_HOST, host=self.me.id))
+            return
         self._renounced = True
         self.quorum.clear()
         self.do(Note("leave", "empty", host=self.me.id))
@@ -876,12 +891,12 @@ class Membership:
         if self.is_member or self.farewell is not None:
             return
         if answer.answer == "no":
-            if answer.reason != self._refusal:
-                self._refusal = answer.reason
+            if answer.reason != self.refusal:
+                self.refusal = answer.reason
                 self.do(Note("refused", answer.reason, host=sender))
             return
-        if answer.reason != self._refusal:
-            self._refusal = answer.reason
+        if answer.reason != self.refusal:
+            self.refusal = answer.reason
             self.do(Note("knock", f"{answer.answer}: {answer.reason}", host=sender))
         self._found_cluster(answer.tag, now_s)
         if answer.tag == self.tag and answer.view > (self.known.id if self.known else 0):

@@ -95,6 +95,7 @@ class Assembly:
         self.random = random.Random(seed)
         self.now_s = 0.0
         self.tick_s = 0.025
+        self.sharing = True
         self.forks = False  # a forced generation need not agree with the one that it left
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -446,8 +447,9 @@ class Assembly:
                 self._handle(site, Emptied())
 
     def keep_sharing(self, every_s: float = 0.1) -> None:
-        """Do `share` again and again."""
-        self.share()
+        """Do `share` again and again, while `sharing` is on."""
+        if self.sharing:
+            self.share()
         self.at(every_s, lambda: self.keep_sharing(every_s))
 
     def views(self) -> list[View]:

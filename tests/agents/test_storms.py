@@ -29,7 +29,7 @@ from agents.membership import Settings
 from agents.messages.membership import Accepted, Grant, Install, Promise
 from tests.agents.assembly import CHARTER, Assembly, Site, founded
 
-SEEDS = int(os.environ.get("COLONY_SEEDS", "120"))
+SEEDS = int(os.environ.get("COLONY_SEEDS", "240"))
 CHUNKS = 6
 ACTS = (
     *("crash", "crash", "silent", "stall", "resume", "split", "oneway", "heal"),

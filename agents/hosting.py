@@ -513,7 +513,10 @@ class Container(Surroundings):
 
     def _requested(self, event: Requested, now_s: float, out: Out) -> None:
         caller, request = event.caller, event.request
-        if type(request) is Greet:
+        if type(request) is Greet and request.protocol != client.CLIENT_PROTOCOL:
+            text = f"this host speaks client protocol {client.CLIENT_PROTOCOL}, not {request.protocol}"
+            out.append(Answer(caller, Reply(request.id, client.BAD, text=text)))
+        elif type(request) is Greet:
             value = msgspec.msgpack.encode(self._greeting())
             out.append(Answer(caller, Reply(request.id, client.OK, value=value)))
         elif type(request) is Watch:

@@ -303,9 +303,10 @@ class Host:
             if self._seeds:
                 return "a cluster at " + ", ".join(self._seeds) + ", or `colony init`"
             return "`colony init`"
-        return {"HOLD": "a majority of its view", "DISCOVERY": "the members of its cluster"}.get(
-            stage.value, ""
-        )
+        refusal = self._container.membership.refusal
+        if stage is Stage.DISCOVERY:
+            return refusal or "the members of its cluster"
+        return "a majority of its view" if stage is Stage.HOLD else ""
 
     @property
     def halted(self) -> tuple[int, str] | None:

@@ -86,7 +86,7 @@ class Council:
         """Return our view, if this question is about it and we are to answer."""
         view = self._host.known
         if view is None or asked != view.id:
-            self._host.compare(sender, asked, now_s)
+            self._host.encounters.compare(sender, asked, now_s)
             return None
         if view.member(sender) is None or view.member(self._host.me.id) is None or ballot.host != sender:
             return None
@@ -415,7 +415,7 @@ class Council:
         free_s = attempt.free_at_s(harmless)
         if now_s >= free_s:
             self.attempt = None
-            self._host.conclude(attempt.proposal, now_s)
+            self._host.passage.conclude(attempt.proposal, now_s)
         elif not self._waiting_noted:
             self._waiting_noted = True
             self._host.do(Note("lease_wait", f"{free_s - now_s:.3f} s until dropped hosts' leases end"))

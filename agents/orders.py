@@ -1,0 +1,154 @@
+"""Orders and wishes: what people and this host want of the next view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agents.effects import (
+    Emptied,
+    EvictOrdered,
+    Halt,
+    LeaveOrdered,
+    Note,
+    Persist,
+    RecountNeeded,
+    RecoverOrdered,
+    Send,
+    ShareReached,
+)
+from agents.messages.membership import WantView, Wish
+from agents.record import Record
+from agents.views import Status
+
+if TYPE_CHECKING:
+    from agents.membership import Membership
+
+LAST_HOST = "the last host can't leave: shut the cluster down instead"
+
+
+class Orders:
+    """Leaving, evicting, recounting, recovering, for one host's membership.
+
+    Attributes:
+        leaving: This host was ordered to leave, or its view says so.
+        empty: It holds no peer any more.
+        renounced: It gave its quorum up for good, and asked to be dropped.
+    """
+
+    def __init__(self, here: Membership) -> None:
+        self._here = here
+        self.leaving = self.empty = self.renounced = False
+
+    def wish(self, wish: Wish, now_s: float) -> None:
+        """Wish something, to everybody, until a view shows it done."""
+        here = self._here
+        here.wishes.add(wish, now_s, mine=True, wait_s=here.settings.settle_s)
+        here.send_all(wish)
+
+    def on_wish(self, sender: str, wish: Wish, now_s: float) -> None:
+        here = self._here
+        if here.known is None or here.known.member(sender) is None:
+            return
+        if wish.kind in ("left", "active") and sender != wish.host:
+            return
+        listed = here.known.member(wish.host)
+        if wish.kind != "recount" and (listed is None or listed.incarnation != wish.incarnation):
+            return
+        if wish.kind == "recount" and wish.view != here.known.id:
+            return
+        if wish.kind == "dead":
+            if wish.host != here.me.id and here.detector.attest(wish.host, wish.incarnation):
+                here.wishes.add(wish, now_s, mine=False)
+                here.council.consider(now_s)
+            return
+        settle_s = 0.0 if wish.kind in ("left", "evict", "recount") else here.settings.settle_s
+        here.wishes.add(wish, now_s, mine=False, wait_s=settle_s)
+
+    def on_leave(self, event: LeaveOrdered, now_s: float) -> None:
+        here = self._here
+        host = event.host or here.me.id
+        if not here.is_member:
+            if host == here.me.id:
+                self.leaving = True
+                here.do(Halt(0, "this host is no member of anything"))
+            return
+        assert here.known is not None
+        member = here.known.member(host)
+        if member is None:
+            here.do(Note("refused", "no such member can leave", host=host))
+        elif self._is_last(host):
+            here.do(Note("refused", LAST_HOST, host=host))
+        else:
+            self.leaving = self.leaving or host == here.me.id
+            here.do(Note("leave", "ordered", host=host))
+            self.wish(Wish("leave", host, member.incarnation, "ordered", here.known.id), now_s)
+            self.depart(now_s)
+
+    def _is_last(self, host: str) -> bool:
+        """Return whether nobody would stay if this host left."""
+        here = self._here
+        assert here.known is not None
+        return all(other.status is Status.LEAVING for other in here.known.members if other.id != host)
+
+    def on_emptied(self, event: Emptied, now_s: float) -> None:
+        self.empty = True
+        self.depart(now_s)
+
+    def depart(self, now_s: float) -> None:
+        """LEAVING and empty: give quorum up for good, then ask to be dropped.
+
+        Quorum goes first: so nobody has to wait for our leases to run out.
+        """
+        here = self._here
+        if not (here.is_member and self.empty and here.me.status is Status.LEAVING) or self.renounced:
+            return
+        assert here.known is not None
+        if self._is_last(here.me.id) and here.known.ids[0] == here.me.id:  # if all leave, the senior stays
+            here.do(Note("refused", LAST_HOST, host=here.me.id))
+            return
+        self.renounced = True
+        here.quorum.clear()
+        here.do(Note("leave", "empty", host=here.me.id))
+        self.wish(Wish("left", here.me.id, here.me.incarnation, "empty", here.known.id), now_s)
+
+    def take_leave(self, now_s: float) -> None:
+        """Wait until a majority of the view without us has installed it."""
+        here = self._here
+        farewell = here.farewell
+        assert farewell is not None
+        late = now_s - farewell.since_s >= here.settings.left_limit_s
+        if farewell.complete or late:
+            reason = "a majority goes on without it" if farewell.complete else "nobody confirmed it in time"
+            here.do(Note("left", reason, host=here.me.id))
+            if farewell.complete:
+                here.do(Persist(Record(here.me.id, here.me.incarnation)))
+            here.do(Halt(0 if farewell.complete else 1, f"left: {reason}"))
+            farewell.since_s = now_s
+        elif farewell.asks(now_s, here.settings.knock_s):
+            for host in farewell.missing():
+                if here.contacts.up(host):
+                    here.do(Send(host, WantView(farewell.view.id)))
+
+    def on_share(self, event: ShareReached, now_s: float) -> None:
+        here = self._here
+        if here.is_member and here.me.status is Status.JOINING and here.known is not None:
+            self.wish(Wish("active", here.me.id, here.me.incarnation, "", here.known.id), now_s)
+
+    def on_recount(self, event: RecountNeeded, now_s: float) -> None:
+        here = self._here
+        if here.is_member and here.known is not None:
+            self.wish(Wish("recount", here.me.id, here.me.incarnation, event.reason, here.known.id), now_s)
+
+    def on_evict(self, event: EvictOrdered, now_s: float) -> None:
+        here = self._here
+        listed = here.known.member(event.host) if here.known else None
+        if listed is None or not here.is_member or here.known is None:
+            here.do(Note("refused", "no such member can be evicted", host=event.host))
+        else:
+            self.wish(Wish("evict", event.host, listed.incarnation, event.reason, here.known.id), now_s)
+
+    def on_recover(self, event: RecoverOrdered, now_s: float) -> None:
+        here = self._here
+        refusal = here.council.recover(now_s)
+        if refusal:
+            here.do(Note("refused", f"recover: {refusal}"))

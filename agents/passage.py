@@ -1,0 +1,206 @@
+"""Passage: how a host gets from one view to the next.
+
+It installs a view that lists it, adopts (for its votes alone) one that does
+not, and is undead, or has left, when it was dropped. A view is never gone
+back on: with it would go the votes on its successor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agents.agreement import dropped
+from agents.effects import DropEverything, Halt, InstallView, Note, Send
+from agents.farewell import Farewell
+from agents.leases import Grants
+from agents.messages.membership import Install, Installed, WantView, YouAreDead
+from agents.stages import Stage
+from agents.succession import too_old
+from agents.views import Status, View
+
+if TYPE_CHECKING:
+    from agents.membership import Membership
+
+
+class Passage:
+    """Installs, adopts, dies and leaves, for one host's membership."""
+
+    def __init__(self, here: Membership) -> None:
+        self._here = here
+
+    def conclude(self, view: View, now_s: float) -> None:
+        """A view is chosen and may be installed: here first, then everywhere."""
+        here = self._here
+        assert here.known is not None
+        before = here.known
+        if view.lists(here.me.id, here.me.incarnation):
+            self.install(view, now_s)
+        for member in view.members:
+            if member.id != here.me.id and here.contacts.up(member.id):
+                here.do(Send(member.id, Install(view)))
+        for host, incarnation in dropped(before, view):
+            if host != here.me.id and here.contacts.up(host) and view.member(host) is None:
+                here.do(Send(host, YouAreDead(incarnation, view)))
+        if not view.lists(here.me.id, here.me.incarnation):
+            self.not_listed(view, "the view that it proposed itself", now_s)
+
+    def install(self, view: View, now_s: float) -> None:
+        """Move to a view that lists this host."""
+        here = self._here
+        assert view.lists(here.me.id, here.me.incarnation)
+        assert here.known is None or view.id > here.known.id, "a vote once given must not be forgotten"
+        before, old = here.view, here.known
+        here.tag = view.tag
+        here.known = view
+        here.me = view.member(here.me.id) or here.me
+        here.council.renew()
+        here.foundry.over()
+        here.grants = Grants(view.charter.lease_s, now_s)
+        if not here.orders.renounced:
+            here.quorum.install(view, here.me.id)
+        here.detector.watch(view, here.contacts.all_up(), now_s, grace=True)
+        here.persist()
+        here.do(InstallView(view, before))
+        self._note_view(view, old)
+        if here.stage is not Stage.COMMIT:
+            here.enter(Stage.COMMIT, "a view was installed")
+        here.hold_s = None
+        here.send_all(here.heartbeat(now_s, here.tag))  # first of all: it says whose word follows
+        here.beat_s = now_s + view.charter.heartbeat_s
+        self._learn(view, now_s)
+        for host, _ in view.left:
+            here.do(Send(host, Installed(view.id)))
+        if here.me.status is Status.LEAVING:
+            here.orders.leaving = True
+            here.orders.depart(now_s)
+
+    def _learn(self, view: View, now_s: float) -> None:
+        """Keep what a view says of hosts, member of it or not."""
+        here = self._here
+        here.contacts.listed(view, now_s)
+        here.reputation.note(view, now_s)
+        here.wishes.prune(view, now_s)
+        listed = frozenset(view.ids)
+        here.loads = {host: load for host, load in here.loads.items() if host in listed or host == here.me.id}
+        here.peer_digests = {host: digest for host, digest in here.peer_digests.items() if host in listed}
+        for contact in here.contacts:
+            here.encounters.overtaken(contact.member, now_s)
+        here.rewire(now_s)
+
+    def _note_view(self, view: View, old: View | None) -> None:
+        """Say who came and went, by name."""
+        here = self._here
+        names = {member.id: member.name for member in (*(old.members if old else ()), *view.members)}
+        joined = [member.name for member in view.members if member.entered == view.id]
+        left = [names.get(host, host) for host, _ in view.left]
+        dead = [names.get(host, host) for host, _ in view.dead]
+        details = {"view": view.id, "joined": joined, "left": left, "dead": dead}
+        here.do(Note("view", f"{len(view.members)} members", details=details))
+
+    def adopt(self, view: View, now_s: float) -> None:
+        """Learn a later view that does not list this incarnation."""
+        here = self._here
+        assert here.known is None or view.id > here.known.id, "a vote once given must not be forgotten"
+        here.tag = view.tag
+        here.known = view
+        here.council.renew()
+        here.foundry.over()
+        here.grants = Grants(view.charter.lease_s, now_s, fenced=True)
+        here.detector.watch(view, here.contacts.all_up(), now_s, grace=False)
+        if here.stage is not Stage.DISCOVERY:
+            here.enter(Stage.DISCOVERY, "a later view was learnt")
+        here.persist()
+        self._learn(view, now_s)
+
+    def on_install(self, sender: str, message: Install, now_s: float) -> None:
+        here = self._here
+        view = message.view
+        if here.farewell is not None and view.tag == here.tag and view.id >= here.farewell.view.id:
+            here.farewell.confirmed(sender)
+        if here.tag and view.tag != here.tag:
+            return
+        if here.known is not None and view.id <= here.known.id:
+            if view.id == here.known.id and here.is_member:
+                here.do(Send(sender, Installed(view.id)))
+            return
+        promised = here.foundry.promised
+        if view.lists(here.me.id, here.me.incarnation):
+            if not here.tag and promised is not None and promised.view.tag != view.tag:
+                return  # a founder that we gave no promise to counts us in: it is mistaken
+            self.install(view, now_s)
+            here.do(Send(sender, Installed(view.id)))
+        else:
+            self.not_listed(view, f"told by {sender[:8]}", now_s)
+
+    def not_listed(self, view: View, reason: str, now_s: float) -> None:
+        """A later view does not list this incarnation."""
+        here = self._here
+        if here.farewell is None and here.is_member:
+            if here.orders.renounced:
+                here.quorum.clear()
+                here.farewell = Farewell(view, now_s)
+                self.adopt(view, now_s)
+                here.do(Note("left", "dropped as left; answering until a majority has installed it"))
+            else:
+                self._die(view, reason, now_s)
+        elif here.farewell is None and self._too_old(view):
+            self._die(view, reason, now_s)
+        else:
+            self.adopt(view, now_s)
+
+    def _too_old(self, view: View) -> bool:
+        """Return whether this incarnation can never be admitted any more."""
+        here = self._here
+        return too_old(view, here.me.id, here.me.incarnation)
+
+    def _die(self, view: View, reason: str, now_s: float) -> None:
+        """Undead: drop everything, become another incarnation, and ask to enter."""
+        here = self._here
+        here.quorum.clear()
+        here.do(Note("undead", reason, host=here.me.id, details={"view": view.id}))
+        here.do(DropEverything(reason))
+        last = max((gone for host, gone in view.gone if host == here.me.id), default=0)
+        listed = view.member(here.me.id)
+        incarnation = max(here.me.incarnation, last, listed.incarnation if listed else 0) + 1
+        here.me = msgspec.structs.replace(here.me, incarnation=incarnation, status=Status.JOINING, entered=0)
+        here.wishes.clear()
+        here.orders.empty = here.orders.renounced = False
+        here.hold_s = None
+        if here.known is None or view.id > here.known.id:
+            self.adopt(view, now_s)
+        else:
+            here.persist()
+        for effect in here.contacts.redial():
+            here.do(effect)
+        if here.orders.leaving:
+            here.do(Halt(0, "held dead while it was leaving"))
+
+    def on_you_are_dead(self, sender: str, message: YouAreDead, now_s: float) -> None:
+        here = self._here
+        view = message.view
+        if message.incarnation != here.me.incarnation or (here.tag and view.tag != here.tag):
+            return
+        if view.lists(here.me.id, here.me.incarnation):
+            return
+        if here.known is not None and view.id <= here.known.id:
+            if view.id == here.known.id and here.wants_to_enter and self._too_old(view):
+                self._die(view, f"told by {sender[:8]}", now_s)
+            return
+        if here.farewell is not None:
+            here.farewell.confirmed(sender)
+        self.not_listed(view, f"told by {sender[:8]}", now_s)
+
+    def on_installed(self, sender: str, message: Installed, now_s: float) -> None:
+        here = self._here
+        if here.farewell is not None and message.view >= here.farewell.view.id:
+            here.farewell.confirmed(sender)
+        trying = here.foundry.trying
+        if trying is not None and trying.final is not None and message.view >= trying.final.id:
+            trying.installed.add(sender)
+
+    def on_want_view(self, sender: str, message: WantView, now_s: float) -> None:
+        here = self._here
+        if here.known is not None and here.known.id >= message.view:
+            here.do(Send(sender, Install(here.known)))

@@ -39,10 +39,11 @@ STEP_S = 0.05  # how often the colonies that need something are looked at
 CALM_STEP_S = 0.25  # the same, when all were found well placed twice
 SWEEP_S = 1.0  # how often others are, too: what no event told is found by and by
 SWEEP_MAX = 256  # so many of them; one costs some 10 µs
-REST_S = 5.0  # between two improvements of one colony
+REST_S = 5.0  # between two moves of one colony for balance's sake
+REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
-MOVES_MAX = 4  # improvements under way per host
+MOVES_MAX = 8  # improvements under way per host
 REFUSED_S = 1.0  # before a refused target is asked again
 INVITES_MAX = 8
 CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
@@ -251,13 +252,15 @@ class Governor:
             if self._cursor % len(mine) == 0:
                 self._idle_round += 1
             colony = mine[self._cursor % len(mine)]
-            if colony in self._dirty or now_s - self._rested_s.get(colony, float("-inf")) < REST_S:
+            since_s = now_s - self._rested_s.get(colony, float("-inf"))
+            if colony in self._dirty or since_s < REST_APART_S:
                 continue
             machine = self.host.colonies.get(colony)
             facts = self.facts(machine) if machine is not None else None
             if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
                 continue
-            found = better_step(facts, self._asked(colony, candidates, now_s))
+            hosts = self._asked(colony, candidates, now_s)
+            found = better_step(facts, hosts, apart_only=since_s < REST_S)
             if found is not None:
                 self._begin(colony, found, candidates, now_s, out)
 

@@ -107,8 +107,12 @@ def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str) -> Order
     return HandOverOrdered(choice.chosen, why)
 
 
-def better_step(facts: Facts, candidates: Sequence[Candidate]) -> tuple[Order, Move] | None:
+def better_step(
+    facts: Facts, candidates: Sequence[Candidate], *, apart_only: bool = False
+) -> tuple[Order, Move] | None:
     """Return the first step of a move that improves a healthy colony, or None.
+
+    `apart_only`: only what puts its copies further apart; balance can wait.
 
     A copy moves by clone, activate, retire: the surplus that the clone makes
     is retired where the move came from, or where that is the best by then.
@@ -117,8 +121,9 @@ def better_step(facts: Facts, candidates: Sequence[Candidate]) -> tuple[Order, M
     place = (facts.colony, facts.active, candidates)
     size = facts.bytes_used
     move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
-    move = move or relieve(*place, primary=facts.primary, bytes_wanted=size)
-    if move is None:
+    if move is None and not apart_only:
+        move = relieve(*place, primary=facts.primary, bytes_wanted=size)
+    if move is None and not apart_only:
         move = rebalance(*place, primary=facts.primary, bytes_wanted=size)
         if move is not None and not _gives_first(move, candidates):
             return None

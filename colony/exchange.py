@@ -17,6 +17,7 @@ from colony.directory import Directory, ForeignCluster
 from colony.lanes import Lane, Lanes, LaneSource
 
 REFRESH_S = 1.0  # how long a refresh of the directory may take before the next begins
+FRESH_S = 5.0  # how old the directory may grow while calls are made
 SCAN_S = 0.01  # how often, at most, all open calls are looked at for silence and time-outs
 
 
@@ -38,6 +39,7 @@ class Exchange:
         self.next_id = 1
         self._turn = 0
         self._refreshed_s = -inf
+        self._stale_s = inf
         self._wake_s = inf
 
     def draft(
@@ -78,6 +80,12 @@ class Exchange:
         call.done = done
         self.calls[call] = None
         self._perform(call, call.began(now_s))
+        if now_s >= self._stale_s:
+            # Else all hosts that it knows could be replaced, one by one, unseen.
+            self._stale_s = now_s + FRESH_S
+            self.refresh(now_s)
+        elif self._stale_s == inf:
+            self._stale_s = now_s + FRESH_S
         self._plan(call)
 
     def adopt(self, call: Call, attempt: int, address: str, now_s: float) -> None:

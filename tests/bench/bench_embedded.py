@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.bench import cluster as ours
-from tests.bench.harness import KEYS, Plan, Row, Sample, compare, duel, hammer, hammer_async
+from tests.bench.harness import KEYS, Duel, Plan, Row, Sample, compare, duel, hammer, hammer_async
 from tests.bench.redis_pair import RedisPair
 
 MUST = {1: 0.9, 8: 2.5, 32: 3.5}
@@ -26,44 +26,44 @@ def run(plan: Plan) -> None:
         # A session's requests come to the host that holds it: that is what embedding is for.
         local = cluster.keys_of("h0", KEYS)
         for threads, must in MUST.items():
-            pair = duel(
+            fought = duel(
                 plan,
                 lambda n=threads: hammer([ours.setter(store, local)] * n, plan.seconds),  # type: ignore[misc]
                 lambda n=threads: hammer([redis.setter(KEYS) for _ in range(n)], plan.seconds),  # type: ignore[misc]
             )
-            compare(plan, f"embedded replicated SET, {threads} threads", pair, must)
+            compare(plan, f"embedded replicated SET, {threads} threads", fought, must)
             if threads == 32:
-                _tail(plan, pair)
+                _tail(plan, fought)
         everywhere = [f"session:{number:08d}" for number in range(KEYS)]
-        pair = duel(
+        fought = duel(
             plan,
             lambda: hammer([ours.setter(store, everywhere)] * 8, plan.seconds),
             lambda: hammer([redis.setter(KEYS) for _ in range(8)], plan.seconds),
         )
-        compare(plan, "embedded SET, any host's keys, 8 threads", pair, None)
+        compare(plan, "embedded SET, any host's keys, 8 threads", fought, None)
         _tasks(plan, cluster, redis, local)
         _reads(plan, store, redis, local)
 
 
-def _tail(plan: Plan, pair: tuple[Sample, Sample]) -> None:
-    mine, other = pair
-    ratio = mine.p99_ms / other.p99_ms
+def _tail(plan: Plan, fought: Duel) -> None:
+    ratios = fought.ratios(lambda sample: sample.p99_ms)
     plan.add(
         Row(
             "p99 at 32 threads, embedded",
-            f"{mine.p99_ms:.2f} ms",
-            f"{other.p99_ms:.2f} ms",
-            ratio,
+            f"{fought.ours.p99_ms:.2f} ms",
+            f"{fought.theirs.p99_ms:.2f} ms",
+            statistics.median(ratios),
             1.0,
             at_most=True,
+            spread=(ratios[0], ratios[-1]),
         )
     )
 
 
 def _tasks(plan: Plan, cluster: ours.Cluster, redis: RedisPair, keys: list[str]) -> None:
     for tasks, must in MUST_ASYNC.items():
-        pair = duel(plan, _ours_async(plan, cluster, keys, tasks), _theirs_async(plan, redis, tasks))
-        compare(plan, f"embedded asyncio SET, {tasks} tasks", pair, must)
+        fought = duel(plan, _ours_async(plan, cluster, keys, tasks), _theirs_async(plan, redis, tasks))
+        compare(plan, f"embedded asyncio SET, {tasks} tasks", fought, must)
 
 
 def _ours_async(plan: Plan, cluster: ours.Cluster, keys: list[str], tasks: int) -> Callable[[], Sample]:

@@ -26,8 +26,8 @@ def run(plan: Plan) -> None:
         def other(number: int) -> None:
             _redis_batch(pipe, batches[number % len(batches)])
 
-        pair = duel(plan, lambda: hammer([mine], plan.seconds), lambda: hammer([other], plan.seconds))
-    _row(plan, *pair)
+        fought = duel(plan, lambda: hammer([mine], plan.seconds), lambda: hammer([other], plan.seconds))
+    _row(plan, fought.ours, fought.theirs)
 
 
 def _redis_batch(pipe: Any, batch: dict[str, bytes]) -> None:

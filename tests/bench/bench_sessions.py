@@ -30,16 +30,16 @@ def _measure(
 
     hashes, counts = keys("hash"), keys("count")
     for threads in THREADS:
-        pair = duel(
+        fought = duel(
             plan,
             lambda n=threads: hammer([ours.mixer(raw, hashes)] * n, plan.seconds),  # type: ignore[misc]
             lambda n=threads: hammer([redis.mixer(KEYS) for _ in range(n)], plan.seconds),  # type: ignore[misc]
         )
-        compare(plan, f"session mix 80/20, {kind}, {threads} threads", pair, MUST)
+        compare(plan, f"session mix 80/20, {kind}, {threads} threads", fought, MUST)
     for threads in THREADS:
-        pair = duel(
+        fought = duel(
             plan,
             lambda n=threads: hammer([ours.counter(pickled, counts)] * n, plan.seconds),  # type: ignore[misc]
             lambda n=threads: hammer([redis.counter(KEYS) for _ in range(n)], plan.seconds),  # type: ignore[misc]
         )
-        compare(plan, f"mutate versus Lua, {kind}, {threads} threads", pair, MUST)
+        compare(plan, f"mutate versus Lua, {kind}, {threads} threads", fought, MUST)

@@ -16,16 +16,16 @@ def run(plan: Plan) -> None:
     with RedisPair() as redis, ours.Cluster() as cluster:
         store = cluster.store(codec="raw")
         for threads, must in MUST_SET.items():
-            pair = duel(
+            fought = duel(
                 plan,
                 lambda n=threads: hammer([ours.setter(store, keys)] * n, plan.seconds),  # type: ignore[misc]
                 lambda n=threads: hammer([redis.setter(KEYS) for _ in range(n)], plan.seconds),  # type: ignore[misc]
             )
-            compare(plan, f"thin client replicated SET, {threads} threads", pair, must)
+            compare(plan, f"thin client replicated SET, {threads} threads", fought, must)
         for threads, must in MUST_GET.items():
-            pair = duel(
+            fought = duel(
                 plan,
                 lambda n=threads: hammer([ours.getter(store, keys)] * n, plan.seconds),  # type: ignore[misc]
                 lambda n=threads: hammer([redis.getter(KEYS) for _ in range(n)], plan.seconds),  # type: ignore[misc]
             )
-            compare(plan, f"thin client GET, {threads} threads", pair, must)
+            compare(plan, f"thin client GET, {threads} threads", fought, must)

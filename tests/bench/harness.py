@@ -44,6 +44,7 @@ class Row:
         measured: The figure that is compared with `must`.
         must: The bound, as a number.
         at_most: True when `measured` must not exceed `must`; else it must reach it.
+        spread: Least and greatest `measured` of the rounds; far apart = a noisy machine.
     """
 
     what: str
@@ -52,6 +53,7 @@ class Row:
     measured: float | None = None
     must: float | None = None
     at_most: bool = False
+    spread: tuple[float, float] | None = None
 
     @property
     def verdict(self) -> str:
@@ -153,10 +155,33 @@ async def hammer_async(calls: Sequence[AsyncCall], seconds: float) -> Sample:
     return summary(counted, elapsed_s)
 
 
-def duel(plan: Plan, ours: Callable[[], Sample], theirs: Callable[[], Sample]) -> tuple[Sample, Sample]:
-    """Run both sides in turns, `plan.rounds` times each; return the medians."""
-    pairs = [(ours(), theirs()) for _ in range(plan.rounds)]
-    return median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Rounds of two sides, taken in turns: `pairs` are (ours, theirs), next to each other in time."""
+
+    pairs: tuple[tuple[Sample, Sample], ...]
+
+    @property
+    def ours(self) -> Sample:
+        """Our medians."""
+        return median([ours for ours, _ in self.pairs])
+
+    @property
+    def theirs(self) -> Sample:
+        """Their medians."""
+        return median([theirs for _, theirs in self.pairs])
+
+    def ratios(self, figure: Callable[[Sample], float]) -> list[float]:
+        """Return ours : theirs of each pair, in order of size.
+
+        A noisy neighbour changes both sides of a pair, but not their ratio as much.
+        """
+        return sorted(figure(ours) / figure(theirs) for ours, theirs in self.pairs)
+
+
+def duel(plan: Plan, ours: Callable[[], Sample], theirs: Callable[[], Sample]) -> Duel:
+    """Run both sides in turns, `plan.rounds` times each."""
+    return Duel(tuple((ours(), theirs()) for _ in range(plan.rounds)))
 
 
 def median(samples: Sequence[Sample]) -> Sample:
@@ -168,16 +193,18 @@ def median(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def compare(plan: Plan, what: str, pair: tuple[Sample, Sample], must: float | None) -> None:
+def compare(plan: Plan, what: str, fought: Duel, must: float | None) -> None:
     """Add the row of a duel of rates: `must` is the least ratio ours : theirs."""
-    ours, theirs = pair
+    ours, theirs = fought.ours, fought.theirs
+    ratios = fought.ratios(lambda sample: sample.rate)
     plan.add(
         Row(
             what,
             f"{ours.rate:,.0f}/s p50 {ours.p50_ms:.2f} p99 {ours.p99_ms:.2f} ms",
             f"{theirs.rate:,.0f}/s p50 {theirs.p50_ms:.2f} p99 {theirs.p99_ms:.2f} ms",
-            ours.rate / theirs.rate if theirs.rate else None,
+            statistics.median(ratios),
             must,
+            spread=(ratios[0], ratios[-1]),
         )
     )
 
@@ -186,12 +213,14 @@ def render_row(row: Row) -> str:
     """Return one fixed-width line."""
     bound = "" if row.must is None else f"{'≤' if row.at_most else '≥'} {row.must:g}"
     measured = "" if row.measured is None else f"{row.measured:.3g}"
-    return f"{row.what:<44} {row.ours:<38} {row.theirs:<38} {measured:>8} {bound:>8} {row.verdict}"
+    spread = "" if row.spread is None else f"{row.spread[0]:.3g}-{row.spread[1]:.3g}"
+    figures = f"{row.ours:<38} {row.theirs:<38} {measured:>8} {spread:>11} {bound:>8}"
+    return f"{row.what:<44} {figures} {row.verdict}".rstrip()
 
 
 def heading() -> str:
     """Return the line above the rows."""
-    return f"{'what':<44} {'colony':<38} {'redis':<38} {'measured':>8} {'must':>8}"
+    return f"{'what':<44} {'colony':<38} {'redis':<38} {'measured':>8} {'spread':>11} {'must':>8}"
 
 
 def note(text: str) -> None:

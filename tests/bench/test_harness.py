@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.bench.harness import (
+    Duel,
     Plan,
     Row,
     Sample,
@@ -62,8 +63,10 @@ def test_sides_take_turns() -> None:
 
 def test_a_duel_becomes_a_row_with_its_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     plan = Plan()
-    compare(plan, "writes", (Sample(300.0, 1.0, 2.0), Sample(100.0, 1.0, 2.0)), must=2.5)
-    assert plan.rows[0].measured == 3.0
+    rounds = [(300.0, 100.0), (40.0, 10.0), (900.0, 450.0)]
+    fought = Duel(tuple((Sample(mine, 1.0, 2.0), Sample(other, 1.0, 2.0)) for mine, other in rounds))
+    compare(plan, "writes", fought, must=2.5)
+    assert (plan.rows[0].measured, plan.rows[0].spread) == (3.0, (2.0, 4.0))
     assert capsys.readouterr().out.rstrip() == render_row(plan.rows[0])
 
 

@@ -1,0 +1,153 @@
+"""What operators are answered, and what their orders become."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from agents.admin import COMMANDS
+from agents.effects import EvictOrdered, InitOrdered, LeaveOrdered, RecoverOrdered
+from agents.keys import colony_of
+from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Put
+from agents.views import Charter
+from tests.agents.house import House
+from tests.agents.test_hosting import founded
+
+
+def asked(house: House, command: str, name: str = "a", **arguments: Any) -> tuple[int, Any]:
+    """Return the code and the answer (or the text of the refusal)."""
+    house.number += 1
+    reply = house.ask(name, Admin(10_000 + house.number, command, arguments))
+    assert reply is not None, "an operator is answered at once"
+    return reply.code, json.loads(reply.text) if reply.code == OK else reply.text
+
+
+def test_status_shows_the_view_the_colonies_and_that_all_is_well() -> None:
+    house = founded(colonies=6)
+    code, answer = asked(house, "status", colonies=True)
+    assert code == OK and answer["quorum"] and answer["safe"]
+    assert [m["name"] for m in answer["view"]["members"]] == ["a", "b", "c"]
+    counts = answer["colonies"]
+    assert (counts["count"], counts["healthy"], counts["degraded"], counts["lost"]) == (6, 6, 0, 0)
+    assert sum(m["primaries"] for m in answer["view"]["members"]) == 6
+    assert [row["primary"] for row in answer["table"]] == [house.leader(colony) for colony in range(6)]
+    assert answer["moves"] == []
+
+
+def test_status_of_a_host_without_a_cluster_is_no_error() -> None:
+    code, answer = asked(House("a"), "status", colonies=True)
+    assert code == OK and not answer["safe"] and answer["view"]["members"] == []
+
+
+def test_status_shows_what_is_lost_and_what_is_short() -> None:
+    house = founded("abc", colonies=6, peers=1)
+    house.kill("c")
+    house.install("ab")
+    house.run(0.2)
+    _, answer = asked(house, "status")
+    assert answer["colonies"]["lost"] == 2
+
+
+def test_a_clone_under_way_is_shown_where_it_starts_and_elsewhere() -> None:
+    house = House("a", colonies=1)
+    house.install("a")
+    house.run(0.2)
+    for i in range(40):
+        house.ask("a", Put(i, b"l", i + 1, b"%d" % i, b"x" * 50_000))
+    house.add("b")
+    house.install("ab")
+    while not house.hosts["a"].directory.copies["b" * 32]:
+        house.run(0.05, most=1)
+    _, answer = asked(house, "status")
+    (move,) = answer["moves"]
+    assert (move["kind"], move["from"], move["to"]) == ("clone", "a", "b") and "reason" in move
+
+
+def test_where_names_the_colony_of_a_key_and_its_hosts() -> None:
+    house = founded(colonies=6)
+    code, answer = asked(house, "where", key="user:7")
+    colony = colony_of(b"user:7", 6)
+    assert (code, answer["colony"], answer["primary"]) == (OK, colony, house.leader(colony))
+    assert sorted([answer["primary"], *answer["secondaries"]]) == sorted(house.holders(colony))
+    assert asked(House("a"), "where", key="k")[0] == UNAVAILABLE
+
+
+def test_why_explains_every_host_and_why_not_one() -> None:
+    house = founded()
+    _, answer = asked(house, "why", colony=1)
+    assert {verdict["host"] for verdict in answer["hosts"]} == {"a", "b", "c"}
+    outside = "abc".replace(house.holders(1)[0], "").replace(house.holders(1)[1], "")
+    _, answer = asked(house, "why", colony=1, not_host=outside)
+    assert [verdict["host"] for verdict in answer["hosts"]] == [outside]
+    assert asked(house, "why", colony=99)[0] == BAD and asked(house, "why", colony=1, not_host="x")[0] == BAD
+
+
+def test_safe_to_kill_counts_copies_and_the_majority() -> None:
+    house = founded(colonies=6)
+    assert asked(house, "safe_to_kill", hosts=["a"]) == (OK, {"safe": True, "lost": [], "reasons": []})
+    _, two = asked(house, "safe_to_kill", hosts=["a", "b"])
+    assert not two["safe"] and two["lost"] and "majority" in " ".join(two["reasons"])
+    _, box = asked(house, "safe_to_kill", box="b")
+    assert box["safe"]
+    assert asked(house, "safe_to_kill")[0] == BAD and asked(house, "safe_to_kill", hosts=["x"])[0] == BAD
+
+
+def test_init_is_passed_on_once_and_refused_where_a_cluster_is() -> None:
+    house = House("a")
+    assert asked(house, "init", colonies=16, peers=3) == (OK, {"founding": True})
+    assert house.members["a"].told(InitOrdered) == [InitOrdered(Charter(16, 3))]
+    assert asked(founded(), "init")[0] == DENIED
+
+
+def test_leave_marks_the_named_or_this_one_and_never_all() -> None:
+    house = founded()
+    assert asked(house, "leave") == (OK, {"leaving": ["a"]})
+    assert asked(house, "leave", hosts=["b", "c"]) == (OK, {"leaving": ["b", "c"]})
+    left = [event.host for event in house.members["a"].told(LeaveOrdered)]
+    assert left == ["a" * 32, "b" * 32, "c" * 32]
+    assert asked(house, "leave", hosts=["a", "b", "c"])[0] == DENIED
+    assert asked(house, "leave", hosts=["nobody"])[0] == BAD
+
+
+def test_orders_that_destroy_something_must_be_forced() -> None:
+    house = founded()
+    assert asked(house, "evict", host="b")[0] == DENIED
+    assert asked(house, "evict", host="b", force=True)[0] == OK
+    assert house.members["a"].told(EvictOrdered) == [EvictOrdered("b" * 32)]
+    assert asked(house, "recover")[0] == DENIED
+    assert asked(house, "recover", force=True)[0] == DENIED, "quorum is held"
+    house.members["a"].quorum.is_held = False
+    assert asked(house, "recover", force=True)[0] == OK
+    assert len(house.members["a"].told(RecoverOrdered)) == 1
+
+
+def test_an_unknown_command_is_told_which_there_are() -> None:
+    code, text = asked(founded(), "destroy")
+    assert code == BAD and all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"colony": "x", "hosts": 5, "key": None, "host": [], "box": {}, "colonies": "many", "force": True},
+        {
+            "colony": float("inf"),
+            "hosts": [{}],
+            "key": 7,
+            "host": None,
+            "colonies": float("inf"),
+            "peers": -1,
+        },
+        {"colony": -1, "hosts": {"a": 1}, "key": "", "host": "a" * 99, "colonies": 1 << 70, "force": 1},
+        {"colony": None, "hosts": "abc", "not_host": [], "host": 3, "colonies": float("nan")},
+    ],
+)
+@pytest.mark.parametrize("names", ["", "abc"])
+def test_whatever_an_operator_sends_is_answered(command: str, arguments: dict[str, Any], names: str) -> None:
+    house = founded(names) if names else House("a")
+    code, answer = asked(house, command, **arguments)
+    assert code == OK or isinstance(answer, str)

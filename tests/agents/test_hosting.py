@@ -1,0 +1,417 @@
+"""The composite of one host: its machines, and the ways between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agents.effects import (
+    DropEverything,
+    Emptied,
+    LinkCameUp,
+    LoadMeasured,
+    Received,
+    RecountNeeded,
+    Requested,
+    ShareReached,
+    Ticked,
+)
+from agents.hosting import Container
+from agents.keys import colony_of
+from agents.messages.client import (
+    FULL,
+    MOVED,
+    OK,
+    UNAVAILABLE,
+    Get,
+    Greet,
+    Greeting,
+    Put,
+    Scan,
+    Unwatch,
+    Watch,
+)
+from agents.messages.membership import Load
+from agents.messages.replication import Census, CensusPeer, Located, Replicate, WantLocations
+from agents.peer import PeerStatus
+from agents.surroundings import Limits, RecountWanted, RetireOrdered
+from agents.views import Status, epoch_in, view_id
+from tests.agents.house import House
+
+
+def founded(names: str = "abc", **more: Any) -> House:
+    """Return a cluster in its first view, every colony with its peers."""
+    house = House(names, **more)
+    joining: dict[str, Any] = {name: {"status": Status.JOINING} for name in names}
+    house.install(names, **joining)
+    house.run(0.2)
+    house.install(names)
+    house.run(3.0)
+    return house
+
+
+def is_counting(host: Container) -> bool:
+    """Return whether a host still waits for censuses."""
+    return host._round is not None
+
+
+def key_of(house: House, colony: int) -> bytes:
+    """Return a key that lives in a colony."""
+    return next(b"%d" % i for i in range(1000) if colony_of(b"%d" % i, house.charter.colonies) == colony)
+
+
+# -- birth, census, promotion ---------------------------------------------------------
+
+
+def test_a_first_view_bears_every_colony_and_population_follows() -> None:
+    house = founded(colonies=6, peers=2)
+    assert all(len(house.holders(colony)) == 2 for colony in range(6))
+    leaders = [house.leader(colony) for colony in range(6)]
+    assert {leaders.count(name) for name in "abc"} == {2}
+
+
+def test_every_host_knows_where_everything_is() -> None:
+    house = founded(colonies=6)
+    digests = {host.directory.digest for host in house.hosts.values()}
+    assert len(digests) == 1
+    for colony in range(6):
+        assert {host.directory.primary(colony)[0] for host in house.hosts.values()} == {house.leader(colony)}
+
+
+def test_after_a_death_the_census_promotes_and_the_cells_are_there() -> None:
+    house = founded()
+    dead = house.leader(0)
+    key = key_of(house, 0)
+    house.ask(dead, Put(1, b"lane", 1, key, b"v"))
+    house.run()
+    house.kill(dead)
+    house.install("abc".replace(dead, ""))
+    house.run(3.0)
+    heir = house.leader(0)
+    reply = house.ask(heir, Get(2, key))
+    assert reply is not None and reply.value == b"v"
+    assert len(house.holders(0)) == 2, "and the population is whole again"
+
+
+def test_no_colony_is_promoted_before_every_member_has_been_counted() -> None:
+    house = founded()
+    dead = house.leader(0)
+    orphan = house.holders(0).replace(dead, "")
+    third = "abc".replace(dead, "").replace(orphan, "")
+    house.kill(dead)
+    view = house.install(orphan + third, only=orphan)
+    house.run()
+    assert house.hosts[orphan].colonies[0].primary is None
+    house.adopt(third, view)
+    house.tell(orphan, LinkCameUp(third * 32, 2))
+    house.run()
+    assert house.leader(0) == orphan
+
+
+def test_a_census_that_was_lost_is_sent_again_when_the_link_is_back() -> None:
+    house = founded("ab")
+    house.break_link("a", "b")
+    house.install("ab")
+    house.run(0.5)
+    assert all(is_counting(host) for host in house.hosts.values())
+    house.mend_link("a", "b")
+    house.run(0.5)
+    assert not any(is_counting(host) for host in house.hosts.values())
+    assert all(len(house.holders(colony)) == 2 for colony in range(4))
+
+
+def test_a_colony_without_any_peer_is_named_lost_by_everybody_and_born_again() -> None:
+    house = founded("abc", colonies=4, peers=1)
+    dead = house.leader(2)
+    house.kill(dead)
+    rest = "abc".replace(dead, "")
+    house.install(rest)
+    house.run(1.0)
+    lost = [note.colony for note in house.noted("lost")]
+    assert lost.count(2) == 2 and all(2 in house.hosts[name].lost for name in rest)
+    assert house.leader(2) in rest
+
+
+def test_who_joins_counts_for_nothing_and_is_waited_for_by_nobody() -> None:
+    house = founded("ab")
+    house.add("c")
+    house.install("abc", only="ab", c={"status": Status.JOINING})
+    house.run(0.2)
+    assert not is_counting(house.hosts["a"]), "c has not even installed the view"
+
+
+# -- failures of a machine -----------------------------------------------------------------
+
+
+def test_a_primary_whose_machine_breaks_leads_to_a_census_and_an_heir() -> None:
+    house = founded()
+    name = house.leader(0)
+    house.fail(name, 0)
+    assert house.members[name].told(RecountNeeded)
+    house.install("abc")
+    house.run(3.0)
+    assert len(house.holders(0)) == 2 and house.leader(0)
+
+
+def test_a_secondary_whose_machine_breaks_is_missed_without_any_write() -> None:
+    house = founded()
+    leader = house.leader(0)
+    other = house.holders(0).replace(leader, "")
+    house.fail(other, 0)
+    assert house.members[other].told(RecountNeeded)
+    house.install("abc")
+    house.run(3.0)
+    assert len(house.holders(0)) == 2
+    primary = house.hosts[house.leader(0)].colonies[0].primary
+    assert primary is not None and {h[0] for h in primary.ack_set} < set(house.holders(0))
+
+
+def test_a_learner_that_breaks_needs_no_census() -> None:
+    house = founded("ab", colonies=1, peers=1)
+    name = "a" if house.leader(0) == "b" else "b"
+    house.fail(name, 0)
+    assert not house.members[name].told(RecountNeeded)
+
+
+def test_a_wish_for_a_census_that_comes_too_soon_waits_and_is_not_lost() -> None:
+    house = founded()
+    house.tell("a", RecountWanted("first"))
+    house.tell("a", RecountWanted("second"))
+    assert [event.reason for event in house.members["a"].told(RecountNeeded)] == ["first"]
+    house.run(1.5)
+    assert [event.reason for event in house.members["a"].told(RecountNeeded)] == ["first", "second"]
+    house.run(3.0)
+    assert len(house.members["a"].told(RecountNeeded)) == 2
+
+
+# -- joining and leaving ----------------------------------------------------------------------
+
+
+def test_a_joiner_gets_its_share_and_says_so_and_no_colony_is_ever_short() -> None:
+    house = founded("ab", colonies=8)
+    house.add("c")
+    house.install("abc", c={"status": Status.JOINING})
+    for _ in range(200):
+        house.run(0.1)
+        assert all(len(house.holders(colony)) >= 2 for colony in range(8))
+        if house.members["c"].told(ShareReached):
+            break
+    share = sum("c" in house.holders(colony) for colony in range(8))
+    assert house.members["c"].told(ShareReached) and 4 <= share <= 6
+
+
+def test_a_leaver_gets_empty_says_so_once_and_no_colony_is_ever_short() -> None:
+    house = founded("abc", colonies=6)
+    house.install("abc", b={"status": Status.LEAVING})
+    for _ in range(200):
+        house.run(0.1)
+        assert all(len(house.holders(colony).replace("b", "")) >= 1 for colony in range(6))
+        if house.members["b"].told(Emptied):
+            break
+    house.run(1.0)
+    assert len(house.members["b"].told(Emptied)) == 1
+    assert all(house.holders(colony) == "ac" for colony in range(6))
+    assert all(machine.status is PeerStatus.NONE for machine in house.hosts["b"].colonies.values())
+
+
+def test_with_hosts_and_load_steady_moves_stop() -> None:
+    house = founded("abcd", colonies=12)
+    house.run(12.0)
+    before = len(house.notes)
+    house.run(10.0)
+    assert [note.kind for _, note in house.notes[before:]] == []
+
+
+def test_the_undead_drop_everything_and_come_back_with_nothing() -> None:
+    house = founded()
+    house.members["a"].next = [DropEverything("told that it is dead")]
+    house.members["a"].view = None
+    house.tell("a", Ticked())
+    assert all(machine.status is PeerStatus.NONE for machine in house.hosts["a"].colonies.values())
+    assert not house.hosts["a"].directory.entries
+    reply = house.ask("a", Get(1, b"k"))
+    assert reply is not None and reply.code == UNAVAILABLE
+
+
+# -- the directory ------------------------------------------------------------------------------
+
+
+def test_a_missed_location_is_found_by_the_digest() -> None:
+    house = founded("ab")
+    located = Located(1, epoch_in(view_id(0, 2), 9), 1, "a" * 32, ("a" * 32,))
+    house.hosts["a"].directory.learn(located)
+    house.members["b"].peer_digests["a" * 32] = house.hosts["a"].directory.digest
+    house.run(1.2)
+    assert house.hosts["b"].directory.entries[1] == located
+
+
+def test_equal_digests_and_strangers_digests_ask_nothing() -> None:
+    house = founded("ab")
+    house.members["b"].peer_digests["a" * 32] = house.hosts["b"].directory.digest
+    house.members["b"].peer_digests["x" * 32] = 12345
+    house.run()
+    for _ in range(50):
+        house.now_s += 0.05
+        house.tell("b", Ticked())
+        assert not any(isinstance(m, WantLocations) for queue in house.queues.values() for m in queue)
+
+
+# -- messages that make no sense -------------------------------------------------------------------
+
+
+def test_no_message_of_a_stranger_raises() -> None:
+    house = founded("ab")
+    far = 1 << 62
+    messages: list[Any] = [
+        Census(house.number, (CensusPeer(0, far, far, True), CensusPeer(99, 1, 1, False)), -1),
+        Census(far, (), 0),
+        Located(99, 1, 1, "x", ()),
+        Located(-1, 1, 1, "", ("", "")),
+        WantLocations(()),
+        WantLocations(((far, far),) * 100),
+        Replicate(99, far, 0, 0.0, ()),
+        Replicate(-5, far, 0, 0.0, ()),
+        Replicate(0, far, 0, 0.0, ()),
+    ]
+    for message in messages:
+        colony = house.hosts["a"].colony_of(message)
+        assert colony is None or 0 <= colony < 4
+        house.tell("a", Received("x" * 32, message), colony)
+    house.run(1.0)
+    assert house.leader(0)
+
+
+def test_a_census_of_nonsense_does_not_keep_a_host_from_counting() -> None:
+    house = founded("abc")
+    house.install("abc")
+    view = house.hosts["a"].view
+    assert view is not None
+    lie = Census(view.id, (CensusPeer(0, epoch_in(view_id(0, 999), 0), 1 << 40, False),), 0)
+    for name in "bc":
+        house.tell("a", Received(name * 32, lie))
+    assert not is_counting(house.hosts["a"])
+
+
+# -- clients -----------------------------------------------------------------------------------------
+
+
+def test_requests_find_the_primary_from_any_host() -> None:
+    house = founded()
+    leader, key = house.leader(0), key_of(house, 0)
+    other = "abc".replace(leader, "")[0]
+    reply = house.ask(other, Put(1, b"lane", 1, key, b"v"))
+    assert reply is not None and reply.code == MOVED
+    assert (reply.value, reply.text) == (leader.encode() * 32, f"tcp://{leader}")
+
+
+def test_before_there_is_a_cluster_every_request_is_told_so() -> None:
+    house = House("a")
+    for request in (Get(1, b"k"), Put(2, b"l", 1, b"k", b"v"), Scan(3, 0)):
+        reply = house.ask("a", request)
+        assert reply is not None and reply.code == UNAVAILABLE and "no cluster" in reply.text
+
+
+def test_a_colony_that_does_not_exist_is_named() -> None:
+    reply = founded().ask("a", Scan(3, 77))
+    assert reply is not None and reply.code == UNAVAILABLE and "77" in reply.text
+
+
+def test_who_greets_learns_where_everything_is() -> None:
+    house = founded()
+    reply = house.ask("a", Greet(1))
+    assert reply is not None and reply.value is not None
+    greeting = msgspec.msgpack.decode(reply.value, type=Greeting)
+    assert (greeting.host, greeting.colonies, greeting.link) == ("a" * 32, 4, "tcp://al")
+    assert dict(greeting.hosts)["b" * 32] == "tcp://b"
+    assert [host[0] for host in greeting.primaries] == [house.leader(colony) for colony in range(4)]
+
+
+def test_a_watch_hears_of_its_prefix_until_it_ends_and_there_are_only_so_many() -> None:
+    house = founded()
+    leader, key = house.leader(0), key_of(house, 0)
+    house.ask(leader, Watch(50, key))
+    house.ask(leader, Watch(51, b"elsewhere"))
+    house.ask(leader, Put(1, b"lane", 1, key, b"v"))
+    house.run()
+    assert [reply.id for reply in house.replies].count(50) == 1
+    assert [reply.id for reply in house.replies].count(51) == 0
+    for watch in (50, 51):
+        ended = house.ask(leader, Unwatch(52, watch))
+        assert ended is not None and ended.code == OK
+    assert not house.hosts[leader].watched
+    for watch in range(100, 100 + 257):
+        house.ask(leader, Watch(watch))
+    assert house.replies[-1].code == FULL
+
+
+def test_reads_from_other_threads_are_answered_by_an_open_primary_with_quorum_alone() -> None:
+    house = founded()
+    leader, key = house.leader(0), key_of(house, 0)
+    house.ask(leader, Put(1, b"lane", 1, key, b"v"))
+    house.run()
+    host = house.hosts[leader]
+    reply = host.read(key, house.now_s)
+    assert reply is not None and reply.value == b"v"
+    house.members[leader].quorum.is_held = False
+    assert host.read(key, house.now_s) is None
+    other = "abc".replace(leader, "")[0]
+    assert house.hosts[other].read(key, house.now_s) is None
+    assert House("a").hosts["a"].read(key, 1.0) is None
+
+
+def test_quorum_that_comes_back_lets_what_waited_commit() -> None:
+    house = founded()
+    leader, key = house.leader(0), key_of(house, 0)
+    house.tell(leader, Requested("client", Put(7, b"lane", 1, key, b"v")), 0)
+    house.members[leader].quorum.is_held = False
+    house.run()
+    house.tell(leader, Ticked())
+    assert not [reply for reply in house.replies if reply.id == 7]
+    house.members[leader].quorum.is_held = True
+    house.tell(leader, Ticked())
+    assert [reply.code for reply in house.replies if reply.id == 7] == [OK]
+
+
+# -- room -----------------------------------------------------------------------------------------------
+
+
+def test_clones_are_admitted_by_members_with_room_alone() -> None:
+    house = founded("abc", limits=Limits(bytes_max=1000))
+    host = house.hosts["a"]
+    assert host.admits(0, "b" * 32, 10) == ""
+    assert "member" in host.admits(0, "x" * 32, 10)
+    assert "memory" in host.admits(0, "b" * 32, 10_000)
+    house.install("abc", a={"status": Status.LEAVING})
+    assert "leaves" in host.admits(0, "b" * 32, 10)
+    house.install("abc", a={"witness": True})
+    assert "witness" in host.admits(0, "b" * 32, 10)
+
+
+def test_room_that_was_given_away_is_gone_until_the_next_count() -> None:
+    house = founded("ab", limits=Limits(bytes_max=1000))
+    host = house.hosts["a"]
+    assert [host.is_full(400) for _ in range(3)] == [False, False, True]
+    house.now_s += 0.2
+    house.tell("a", Ticked())
+    assert not host.is_full(400), "nothing of it has come"
+    assert not founded("ab").hosts["a"].is_full(1 << 50), "without a bound memory decides"
+
+
+def test_the_load_that_is_told_counts_what_is_here() -> None:
+    house = founded("ab", colonies=2)
+    house.ask(house.leader(0), Put(1, b"lane", 1, key_of(house, 0), b"v" * 100))
+    house.run()
+    house.tell("a", LoadMeasured(Load(cpu=0.5)))
+    load = house.members["a"].told(LoadMeasured)[-1].load
+    assert (load.cpu, load.primaries + load.secondaries, load.cells) == (0.5, 2, 1)
+    assert load.bytes_used > 100 and load.uptime_s > 0
+
+
+def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_given() -> None:
+    house = founded("abc", colonies=1)
+    leader = house.leader(0)
+    other = house.holders(0).replace(leader, "")
+    house.tell(leader, RetireOrdered(other * 32, "test"), 0)
+    house.run(3.0)
+    assert len(house.holders(0)) == 2, "what was taken is made good"

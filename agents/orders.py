@@ -32,12 +32,13 @@ class Orders:
     Attributes:
         leaving: This host was ordered to leave, or its view says so.
         empty: It holds no peer any more.
+        postponed: It will be leaving once a view lists it again.
         renounced: It gave its quorum up for good, and asked to be dropped.
     """
 
     def __init__(self, here: Membership) -> None:
         self._here = here
-        self.leaving = self.empty = self.renounced = False
+        self.leaving = self.empty = self.renounced = self.postponed = False
 
     def wish(self, wish: Wish, now_s: float) -> None:
         """Wish something, to everybody, until a view shows it done."""
@@ -68,7 +69,13 @@ class Orders:
         here = self._here
         host = event.host or here.me.id
         if not here.is_member:
-            if host == here.me.id:
+            if host != here.me.id:
+                here.do(Note("refused", "this host is no member: ask one that is", host=host))
+            elif here.known is not None and here.known.member(host) is not None:
+                # It is still an acceptor: if it just ended, the others might never be a majority again.
+                self.postponed = True
+                here.do(Note("leave", "once it is a member again", host=host))
+            else:
                 self.leaving = True
                 here.do(Halt(0, "this host is no member of anything"))
             return
@@ -83,6 +90,15 @@ class Orders:
             here.do(Note("leave", "ordered", host=host))
             self.wish(Wish("leave", host, member.incarnation, "ordered", here.known.id), now_s)
             self.depart(now_s)
+
+    def resume(self, now_s: float) -> None:
+        """A view that lists this host was installed: go on with a leave."""
+        if self._here.me.status is Status.LEAVING:
+            self.leaving = True
+            self.depart(now_s)
+        elif self.postponed:
+            self.postponed = False
+            self.on_leave(LeaveOrdered(), now_s)
 
     def _is_last(self, host: str) -> bool:
         """Return whether nobody would stay if this host left."""

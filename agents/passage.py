@@ -72,9 +72,7 @@ class Passage:
         self._learn(view, now_s)
         for host, _ in view.left:
             here.do(Send(host, Installed(view.id)))
-        if here.me.status is Status.LEAVING:
-            here.orders.leaving = True
-            here.orders.depart(now_s)
+        here.orders.resume(now_s)
 
     def _learn(self, view: View, now_s: float) -> None:
         """Keep what a view says of hosts, member of it or not."""

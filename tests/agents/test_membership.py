@@ -422,6 +422,20 @@ def test_the_last_host_cannot_leave() -> None:
     assert world.site("a").status is None and world.site("b").status == 0
 
 
+def test_one_that_restarted_as_an_acceptor_enters_again_before_it_leaves() -> None:
+    world = founded("abc")
+    for name in "abc":
+        world.crash(name)
+    world.start("a")
+    world.run(0.5)
+    leave(world, "a")
+    assert world.site("a").status is None, "b, alone, would never be a majority"
+    world.start("b")
+    until(world, 6.0, "b")
+    world.run(1.0)
+    assert world.site("a").status == 0
+
+
 def test_a_zombie_leaves_by_ending() -> None:
     world = Assembly("a")
     world.start("a")

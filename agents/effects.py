@@ -2,12 +2,15 @@
 
 Events are past tense, effects imperative. A shell (the runtime's actors, or
 the simulator) performs effects in the order in which they were returned.
+Those that come with every request are structs: made in a fifth of the time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from agents.messages.client import Reply
 from agents.messages.membership import Load
@@ -22,8 +25,7 @@ HostMessage = MembershipMessage | Replication
 # -- effects -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send a message over the link to the host with this id."""
 
     to: str
@@ -37,16 +39,14 @@ class Persist:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """Reply to a request; `caller` is the token that came with it."""
 
     caller: Any
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(msgspec.Struct, frozen=True, gc=False):
     """Hand a `Ticked` event to this machine at `at_s` (host's clock)."""
 
     at_s: float
@@ -116,15 +116,13 @@ class DropEverything:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TellHost:
+class TellHost(msgspec.Struct, frozen=True, gc=False):
     """A colony tells its host something (an event of this module)."""
 
     event: Any
 
 
-@dataclass(frozen=True, slots=True)
-class TellColony:
+class TellColony(msgspec.Struct, frozen=True, gc=False):
     """A host tells one of its colonies something."""
 
     colony: int
@@ -152,24 +150,21 @@ Effect = (
 # -- events ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A message came over the link from a host."""
 
     sender: str
     message: HostMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(msgspec.Struct, frozen=True, gc=False):
     """A client's request came; `caller` says whom to answer."""
 
     caller: Any
     request: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(msgspec.Struct, frozen=True, gc=False):
     """Time has passed."""
 
 

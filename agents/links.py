@@ -10,7 +10,8 @@ answer is given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from agents.effects import HelloSeen, HostMessage, LinkWentDown, Note
 from agents.framing import UNGATED, pack
@@ -39,8 +40,7 @@ ANSWER_EVERY_S = 0.05  # at most so often is one host sent a view, or asked for 
 __all__ = ["ClosePipe", "DeliverMessages", "Links", "OpenPipe", "SendFrame", "State"]
 
 
-@dataclass(frozen=True, slots=True)
-class DeliverMessages:
+class DeliverMessages(msgspec.Struct, frozen=True, gc=False):
     """Messages came from a host, in order: a `Received` for each."""
 
     sender: str

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from agents.effects import HostMessage, LinkCameUp, LinkWentDown
 from agents.views import Member
 from agents.wire import BULK, CONTROL, PROTOCOL, Frame, Goodbye, Hello, LinkFrame
@@ -57,8 +59,7 @@ class ClosePipe:
     linger_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class SendFrame:
+class SendFrame(msgspec.Struct, frozen=True, gc=False):
     """Send a frame over an open pipe (encoded by `agents.wire.encode`)."""
 
     host: str

@@ -97,9 +97,11 @@ def test_a_move_whose_colony_is_led_elsewhere_by_now_counts_no_more() -> None:
     other = house.holders(0).replace(name, "")
     governor = house.hosts[name].governor
     house.tell(name, HandOverOrdered(other * 32, "test"), 0)
+    house.run()
+    assert house.leader(0) == other
     governor.moves[0] = Move(0, "copy", other * 32, "x" * 32, "test")
     governor._dirty.add(0)
-    house.run(1.0)
+    ticked(house, name)
     assert 0 not in governor.moves
 
 

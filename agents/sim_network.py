@@ -37,6 +37,7 @@ class Shape:
         delay_s: Shortest and longest one-way delay; each direction of each
             pair of hosts gets its own from this range.
         jitter_s: Longest extra delay of a frame.
+        bulk_s: Longest extra delay of a frame on any plane but the first.
         notice_s: Longest time until the opener notices a broken pipe.
         late_share: Chance that what a broken pipe had in flight arrives in part.
         late_s: Longest extra delay of what arrives from a broken pipe.
@@ -44,6 +45,7 @@ class Shape:
 
     delay_s: tuple[float, float] = (0.0002, 0.004)
     jitter_s: float = 0.002
+    bulk_s: float = 0.0
     notice_s: float = 0.05
     late_share: float = 0.5
     late_s: float = 0.2
@@ -147,6 +149,8 @@ class Network:
             plane = pipe.planes[plane_number] = Plane(plane_number, pipe.ready_s)
         plane.sent += 1
         at_s = self._timeline.now_s + self.delay_s(pipe.route)
+        if plane_number and self._shape.bulk_s:
+            at_s += self._chance.random() * self._shape.bulk_s
         if at_s < plane.last_s:
             at_s = plane.last_s
         plane.last_s = at_s

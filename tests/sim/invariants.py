@@ -226,6 +226,7 @@ class Watch:
         held = self._trail(peer).marks.get(entry.seq)
         if held is not None and held != mark(entry):
             self.fail(f"{name} holds another {entry.seq} of colony {peer.colony}: {held}, {mark(entry)}")
+        self._check_cells(process, machine)
 
     # -- everything ----------------------------------------------------------------------
 
@@ -246,18 +247,14 @@ class Watch:
     def _check_cells(self, process: Process, machine: Colony) -> None:
         """A peer that is up to date holds exactly the cells that were committed."""
         truth = self.truths.get(machine.colony)
-        if truth is None or machine.peer.committed != truth.top:
-            return
-        if epoch_view(machine.epoch) < self.lost.get(machine.colony, 0):
-            return  # a copy on a side that was held dead when the colony was named lost
-        if machine.primary is None and machine.peer.last != truth.top:
-            return  # its cells are ahead of what is committed
-        if machine.primary is not None and machine.peer.committed < machine.primary.inherited:
-            return
-        if machine.peer.cells.live != truth.cells:
+        if truth is None or epoch_view(machine.epoch) < self.lost.get(machine.colony, 0):
+            return  # or a copy on a side that was held dead when the colony was named lost
+        peer, primary = machine.peer, machine.primary
+        upto = peer.last if primary is None or peer.committed < primary.inherited else peer.committed
+        if upto == truth.top and peer.cells.live != truth.cells:
             self.fail(
                 f"{process.home.name} holds other cells of colony {machine.colony} than were committed:\n"
-                f"  {sorted(machine.peer.cells.live.items())}\n  {sorted(truth.cells.items())}"
+                f"  {sorted(peer.cells.live.items())}\n  {sorted(truth.cells.items())}"
             )
 
     def _check_peer_list(self, process: Process, machine: Colony) -> None:
@@ -307,6 +304,8 @@ class Watch:
                 found.append(f"colony {colony} has {len(leaders)} primaries")
             elif len(active) != peers or len(leaders[0].peers) != peers:
                 found.append(f"colony {colony} has {len(active)} peers, should have {peers}")
+            elif leaders[0].primary is not None and leaders[0].primary.pending:
+                found.append(f"colony {colony} has mutations that are never committed")
             elif any(m.status is PeerStatus.LEARNING for m in machines):
                 found.append(f"colony {colony} has a learner left")
         return found

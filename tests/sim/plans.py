@@ -14,6 +14,7 @@ from agents.sim_clock import Chance
 
 KINDS = {
     "crash": "the process ends; with `for` it starts again, its disk kept",
+    "kill": "the process ends for good",
     "wipe": "the process ends; with `for` it starts again without its disk",
     "pause": "SIGSTOP, then SIGCONT",
     "cut": "directions that pass nothing: `A|BC`, `A-B`, `A>B`",
@@ -22,6 +23,8 @@ KINDS = {
     "move": "the primary of a colony is told to hand over, clone or retire",
     "leave": "the host is told to leave",
     "join": "a new host starts and knocks",
+    "recount": "the host wants a new view of the same members",
+    "evict": "an operator has the host held dead",
     "jam": "clients can't reach the host",
 }
 
@@ -33,7 +36,9 @@ class Fault:
     Attributes:
         at_s: When, virtual seconds after the cluster serves.
         kind: One of `KINDS`.
-        target: A host, a direction, a cut, a colony.
+        target: A host, a direction, a cut, a colony. Small letters stand for
+            hosts by what they are to colony 0 when the faults begin: `p` its
+            primary, `s` and `t` its secondaries, `u` and on the others.
         for_s: How long; 0 = it is over at once, or for good.
         when: Kind of note after which it happens, `at_s` at the earliest; "" = none.
     """
@@ -151,6 +156,16 @@ def move(chance: Chance, scene: Scene, at_s: float) -> Fault:
     return Fault(at_s, "move", f"{what} {chance.randrange(0, scene.colonies)}")
 
 
+def recount(chance: Chance, scene: Scene, at_s: float) -> Fault:
+    """A new view of the same members, for no reason."""
+    return Fault(at_s, "recount", chance.choice(scene.hosts))
+
+
+def evict(chance: Chance, scene: Scene, at_s: float) -> Fault:
+    """An operator's mistake."""
+    return Fault(at_s, "evict", chance.choice(scene.hosts))
+
+
 def jam(chance: Chance, scene: Scene, at_s: float) -> Fault:
     """Clients can't reach a host."""
     return Fault(at_s, "jam", chance.choice(scene.hosts), _span(chance, 0.2, 3.0))
@@ -191,6 +206,7 @@ PLANS: dict[str, Maker] = {
     "moves": _only(move, count=(3, 20)),
     "moves_and_links": _only(move, move, reset, slow, count=(4, 20)),
     "moves_and_deaths": _only(move, move, pause, crash, count=(3, 12)),
+    "moves_and_views": _only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
     "lives": _lives,
     "everything": _only(pause, crash, wipe, reset, broken_link, split, slow, move, move, jam, count=(3, 12)),
 }

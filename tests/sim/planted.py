@@ -16,8 +16,8 @@ import agents.hosting
 import agents.primary
 import agents.transfers
 from agents.agreement import Acceptor, Attempt
-from agents.census import CensusRound, Heir, elect
 from agents.cells import Cells
+from agents.census import CensusRound, Heir, elect
 from agents.cloning import Clone
 from agents.colony import Colony
 from agents.council import Council
@@ -36,7 +36,7 @@ from agents.surroundings import Counted, ViewInstalled
 from agents.views import Charter, View
 from agents.wire import Frame
 from tests.sim.clients import Habits
-from tests.sim.plans import Maker, _only, crash, move, pause, reset, slow, split, written
+from tests.sim.plans import Maker, _only, crash, move, pause, reset, slow, written
 from tests.sim.runs import Run, play
 
 Patch = tuple[Any, str, Any]
@@ -83,16 +83,18 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
     """Do nothing."""
 
 
-def _charter(peers: int, colonies: int = 2) -> Charter:
+def _charter(peers: int, colonies: int = 4) -> Charter:
     return Charter(colonies=colonies, peers=peers, heartbeat_s=0.2, lease_s=0.6, suspect_s=1.2)
 
 
 BUSY = Habits(think_s=0.1)
 TWO = {"names": "ABC", "habits": BUSY, "operations": 200, "length_s": 8.0, "charter": _charter(2)}
 THREE = {**TWO, "charter": _charter(3)}
-FIVE = {**TWO, "names": "ABCDE", "charter": _charter(3, 4)}
+FIVE = {**TWO, "names": "ABCDE", "charter": _charter(3)}
+# Who died is seen at once.
+SEEN = {"machines": 1, "attested": True}
 # Chunks take their time, so that what follows a clone overtakes it.
-SLOW_BULK = Shape(delay_s=(0.0002, 0.01), jitter_s=0.05)
+SLOW_BULK = Shape(delay_s=(0.0002, 0.01), bulk_s=0.4)
 
 BUGS: dict[str, Bug] = {}
 
@@ -147,16 +149,18 @@ BUGS["a proposer ignores accepted values"] = Bug(
 
 def _forgets_own(self: Membership, record: Any, now_s: float) -> None:
     _restore(self, record, now_s)
-    acceptor = self.council.acceptor
-    if acceptor.promised is not None and acceptor.promised.host == self.me.id:
+    promised = self.council.acceptor.promised
+    if promised is not None and promised.host == self.me.id:
         self.council.acceptor = Acceptor()
 
 
+# A's ballot reaches B; all restart; the same ballot reaches C with another value, and A is gone.
 BUGS["a ballot is used again after a restart"] = Bug(
     [(Membership, "_restore", _forgets_own)],
-    "0.2 cut A-C for 4\n0.2 crash A for 0.05 when lease_wait\n0.2 cut A-B for 2 when lease_wait",
-    seeds=30,
-    options={**TWO, "length_s": 12.0},
+    "0.2 cut A-C for 5\n0.2 crash AC for 0.3 when lease_wait\n0.2 crash B for 5 when lease_wait\n"
+    "4.6 crash A for 8 when view",
+    seeds=20,
+    options={**TWO, "length_s": 16.0},
 )
 
 _on_accept = Council.on_accept
@@ -164,7 +168,7 @@ _on_accept = Council.on_accept
 
 def _refuses_what_it_hears(self: Council, sender: str, message: Accept, now_s: float) -> None:
     heard = self._host.heard(now_s)
-    if any(host in heard for host, _ in message.proposal.dead if host != self._host.me.id):
+    if any(host in heard for host, _ in message.proposal.dead):
         view = self._host.known
         if view is not None and view.id == message.view:
             self._host.do(Send(sender, Refused(view.id, message.ballot, message.ballot)))
@@ -174,7 +178,8 @@ def _refuses_what_it_hears(self: Council, sender: str, message: Accept, now_s: f
 
 BUGS["accept is refused for hearing"] = Bug(
     [(Council, "on_accept", _refuses_what_it_hears)],
-    "0.2 cut A-C for 5\n0.2 pause C for 4",
+    "1 pause C for 3.2\n0 reset A>B when confirmed\n0 cut A>B for 1 when confirmed",
+    seeds=20,
     options=TWO,
 )
 
@@ -184,17 +189,14 @@ _finish = Council._finish
 def _waits_for_joiners(self: Council, attempt: Attempt, now_s: float) -> None:
     proposal = attempt.proposal
     assert proposal is not None
-    if all(
-        self._host.contacts.up(member.id) or member.id == self._host.me.id
-        for member in proposal.members
-        if member.entered == proposal.id
-    ):
+    seen = [self._host.contacts.get(m.id) for m in proposal.members if m.entered == proposal.id]
+    if all(contact is not None and contact.seen_s > attempt.since_s for contact in seen):
         _finish(self, attempt, now_s)
 
 
 BUGS["a dead joiner blocks the view"] = Bug(
     [(Council, "_finish", _waits_for_joiners)],
-    "0.5 join X\n0.5 crash X when election\n2.0 crash B for 0.5",
+    "0.5 join X\n0.5 kill X when election",
     options=TWO,
     seeds=20,
 )
@@ -246,10 +248,23 @@ def _retires_at_once(primary: Primary, target: str, reason: str, now_s: float, o
 BUGS["S leaves the ack set before it answered retire"] = Bug(
     [(agents.transfers, "order_retire", _retires_at_once)], MOVES, options=TWO
 )
+_activate = Colony._activate
+
+
+def _trusts_activate(self: Colony, sender: str, message: Activate, now_s: float, out: list[Any]) -> None:
+    if self.learner is not None:
+        self.learner = self.learner._replace(started=True, is_whole=True)
+    _activate(self, sender, message, now_s, out)
+
+
 BUGS["activate before X acked all"] = Bug(
-    [(Clone, "is_complete", lambda self, committed: self._ended)],
+    [
+        (Clone, "is_complete", lambda self, committed: self._ended),
+        (Colony, "_activate", _trusts_activate),
+    ],
     MOVES_AND_RESETS,
     options={**TWO, "shape": SLOW_BULK},
+    seeds=40,
 )
 BUGS["a majority of the ack set is enough"] = Bug(
     [(agents.primary, "min", lambda first, *rest: max(first, *rest) if rest else max(first))],
@@ -281,7 +296,7 @@ def _reads_at_once(self: Primary, caller: Any, request: Any, now_s: float, out: 
 
 
 BUGS["read without quorum"] = Bug(
-    [(Primary, "request", _reads_at_once)], "0.5 cut A|BC for 7", options=TWO, seeds=20
+    [(Primary, "request", _reads_at_once)], "0.5 cut p|su for 7", options=TWO, seeds=20
 )
 
 _read = Primary.read
@@ -295,26 +310,23 @@ def _reads_overlay(self: Primary, caller: Any, request: Get, now_s: float, out: 
         _read(self, caller, request, now_s, out)
 
 
-# What A sequences reaches nobody, and then A is gone.
-UNHEARD = "\n".join(
-    f"{at_s} cut {name}>{''.join(o)} for 0.7\n{at_s + 0.5} crash {name} for 0.5"
-    for at_s, name, others in ((1.0, "A", "BC"), (4.0, "B", "AC"))
-    for o in others
-)
-BUGS["reads from the overlay"] = Bug([(Primary, "read", _reads_overlay)], UNHEARD, seeds=20, options=TWO)
+# What the primary sequences reaches nobody, and then it is gone.
+UNHEARD = "1 cut p>s for 0.7\n1.5 crash p for 0.5\n5 cut s>p for 0.7\n5.5 crash s for 0.5"
+FEW = {**TWO, "keys": ("k0", "k1", "k2"), "habits": Habits(think_s=0.03), "charter": _charter(2, 1)}
+BUGS["reads from the overlay"] = Bug([(Primary, "read", _reads_overlay)], UNHEARD, seeds=20, options=FEW)
 
 
-def _answers_at_once(
-    self: Primary, caller: Any, request_id: int, refusal: Any, seq: int, out: list[Any]
-) -> None:
-    out.append(Answer(caller, Reply(request_id, refusal.code, refusal.version, text=refusal.text)))
+def _answers_at_once(self: Primary, caller: Any, request: Any, reply: Reply, *rest: Any) -> None:
+    rest[-1].append(Answer(caller, reply))
 
 
+MANY = tuple(f"k{number}" for number in range(12))
+RACING = Habits(think_s=0.2, attempt_s=1.5, give_up_s=4.0, mix=(("add", 3), ("get", 2)))
 BUGS["a refused conditional is answered early"] = Bug(
     [(Primary, "_refuse", _answers_at_once)],
-    UNHEARD,
+    "0 cut p>s for 1\n0.4 crash p for 0.1",
     seeds=40,
-    options={**TWO, "habits": Habits(think_s=0.05, mix=(("add", 5), ("delete", 3), ("get", 2)))},
+    options={**TWO, "keys": MANY, "clients": 10, "habits": RACING, "charter": _charter(2, 1)},
 )
 
 _is_repeat = Primary._is_repeat
@@ -420,12 +432,8 @@ def _opens_at_next_view(self: Colony, event: ViewInstalled, now_s: float, out: l
 
 BUGS["a promoted but closed primary opens at the next view"] = Bug(
     [(Colony, "_view_installed", _opens_at_next_view)],
-    "\n".join(
-        ["1 cut B>C for 4", "1 cut B>D for 4", "1 cut B>E for 4", "1.2 crash A for 9", "1.3 crash B for 0.05"]
-        + ["0.9 slow A>C for 1", "0.9 slow A>B for 1", "1.5 reset C>D", "2 cut C>D for 1", "2 cut D>C for 1"]
-        + ["1.4 join X"]
-    ),
-    options=FIVE,
+    "1 cut p>t for 3\n1.5 cut s>t for 2.5\n1.6 crash p for 3\n2.2 recount u\n2.6 recount v",
+    options={**FIVE, **SEEN, "charter": _charter(3, 2)},
     seeds=40,
 )
 
@@ -470,13 +478,32 @@ def _repeats_hand_over(self: Colony, event: ViewInstalled, now_s: float, out: li
 
 BUGS["a hand-over is repeated across a view"] = Bug(
     [(Colony, "_view_installed", _repeats_hand_over)],
-    _only(move, move, move, reset, slow, pause, count=(20, 40)),
-    options=FIVE,
-    seeds=60,
+    "1 cut p>s for 0.8\n1 move hand_over 0\n1.3 recount u",
+    options={**TWO, "habits": Habits(think_s=0.5)},
+    seeds=40,
 )
 BUGS["a hand-over does not raise the epoch"] = Bug(
     [(agents.transfers, "next_epoch", lambda epoch, view: epoch)], MOVES, options=TWO
 )
+
+# s hands on to t before p hears that s took over: p asks again when the link comes back.
+HANDED_ON = "\n".join(
+    [
+        "1 move hand_over 0 s",
+        "1 cut s>p for 0.6",
+        "1.3 move hand_over 0 t",
+        "1.55 reset s>p",
+        "1.55 reset p>s",
+    ]
+)
+_hand_over = Colony._hand_over
+
+
+def _takes_it_twice(self: Colony, sender: str, message: HandOver, now_s: float, out: list[Any]) -> None:
+    if self.peer.epoch >= message.epoch and self.primary is None:
+        self.peer.epoch = message.epoch - 1
+    _hand_over(self, sender, message, now_s, out)
+
 
 _handle = Colony.handle
 
@@ -490,10 +517,10 @@ def _takes_old_epochs(self: Colony, event: Any, now_s: float) -> list[Any]:
 
 
 BUGS["a lower epoch is not refused"] = Bug(
-    [(Colony, "handle", _takes_old_epochs)],
-    _only(move, move, move, reset, slow, count=(20, 40)),
-    options=FIVE,
-    seeds=40,
+    [(Colony, "handle", _takes_old_epochs), (Colony, "_hand_over", _takes_it_twice)],
+    HANDED_ON,
+    options={**THREE, "habits": Habits(think_s=1.0)},
+    seeds=20,
 )
 
 # -- links and views -----------------------------------------------------------------------
@@ -503,11 +530,12 @@ def _gate_open(self: Links, link: Any, frame: Frame, size: int, now_s: float, ou
     out.append(DeliverMessages(link.member.id, frame.messages))
 
 
+# What p said before it was held dead reaches t after s was promoted, but before s can say so.
 BUGS["messages are not gated by view"] = Bug(
     [(Links, "_gate", _gate_open)],
-    _only(move, move, pause, crash, split, slow, count=(8, 20)),
-    options=FIVE,
-    seeds=40,
+    "1 cut p|stuv for 3.2\n1 cut s-t for 2 when promote",
+    options={**FIVE, "charter": _charter(3, 1), "attested": False},
+    seeds=30,
 )
 
 _on_frame = Links.on_frame
@@ -520,11 +548,13 @@ def _delivers_old(self: Links, source: Any, frame: Any, now_s: float, size: int 
     return _on_frame(self, source, frame, now_s, size)
 
 
+# The word that s holds nothing is late: s is a peer again when it comes.
+OLD_WORD = "1 move retire 0 s\n1 reset s>p when freed\n1.6 move clone 0 s\n2 move clone 0 s\n3 move clone 0 s"
 BUGS["a link reset delivers old messages"] = Bug(
     [(Links, "on_frame", _delivers_old)],
-    _only(move, move, reset, reset, slow, count=(20, 60)),
-    options={**TWO, "shape": Shape(delay_s=(0.001, 0.02), jitter_s=0.02, late_share=1.0, late_s=0.5)},
-    seeds=40,
+    OLD_WORD,
+    options={**FEW, "shape": Shape(late_share=1.0, late_s=3.0)},
+    seeds=30,
 )
 
 _moves_view_installed = agents.transfers.view_installed
@@ -536,20 +566,12 @@ def _keeps_dropped(primary: Primary, members: frozenset[str], now_s: float, out:
 
 BUGS["dropped hosts stay in the ack set"] = Bug(
     [(agents.transfers, "view_installed", _keeps_dropped), (Colony, "_check_ack_set", _nothing)],
-    "1 crash C for 9",
+    "1 kill C",
     options=THREE,
 )
 
-_die = Membership._die
-
-
-def _keeps_cells(self: Membership, view: View, reason: str, now_s: float) -> None:
-    _die(self, view, reason, now_s)
-    self._out = [effect for effect in self._out if type(effect).__name__ != "DropEverything"]
-
-
 BUGS["a dropped incarnation comes back with its cells"] = Bug(
-    [(Membership, "_die", _keeps_cells)], "0.5 pause A for 4\n5 pause B for 4", options=TWO
+    [(Container, "_drop_everything", _nothing)], "0.5 pause A for 4\n5 pause B for 4", options=TWO
 )
 
 
@@ -596,13 +618,13 @@ def _clears(self: Cells, *, learning: bool = False) -> None:
 
 BUGS["a clone without tombstones"] = Bug(
     [(Cells, "clear", _clears)],
-    MOVES,
+    _only(move, count=(30, 60)),
     options={
-        **TWO,
+        **FEW,
         "shape": SLOW_BULK,
         "habits": Habits(think_s=0.05, mix=(("put", 2), ("delete", 2), ("get", 1))),
     },
-    seeds=20,
+    seeds=40,
 )
 
 _link_up = agents.transfers.link_up
@@ -623,4 +645,3 @@ BUGS["a log trimmed past a learner that goes on after a reset"] = Bug(
     options={**TWO, "shape": SLOW_BULK},
     seeds=20,
 )
-

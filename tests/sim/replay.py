@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from tests.sim.history import describe
-from tests.sim.planted import BUGS
 from tests.sim.plans import PLANS, written
+from tests.sim.planted import BUGS
 from tests.sim.runs import Run, play
 
 LOUD = frozenset({"census", "promote", "open", "step_down", "lost", "freed", "view", "alarm", "halt"})

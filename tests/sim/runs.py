@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.effects import Note
+from agents.effects import EvictOrdered, Note, RecountNeeded
 from agents.keys import colony_of
 from agents.sim_clock import Chance
 from agents.sim_host import Process
@@ -27,7 +27,6 @@ from tests.sim.plans import PLANS, Fault, Maker, Scene
 
 FOUNDING_S = 30.0  # a cluster that is not born by then never will be
 SETTLING_S = 40.0  # for everything that went wrong to be made good
-LENGTH_S = 12.0
 FINAL_READ_S = 6.0
 
 
@@ -81,11 +80,35 @@ class Director:
 
     def schedule(self, faults: Sequence[Fault], began_s: float) -> None:
         """Plan all faults."""
-        for fault in faults:
+        roles = str.maketrans(self._roles())
+        for drawn in faults:
+            words = drawn.target.split()
+            if drawn.kind == "move":  # what, colony, to whom
+                words[2:] = [word.translate(roles) for word in words[2:]]
+            else:
+                words = [word.translate(roles) for word in words]
+            fault = replace(drawn, target=" ".join(words))
             if fault.when:
                 self._waiting.append((began_s + fault.at_s, fault))
             else:
                 self.simulation.timeline.at(began_s + fault.at_s, self._happen, fault)
+
+    def _roles(self) -> dict[str, str]:
+        """Return who is what to colony 0 now: p(rimary), s, t, and others from u on."""
+        leader = self._leader(0)
+        holders: list[str] = []
+        if leader is not None:
+            machine = leader.container.colonies[0]
+            holders = [self.simulation.name_of(host) for host in machine.peers]
+        others = [name for name in self.simulation.homes if name not in holders]
+        return dict(zip("pst", holders, strict=False)) | dict(zip("uvwxyz", others, strict=False))
+
+    def _leader(self, colony: int) -> Process | None:
+        for process in self.simulation.processes():
+            machine = process.container.colonies.get(colony)
+            if machine is not None and machine.primary is not None and machine.is_open:
+                return process
+        return None
 
     def noted(self, note: Note) -> None:
         """Let happen what waited for such a note."""
@@ -105,9 +128,18 @@ class Director:
             for name in target:
                 keep_disk = fault.kind == "crash" or not self._may_lose_disk(name)
                 simulation.crash(name, keep_disk=keep_disk)
+        elif fault.kind == "kill":
+            for name in target:
+                simulation.crash(name)
+                self.expected = self.expected.replace(name, "")
         elif fault.kind == "pause":
             for name in target:
                 simulation.pause(name)
+        elif fault.kind == "recount":
+            simulation.order(target, RecountNeeded("the plan says so"))
+        elif fault.kind == "evict":
+            for name in simulation.homes:
+                simulation.order(name, EvictOrdered(simulation.homes[target].id))
         elif fault.kind == "cut":
             simulation.cut(target)
         elif fault.kind == "reset":
@@ -160,21 +192,21 @@ class Director:
     def _move(self, what: str, colony_text: str, to: str = "") -> None:
         """Order the primary of a colony to do something; nothing happens without one."""
         colony, simulation = int(colony_text), self.simulation
-        for process in simulation.processes():
-            machine = process.container.colonies.get(colony)
-            if machine is None or machine.primary is None or not machine.is_open:
-                continue
-            peers = [host for host in machine.primary.ack_set if to in ("", simulation.name_of(host))]
-            others = self._strangers(process, [process.home.id, *machine.primary.ack_set], to)
-            event: Any = None
-            if what == "hand_over" and peers:
-                event = HandOverOrdered(simulation.chance.choice(peers), "the plan says so")
-            elif what == "retire" and peers:
-                event = RetireOrdered(simulation.chance.choice(peers), "the plan says so")
-            elif what == "clone" and others:
-                event = CloneOrdered(simulation.chance.choice(others), "the plan says so")
-            if event is not None:
-                process.take(process.tell_colony, colony, event)
+        process = self._leader(colony)
+        primary = process.container.colonies[colony].primary if process is not None else None
+        if process is None or primary is None:
+            return
+        peers = [host for host in primary.ack_set if to in ("", simulation.name_of(host))]
+        others = self._strangers(process, [process.home.id, *primary.ack_set], to)
+        event: Any = None
+        if what == "hand_over" and peers:
+            event = HandOverOrdered(simulation.chance.choice(peers), "the plan says so")
+        elif what == "retire" and peers:
+            event = RetireOrdered(simulation.chance.choice(peers), "the plan says so")
+        elif what == "clone" and others:
+            event = CloneOrdered(simulation.chance.choice(others), "the plan says so")
+        if event is not None:
+            process.take(process.tell_colony, colony, event)
 
     def _strangers(self, process: Process, holders: list[str], to: str) -> list[str]:
         view = process.container.view
@@ -200,7 +232,11 @@ def settings_for(chance: Chance, **changes: Any) -> SimSettings:
             lease_s=0.6,
             suspect_s=1.2,
         ),
-        "shape": Shape(delay_s=(0.0002, slow), jitter_s=chance.choice((0.0005, 0.002, 0.02))),
+        "shape": Shape(
+            delay_s=(0.0002, slow),
+            jitter_s=chance.choice((0.0005, 0.002, 0.02)),
+            bulk_s=chance.choice((0.0, 0.02, 0.4)),
+        ),
         "turn_s": chance.choice((0.0, 0.0002, 0.002)),
         "encoded": chance.random() < 0.1,
         "machines": chance.choice((0, 2, 3)),
@@ -212,15 +248,34 @@ def settings_for(chance: Chance, **changes: Any) -> SimSettings:
 KEYS = tuple(f"{kind}{number}" for kind in "aks" for number in range(4))
 
 
+# Length of a run, longest pause of its clients, cells they work on: all at leisure, or much at once.
+PACES = (
+    (12.0, 1.2, KEYS),
+    (8.0, 0.6, KEYS),
+    (5.0, 0.3, ("a0", "a1", "k0", "k1", "k2", "s0")),
+    (3.0, 0.1, ("a0", "k0", "k1", "s0")),
+)
+
+
 class Stage:
     """A run while it is played."""
 
-    def __init__(self, run: Run, chance: Chance, *, clients: int, operations: int, habits: Habits) -> None:
+    def __init__(
+        self,
+        run: Run,
+        chance: Chance,
+        *,
+        clients: int,
+        operations: int,
+        habits: Habits,
+        keys: Sequence[str],
+    ) -> None:
         self.run = run
+        self.keys = keys
         self.simulation = Simulation(run.names, chance, run.settings, run_closure)
         self.director = Director(self.simulation, run.names)
         self.clients = [
-            Client(f"c{number}", self.simulation, chance, KEYS, run.history, operations, habits)
+            Client(f"c{number}", self.simulation, chance, keys, run.history, operations, habits)
             for number in range(clients)
         ]
         self.watch: Watch | None = None
@@ -265,13 +320,13 @@ class Stage:
         until_s = simulation.timeline.now_s + FINAL_READ_S
         while not all(client.is_done for client in self.clients) and simulation.timeline.now_s < until_s:
             simulation.timeline.run_until(simulation.timeline.now_s + 0.05)
-        reader = Client("last", simulation, simulation.chance, KEYS, self.run.history, 0)
-        reader.read(KEYS, FINAL_READ_S)
-        until_s = simulation.timeline.now_s + FINAL_READ_S * len(KEYS)
-        while len(reader.reads) < len(KEYS) and simulation.timeline.now_s < until_s:
+        reader = Client("last", simulation, simulation.chance, self.keys, self.run.history, 0)
+        reader.read(self.keys, FINAL_READ_S)
+        until_s = simulation.timeline.now_s + FINAL_READ_S * len(self.keys)
+        while len(reader.reads) < len(self.keys) and simulation.timeline.now_s < until_s:
             simulation.timeline.run_until(simulation.timeline.now_s + 0.05)
         unread = [op.key for op in reader.reads if op.outcome != "ok"]
-        if unread or len(reader.reads) < len(KEYS):
+        if unread or len(reader.reads) < len(self.keys):
             raise _Unsettled(f"the cluster has settled, yet cells can't be read: {unread}")
 
     def judge(self) -> None:
@@ -295,8 +350,9 @@ def play(
     notes: bool = False,
     clients: int = 5,
     operations: int = 20,
-    length_s: float = LENGTH_S,
+    length_s: float = 0.0,
     habits: Habits | None = None,
+    keys: Sequence[str] = (),
     **settings: Any,
 ) -> Run:
     """Play one run, and return what came of it.
@@ -306,15 +362,20 @@ def play(
         plan: Name of the plan (see `plans.PLANS`), or any name if `faults` or a `maker` of them are given.
         names: The hosts; "" = drawn from the seed.
         notes: Keep all notes of all machines.
+        length_s: How long faults may happen; 0 = drawn, like `habits` and `keys`.
         settings: Fields of `SimSettings` that are not to be drawn.
     """
     chance = random.Random(f"{seed}/{plan}")
     drawn = chance.choice(("ABC", "ABC", "ABCD", "ABCDE"))
     run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
     charter = run.settings.charter
+    drawn_length_s, think_s, drawn_keys = chance.choice(PACES)
+    length_s = length_s or drawn_length_s
+    habits = habits or Habits(think_s=think_s)
+    keys = keys or drawn_keys
     scene = Scene(run.names, charter.colonies, charter.peers, length_s)
     run.faults = (maker or PLANS[plan])(chance, scene) if faults is None else list(faults)
-    stage = Stage(run, chance, clients=clients, operations=operations, habits=habits or Habits())
+    stage = Stage(run, chance, clients=clients, operations=operations, habits=habits, keys=keys)
     simulation = stage.simulation
     if notes:
         simulation.notes = run.notes

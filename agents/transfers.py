@@ -22,7 +22,7 @@ from agents.messages.replication import (
     Retire,
 )
 from agents.surroundings import MoveRefused
-from agents.views import next_epoch
+from agents.views import COUNT_BITS, epoch_count, next_epoch
 
 if TYPE_CHECKING:
     from agents.primary import Primary
@@ -180,6 +180,8 @@ def order_hand_over(primary: Primary, target: str, reason: str, now_s: float, ou
         return False
     if not primary.is_open or target not in primary.ack_set:
         return False
+    if epoch_count(primary.peer.epoch) == (1 << COUNT_BITS) - 1:
+        return False  # this view has no epoch left for another primary; the next one has
     transfers.handing = Handing(target, now_s, reason)
     out.append(Note("hand_over", reason, primary.peer.colony, target, {"step": "begun"}))
     return True

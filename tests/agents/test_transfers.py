@@ -32,7 +32,7 @@ from agents.transfers import (
     retired,
     view_installed,
 )
-from agents.views import epoch_view
+from agents.views import epoch_in, epoch_view
 from tests.agents.test_primary import NOW_S, a_primary, ack, ask
 
 
@@ -156,6 +156,17 @@ def test_a_hand_over_begins_only_when_nothing_else_is_under_way() -> None:
     order_clone(primary, "D", "test", NOW_S, out)
     order_retire(primary, "B", "test", NOW_S, out)
     assert not kinds(out), "and nothing else begins meanwhile"
+
+
+def test_the_last_epoch_of_a_view_is_not_handed_over() -> None:
+    primary = a_primary("B")
+    primary.peer.epoch = epoch_in(9, 65_534)
+    assert order_hand_over(primary, "B", "test", NOW_S, [])
+    message = hand_over_if_drained(primary, 9, NOW_S, [])
+    assert message is not None and epoch_view(message.epoch) == 9
+    primary = a_primary("B")
+    primary.peer.epoch = epoch_in(9, 65_535)
+    assert not order_hand_over(primary, "B", "test", NOW_S, [])
 
 
 def test_it_is_sent_when_all_is_committed_under_a_later_epoch_with_everybody_in_it() -> None:

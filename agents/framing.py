@@ -41,7 +41,7 @@ def pack(messages: list[HostMessage]) -> list[Load]:
     if gated:
         loads.extend((CONTROL, True, part) for part in _parts(gated))
     if bulk:
-        loads.extend((BULK, True, part) for part in _parts(bulk))
+        loads.extend((BULK, True, (chunk,)) for chunk in bulk)  # one each: its receiver must not stall
     return loads
 
 

@@ -45,6 +45,7 @@ CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
 MOVES_MAX = 8  # improvements under way per host
 REFUSED_S = 1.0  # before a refused target is asked again
+CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
 INVITES_MAX = 8
 CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
@@ -87,6 +88,7 @@ class Governor:
         """A colony has changed its peers; is there more to do?"""
         if located.primary == self.host.me:
             self._dirty.add(located.colony)
+            self._step_s = float("-inf")  # what comes next need not wait
         self._idle_round = 0
 
     def move_refused(self, event: MoveRefused, now_s: float) -> None:
@@ -191,7 +193,7 @@ class Governor:
                     self.moves.pop(colony, None)  # another's to finish; else it counts here for ever
                 continue
             due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
-        room = self.host.limits.clones_max - self._clones_under_way() if due else 0
+        room, bytes_room = self._room() if due else (0, 0)
         for _, colony, facts in sorted(due, key=lambda item: item[:2]):
             order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
             if isinstance(order, Lack):
@@ -203,8 +205,11 @@ class Governor:
                     self._lacks.pop(colony, None)
             elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
-            elif not isinstance(order, CloneOrdered) or room > 0:
-                room -= isinstance(order, CloneOrdered)
+            elif not isinstance(order, CloneOrdered):
+                self._give(colony, order, candidates, out)
+            elif room > 0 and (bytes_room >= facts.bytes_used or room == self.host.limits.clones_max):
+                room -= 1
+                bytes_room -= facts.bytes_used
                 self._give(colony, order, candidates, out)
 
     def _lacking(self, colony: int, because: str, out: Out) -> None:
@@ -214,9 +219,16 @@ class Governor:
             self._lacks[colony] = because
             out.append(Note("shortfall", because, colony))
 
-    def _clones_under_way(self) -> int:
-        found = (self.host.colonies.get(colony) for colony in self._mine)
-        return sum(len(m.primary.transfers.clones) for m in found if m is not None and m.primary is not None)
+    def _room(self) -> tuple[int, int]:
+        """Return how many more clones, and bytes of clones, may be under way."""
+        clones, weight = self.host.limits.clones_max, CLONE_BYTES_MAX
+        for colony in self._mine:
+            machine = self.host.colonies.get(colony)
+            if machine is not None and machine.primary is not None and machine.primary.transfers.clones:
+                for clone in machine.primary.transfers.clones.values():
+                    clones -= 1
+                    weight -= clone.bytes_whole
+        return clones, weight
 
     def _asked(self, colony: int, candidates: list[Candidate], now_s: float) -> list[Candidate]:
         """Return the candidates without those that refused this colony just now."""

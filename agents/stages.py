@@ -26,10 +26,10 @@ EDGES: dict[Stage, dict[Stage, str]] = {
         Stage.COMMIT: "the first view was installed",
     },
     Stage.DISCOVERY: {
-        Stage.ZOMBIE: "left cleanly",
         Stage.ELECTION: "a majority of the last view is here again, or it is time to try again",
         Stage.COMMIT: "a view that lists this host was installed",
         Stage.HOLD: "still a member, but of no majority",
+        Stage.VERIFICATION: "an operator forces a new generation",
     },
     Stage.ELECTION: {
         Stage.DISCOVERY: "no majority promised in time, or somebody else goes first",
@@ -54,7 +54,6 @@ EDGES: dict[Stage, dict[Stage, str]] = {
         Stage.DISCOVERY: "dropped from the view",
     },
 }
-EDGES[Stage.DISCOVERY][Stage.VERIFICATION] = "an operator forces a new generation"
 
 MEMBER_STAGES = frozenset(
     stage.value for stage in (Stage.ELECTION, Stage.VERIFICATION, Stage.COMMIT, Stage.HOLD)

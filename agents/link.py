@@ -29,7 +29,7 @@ from agents.wire import CONTROL, Source, source_of
 # What `Door.poll` found ready; bits of one int.
 HOSTS, CLIENTS, LOST, WOKEN, GREETED = 1, 2, 4, 8, 16
 
-DRAIN_BYTES_MAX = 256 * 1024  # per turn: some 2 ms of cells, then others are served
+DRAIN_BYTES_MAX = 128 * 1024  # per turn: some 1 ms of cells, then others are served
 SOURCES_MAX = 4_096  # parsed identities remembered
 GREETS_MAX = 64
 

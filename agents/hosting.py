@@ -113,7 +113,7 @@ class Container(Surroundings):
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
         self.membership = Membership(me, settings, record, now_s)
-        self.links = Links(lambda: self.membership.me, self._stamp, first_link)
+        self.links = Links(lambda: self.membership.me, self.membership.stamp, first_link)
         self.directory = Directory(0)
         self.colonies: dict[int, Colony] = {}
         self.governor = Governor(self)
@@ -155,11 +155,6 @@ class Container(Surroundings):
             Invite: self._invited,
             InviteAnswer: self._invite_answered,
         }
-
-    def _stamp(self) -> tuple[str, int, str]:
-        member = self.membership
-        view = member.view
-        return (member.tag, view.id if view is not None else 0, member.stage.value)
 
     # -- what colonies see of their host -----------------------------------------
 
@@ -207,6 +202,13 @@ class Container(Surroundings):
             return True
         self._bytes_now += bytes_more  # until the next count
         return False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether each colony led here has all its peers; any thread may ask."""
+        wanted = self.governor.settled.number
+        led = [machine for machine in tuple(self.colonies.values()) if machine.primary is not None]
+        return 0 < wanted <= min((len(machine.peers) for machine in led), default=wanted)
 
     # -- ways in -------------------------------------------------------------------
 

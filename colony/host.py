@@ -173,13 +173,13 @@ class Host:
         self._server.start()
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until the host is ACTIVE.
+        """Wait until the host is ACTIVE, and the colonies that it leads have all their copies.
 
         Raises:
             Unavailable: It is not, after `timeout` seconds, or it has ended; the text says what it waits for.
         """
         end_s = time.monotonic() + timeout
-        while self.stage != "ACTIVE":
+        while not self.is_ready:
             if self.halted is not None:
                 raise Unavailable(f"the host has ended: {self.halted[1]}")
             if time.monotonic() >= end_s:
@@ -306,7 +306,14 @@ class Host:
         refusal = self._container.membership.refusal
         if stage is Stage.DISCOVERY:
             return refusal or "the members of its cluster"
-        return "a majority of its view" if stage is Stage.HOLD else ""
+        if stage is Stage.HOLD:
+            return "a majority of its view"
+        return "" if self._container.is_settled else "its colonies' copies"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the host is ACTIVE, and no colony that it leads lacks a copy that it could have."""
+        return self.stage == "ACTIVE" and self._container is not None and self._container.is_settled
 
     @property
     def halted(self) -> tuple[int, str] | None:

@@ -126,7 +126,7 @@ def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float, join: Se
         time.sleep(POLL_S)
         if embedded.halted is not None:
             return halted(embedded)
-        stage = stage_of(embedded)
+        stage = embedded.stage if ready and embedded.stage == "ACTIVE" else stage_of(embedded)
         if time.monotonic() >= look_s:
             look_s = inf
             if stage.startswith("ZOMBIE") and not any(map(is_there, join)):
@@ -147,7 +147,7 @@ def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float, join: Se
 def stage_of(embedded: Embedded) -> str:
     """Return the stage in one word, with what it waits for where it says so."""
     stage, waits = embedded.stage, embedded.waiting_for
-    return f"{stage}, waits for {waits}" if waits and stage != "ACTIVE" else stage
+    return f"{stage}, waits for {waits}" if waits else stage
 
 
 def leave(embedded: Embedded, timeout_s: float) -> int:

@@ -143,14 +143,15 @@ class Cells:
     def put(self, key: bytes, cell: Cell | None) -> None:
         """Publish a cell (None = it is dead)."""
         old = self.live.get(key)
-        if old is not None:
-            self.bytes_used -= cell_bytes(key, old)
-        if cell is None:
-            if old is not None:
-                del self.live[key]
-        else:
+        if cell is not None:
             self.live[key] = cell
-            self.bytes_used += cell_bytes(key, cell)
+            if old is None:
+                self.bytes_used += cell_bytes(key, cell)
+            else:
+                self.bytes_used += dna_bytes(cell[2]) - dna_bytes(old[2])
+        elif old is not None:
+            self.bytes_used -= cell_bytes(key, old)
+            del self.live[key]
 
     def apply(self, entry: Entry, now_s: float) -> None:
         """Apply one entry in order, and what it says of its client's lane."""
@@ -166,11 +167,12 @@ class Cells:
 
     def answered(self, entry: Entry, now_s: float) -> None:
         """Remember the last request of the entry's lane."""
-        self.lanes.pop(entry.lane, None)  # keeps the dict in order of last use
-        self.lanes[entry.lane] = (entry.number, entry.seq, entry.code, entry.result, now_s)
-        if len(self.lanes) > self._lanes_bound:  # nobody else may look for long: a quiet colony has no ticks
+        lanes, lane = self.lanes, entry.lane
+        lanes.pop(lane, None)  # keeps the dict in order of last use
+        lanes[lane] = (entry.number, entry.seq, entry.code, entry.result, now_s)
+        if len(lanes) > self._lanes_bound:  # nobody else may look for long: a quiet colony has no ticks
             self.forget_lanes(now_s)
-            self._lanes_bound = min(LANES_MAX, 2 * len(self.lanes) + 1024)
+            self._lanes_bound = min(LANES_MAX, 2 * len(lanes) + 1024)
 
     def adopt(self, state: CellState) -> None:
         """Take a cloned cell, unless something newer is here already."""

@@ -218,8 +218,10 @@ class Colony:
             if self.primary is None:
                 return
         patient = moves.clones or moves.handing or primary.stalled
-        at_s = now_s + PATIENCE_TICK_S if patient else float("inf")
         expiry_s = primary.next_expiry_s()
+        if not patient and expiry_s is None:
+            return
+        at_s = now_s + PATIENCE_TICK_S if patient else float("inf")
         if expiry_s is not None and expiry_s < min(at_s, self._wake_s):
             if expiry_s <= now_s and not primary.may_expire(now_s):
                 expiry_s = now_s + PATIENCE_TICK_S

@@ -65,8 +65,7 @@ def malformed(request: Put | Delete | Touch | Patch, value_bytes_max: int) -> Re
     ttl_ms = getattr(request, "ttl_ms", 0)
     if not TTL_KEEP <= ttl_ms <= TTL_MS_MAX:
         return Refusal(BAD, text=f"ttl of {ttl_ms} ms is out of range")
-    dna = request.dna if isinstance(request, Put) else getattr(request, "changed", b"")
-    size = dna_bytes(dna)
+    size = len(request.dna) if type(request) is Put else dna_bytes(getattr(request, "changed", b""))
     if size > value_bytes_max:
         return Refusal(TOO_LARGE, text=f"value of {size} bytes; the limit is {value_bytes_max}")
     return None

@@ -45,7 +45,21 @@ from agents.keys import colony_of
 from agents.links import Links
 from agents.membership import Membership, Settings
 from agents.messages import client
-from agents.messages.client import Admin, Greet, Greeting, Reply, Unwatch, Watch
+from agents.messages.client import (
+    Admin,
+    Delete,
+    Get,
+    Greet,
+    Greeting,
+    Mutate,
+    Patch,
+    Put,
+    Reply,
+    Scan,
+    Touch,
+    Unwatch,
+    Watch,
+)
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
 from agents.messages.replication import (
@@ -56,6 +70,7 @@ from agents.messages.replication import (
     Located,
     WantLocations,
 )
+from agents.messages.replication import Replication as ReplicationMessage
 from agents.peer import PeerStatus
 from agents.record import Record
 from agents.surroundings import (
@@ -79,6 +94,11 @@ from placement.resources import Candidate
 
 SOFTWARE = "0.1.0"
 HOST_KINDS = frozenset((Census, Located, WantLocations, Invite, InviteAnswer))
+COLONY_KINDS = (
+    frozenset(kind for kind in (*ReplicationMessage.__args__, Scan) if "colony" in kind.__struct_fields__)
+    - HOST_KINDS
+)
+KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
 RECOUNT_EVERY_S = 1.0
 DIGEST_EVERY_S = 1.0
@@ -221,15 +241,13 @@ class Container(Surroundings):
 
     def colony_of(self, message: Any) -> int | None:
         """Return whose a message or a request is; None = the host's."""
-        number = getattr(message, "colony", None)
-        if number is not None:
-            if type(message) in HOST_KINDS or not 0 <= number < len(self.directory.entries):
-                return None
-            return int(number)
-        key = getattr(message, "key", None)
-        if key is None or not self.directory.entries:
-            return None
-        return colony_of(key, len(self.directory.entries))
+        kind, colonies = type(message), len(self.directory.entries)
+        if kind in KEYED_KINDS:
+            return colony_of(message.key, colonies) if colonies else None
+        if kind in COLONY_KINDS:
+            number: int = message.colony
+            return number if 0 <= number < colonies else None
+        return None
 
     def handle(self, event: Any, now_s: float) -> Out:
         """Take one host-level event, and return what must be done."""

@@ -66,17 +66,21 @@ def _weight(message: HostMessage) -> int:
     if type(message) is Replicate:
         weight = 0
         for entry in message.entries:
-            weight += ENTRY_BYTES + _dna_bytes(entry.dna) + len(entry.result or b"")
+            dna = entry.dna
+            weight += ENTRY_BYTES + (len(dna) if type(dna) is bytes else dna_bytes(dna))
+            if entry.result:
+                weight += len(entry.result)
         return weight
     if type(message) is Chunk:
         weight = ENTRY_BYTES * len(message.lanes)
         for cell in message.cells:
-            weight += ENTRY_BYTES + _dna_bytes(cell.dna)
+            weight += ENTRY_BYTES + dna_bytes(cell.dna)
         return weight
     return ENTRY_BYTES
 
 
-def _dna_bytes(dna: bytes | Attributes | None) -> int:
+def dna_bytes(dna: bytes | Attributes | None) -> int:
+    """Return about how many bytes the DNA of an entry or a cell takes on the wire."""
     if dna is None:
         return 0
     if isinstance(dna, bytes):

@@ -37,9 +37,10 @@ from agents.effects import (
     Ticked,
     Wake,
 )
+from agents.framing import dna_bytes
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
-from agents.messages.replication import Ack
+from agents.messages.replication import Ack, Replicate
 from agents.record import Record
 from agents.timers import Timers
 from agents.views import Member
@@ -50,6 +51,8 @@ PROBE_EVERY_S = 0.004  # a killed process is gone within some ms of its sockets
 PROBE_FOR_S = 2.0  # one that frees much memory takes its time
 EVENTS_MAX = 1_000_000  # consequences of one event: more, and machines go in circles
 ALARMS_MAX = 100_000
+# Mutations of one colony that leave as one message: enough for a full pipeline, and far below a frame.
+ENTRIES_MAX, ENTRIES_BYTES_MAX = 256, 256 * 1024
 
 RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
 ReportFn = Callable[[Exception], tuple[str, bytes | None]]
@@ -101,6 +104,41 @@ class Tools(Protocol):
         """Give up a colony's peer."""
 
 
+class Batch:
+    """Mutations of one colony for one host that will leave as one message.
+
+    Attributes:
+        entries: In order, without a gap.
+        at: The place of the message in the outbox.
+    """
+
+    __slots__ = ("_bytes", "_last", "at", "entries")
+
+    def __init__(self, message: Replicate, at: int) -> None:
+        self.entries = list(message.entries)
+        self.at = at
+        self._last = message
+        self._bytes = 0
+
+    def took(self, message: Replicate) -> bool:
+        """Take in the entry that follows; False = it must have a message of its own."""
+        entries, more = self.entries, message.entries
+        if len(more) != 1 or not entries or message.epoch != self._last.epoch:
+            return False
+        entry = more[0]
+        self._bytes += dna_bytes(entry.dna)
+        if entry.seq != entries[-1].seq + 1 or len(entries) >= ENTRIES_MAX or self._bytes > ENTRIES_BYTES_MAX:
+            return False
+        entries.append(entry)
+        self._last = message
+        return True
+
+    def message(self) -> Replicate:
+        """Return the one message: what its last part says of commits holds for all."""
+        last = self._last
+        return Replicate(last.colony, last.epoch, last.committed, last.clock_s, tuple(self.entries))
+
+
 class Performer:
     """The shell's hands; belongs to the I/O thread.
 
@@ -134,6 +172,7 @@ class Performer:
         self._process_gone = process_gone
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
+        self._batches: dict[tuple[str, int], Batch] = {}
         self.said: deque[Any] = deque()
         self.is_mute = False
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
@@ -180,12 +219,22 @@ class Performer:
         """Put a message into the outbox of a host.
 
         Acks are cumulative: a later one of the same colony and epoch takes
-        the place of the one that has not left yet.
+        the place of the one that has not left yet. And the mutations of one
+        turn go as one: what follows upon the last one joins its message,
+        unless the colony has had something else to say to that host since.
         """
         box = self._outbox.get(to)
         if box is None:
             box = self._outbox[to] = []
-        if type(message) is Ack:
+        if type(message) is Replicate:
+            key = (to, message.colony)
+            batch = self._batches.get(key)
+            if batch is not None:
+                if batch.took(message):
+                    return
+                self._put_batch(key, batch)
+            self._batches[key] = Batch(message, len(box))
+        elif type(message) is Ack:
             key = (to, message.colony)
             at = self._acks.get(key)
             if at is not None:
@@ -195,7 +244,18 @@ class Performer:
                     box[at] = message
                     return
             self._acks[key] = len(box)
+        elif self._batches:
+            self._close_batches(to)
         box.append(message)
+
+    def _close_batches(self, to: str) -> None:
+        """Let nothing that is sent later overtake what is sent now."""
+        for key in [key for key in self._batches if key[0] == to]:
+            self._put_batch(key, self._batches.pop(key))
+
+    def _put_batch(self, key: tuple[str, int], batch: Batch) -> None:
+        if len(batch.entries) > 1:
+            self._outbox[key[0]][batch.at] = batch.message()
 
     def answer(self, caller: Any, reply: Reply) -> None:
         """Put a reply into a client's list, or call back an embedded caller."""
@@ -268,8 +328,10 @@ class Performer:
     def flush_links(self) -> None:
         """Hand the outboxes to the links, stamped with the view as it is now."""
         if self._outbox and not self.is_mute:
+            for key, batch in self._batches.items():
+                self._put_batch(key, batch)
             outbox, self._outbox = self._outbox, {}
-            self._acks.clear()
+            self._forget_places()
             tools = self._tools
             self.perform(tools.container.links.flush(outbox, tools.clock()), None)
 
@@ -284,7 +346,11 @@ class Performer:
     def _installed(self, effect: InstallView, body: Body | None) -> None:
         """Throw away what was said in the view before and has not left: it would be stamped with this one."""
         self._outbox = only_ungated(self._outbox)
+        self._forget_places()
+
+    def _forget_places(self) -> None:
         self._acks.clear()
+        self._batches.clear()
 
     def _wake(self, effect: Wake, body: Body | None) -> None:
         if len(self._tools.timers) < ALARMS_MAX:

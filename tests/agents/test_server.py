@@ -38,7 +38,8 @@ from agents.effects import (
 from agents.link import Door
 from agents.links import DeliverMessages
 from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Get, Greet, Greeting, Reply, Unwatch, Watch
-from agents.messages.replication import Ack
+from agents.messages.replication import PUT, Ack, Entry, Replicate, Retire
+from agents.performer import ENTRIES_BYTES_MAX
 from agents.record import Record
 from agents.server import Server
 from agents.wire import decode_replies, encode
@@ -244,6 +245,49 @@ def test_what_one_turn_says_to_one_host_leaves_as_one_outbox() -> None:
         until(lambda: server.container.links.flushed)
         # The second ack says all that the first one said.
         assert server.container.links.flushed == [{"b": [Ack(2, 1, 6)], "c": [Ack(2, 1, 6)]}]
+
+
+def test_mutations_of_one_turn_leave_as_one_message_for_each_host() -> None:
+    def mutation(seq: int, committed: int = 0, epoch: int = 1, colony: int = 2) -> Replicate:
+        return Replicate(colony, epoch, committed, 0.0, (Entry(seq, PUT, b"k", b"v"),))
+
+    retire = Retire(2, 1)
+    said: list[Any] = [
+        mutation(1),
+        mutation(1, colony=3),
+        mutation(2, 1),
+        retire,
+        mutation(3),
+        mutation(5),
+        mutation(6, epoch=2),
+    ]
+    with serving() as server:
+        machine = server.container.colony(2)
+        machine.script = lambda event, now_s: (
+            [Send("b", message) for message in said] + [Send("c", mutation(2))]
+            if type(event) is Requested
+            else []
+        )
+        server.submit(Get(1, b"2"), lambda reply: None)
+        until(lambda: server.container.links.flushed)
+        [outbox] = server.container.links.flushed
+        # Two that follow upon each other are one, but none overtakes a retirement, a gap or an epoch.
+        both = Replicate(2, 1, 1, 0.0, (*said[0].entries, *said[2].entries))
+        assert outbox == {"b": [both, said[1], retire, *said[4:]], "c": [mutation(2)]}
+
+
+def test_mutations_that_are_large_together_leave_as_several_messages() -> None:
+    size = ENTRIES_BYTES_MAX // 3
+    said = [Replicate(2, 1, 0, 0.0, (Entry(seq, PUT, b"k", bytes(size)),)) for seq in range(1, 9)]
+    with serving() as server:
+        server.container.colony(2).script = lambda event, now_s: (
+            [Send("b", message) for message in said] if type(event) is Requested else []
+        )
+        server.submit(Get(1, b"2"), lambda reply: None)
+        until(lambda: server.container.links.flushed)
+        sent = server.container.links.flushed[0]["b"]
+        assert [entry.seq for message in sent for entry in message.entries] == list(range(1, 9))
+        assert 1 < len(sent) < 8
 
 
 def test_host_and_colony_hear_each_other_in_the_order_of_the_telling() -> None:

@@ -32,6 +32,9 @@ HOSTS, CLIENTS, LOST, WOKEN, GREETED = 1, 2, 4, 8, 16
 DRAIN_BYTES_MAX = 128 * 1024  # per turn: some 1 ms of cells, then others are served
 SOURCES_MAX = 4_096  # parsed identities remembered
 GREETS_MAX = 64
+# Plain numbers: to combine two of pyzmq's flags takes as long as to send.
+_NOW, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_READABLE = int(zmq.POLLIN)
 
 
 class Door:
@@ -88,7 +91,7 @@ class Door:
         if self._replied:
             # Sending took note of arrivals too, and the descriptor won't tell of them again.
             self._replied = False
-            if int(self._clients.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if int(self._clients.getsockopt(zmq.EVENTS)) & _READABLE:
                 self._unread |= CLIENTS
         if self._sockets.fresh:
             self._look_at(self._sockets.fresh)
@@ -193,8 +196,8 @@ class Door:
         """Send one frame to a client; False: it is gone, or doesn't read."""
         self._replied = True
         try:
-            self._clients.send(client, zmq.SNDMORE | zmq.NOBLOCK)
-            self._clients.send(data, zmq.NOBLOCK)
+            self._clients.send(client, _NOW_AND_MORE)
+            self._clients.send(data, _NOW)
         except zmq.ZMQError:
             return False
         return True
@@ -258,19 +261,23 @@ class Door:
         self._unread |= bit
         while budget > 0 and size < DRAIN_BYTES_MAX:
             try:
-                identity = receive(zmq.NOBLOCK)
+                identity = receive(_NOW)
             except zmq.ZMQError:
                 self._unread &= ~bit
                 break
             budget -= 1
-            data = receive()
+            frame = receive(_NOW, False)  # a `Frame`: it knows whether there is more, without another call
+            data = frame.bytes
             size += len(data)
-            if router.getsockopt(zmq.RCVMORE):
+            if frame.more:
                 self.strangers += 1
-                while router.getsockopt(zmq.RCVMORE):
-                    receive()
+                while receive(_NOW, False).more:
+                    pass
                 continue
             frames.append((identity, data))
+            if len(frames) == 1 and not int(router.getsockopt(zmq.EVENTS)) & _READABLE:
+                self._unread &= ~bit  # mostly there is but one: to ask is cheaper than to be refused
+                break
         return frames
 
     def _try_plane(self, host: str, pipe: Pipe, plane: int) -> Dealer | None:

@@ -262,7 +262,8 @@ class Server:
         if not self.dispatcher.is_idle:
             self.dispatcher.run_ready()
         now_s = self.clock()
-        self.timers.run_due(now_s)
+        if now_s >= self.timers.next_s:
+            self.timers.run_due(now_s)
         if now_s >= self._tick_due_s and not self._own_up(now_s):
             self._tick(now_s)
         self._flush()

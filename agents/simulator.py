@@ -23,6 +23,7 @@ from agents.record import Record
 from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
 from agents.sim_host import Home, Process
 from agents.sim_network import Network, Pipe, Shape, routes_named
+from agents.surroundings import Limits
 from agents.views import Charter, Member
 from agents.wire import Source, decode_link_frame, encode
 from placement.labels import Labels
@@ -44,6 +45,7 @@ class SimSettings:
         machines: Hosts share so many machines, in turn; 0 = each has its own.
         attested: Hosts of one machine can see each other's processes.
         membership: Settings of each host's membership.
+        limits: Bounds of each host.
     """
 
     charter: Charter = field(default_factory=Charter)
@@ -57,6 +59,7 @@ class SimSettings:
     machines: int = 0
     attested: bool = True
     membership: MembershipSettings = field(default_factory=MembershipSettings)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Observer(Protocol):
@@ -168,7 +171,10 @@ class Simulation:
             started_s=now_s,
         )
         first_link = int(self.timeline.now_s * 1000) + 1
-        container = Container(member, self.settings.membership, home.record, now_s, first_link=first_link)
+        settings = self.settings
+        container = Container(
+            member, settings.membership, home.record, now_s, limits=settings.limits, first_link=first_link
+        )
         home.process = Process(self, home, container, self._pids)
         home.paused = False
         home.process.take(

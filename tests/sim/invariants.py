@@ -74,6 +74,7 @@ class Watch:
         self.promotions = 0
         self.on_note: Callable[[Note], None] | None = None
         self._views: dict[int, View] = {}
+        self._known: dict[int, View] = {}
         self._minted: dict[tuple[int, int], tuple[str, int]] = {}
         self._trails: dict[int, _Trail] = {}
         self._owners: dict[int, Process] = {}
@@ -88,7 +89,11 @@ class Watch:
     # -- the simulation tells ----------------------------------------------------
 
     def host_acted(self, process: Process, event: Any) -> None:
-        """Nothing is checked here: what matters happens in colonies."""
+        """A host may also learn of a view without being in it."""
+        view = process.container.membership.known
+        if view is not None and self._known.get(process.pid) is not view:
+            self._known[process.pid] = view
+            self._one_per_id(view)
 
     def colony_acted(self, process: Process, colony: int, event: Any) -> None:
         """Check what the event may have broken in this colony."""
@@ -99,11 +104,14 @@ class Watch:
     def installed(self, process: Process, effect: InstallView) -> None:
         """One view per id, and only later ones after it."""
         view = effect.view
+        self._one_per_id(view)
+        if effect.before is not None and effect.before.id >= view.id:
+            self.fail(f"{process.home.name} went back from view {effect.before.id} to {view.id}")
+
+    def _one_per_id(self, view: View) -> None:
         known = self._views.setdefault(view.id, view)
         if known != view:
             self.fail(f"two views have the id {view.id}:\n  {known}\n  {view}")
-        if effect.before is not None and effect.before.id >= view.id:
-            self.fail(f"{process.home.name} went back from view {effect.before.id} to {view.id}")
 
     def noted(self, process: Process, note: Note) -> None:
         """A colony is named lost only if nobody in the view holds it."""

@@ -21,7 +21,7 @@ from agents.census import CensusRound, Heir, elect
 from agents.cloning import Clone
 from agents.colony import Colony
 from agents.council import Council
-from agents.effects import Answer, Received, Send
+from agents.effects import Answer, LinkCameUp, Received, Send
 from agents.hosting import Container
 from agents.leases import Grants, Quorum
 from agents.links import DeliverMessages, Links
@@ -32,7 +32,7 @@ from agents.messages.replication import Activate, HandOver
 from agents.peer import PeerStatus
 from agents.primary import Primary
 from agents.sim_network import Shape
-from agents.surroundings import Counted, ViewInstalled
+from agents.surroundings import Counted, Limits, ViewInstalled
 from agents.views import Charter, View
 from agents.wire import Frame
 from tests.sim.clients import Habits
@@ -55,7 +55,7 @@ class Bug:
 
     patches: list[Patch]
     plan: str | Maker
-    seeds: int = 10
+    seeds: int = 20
     options: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
@@ -93,6 +93,8 @@ THREE = {**TWO, "charter": _charter(3)}
 FIVE = {**TWO, "names": "ABCDE", "charter": _charter(3)}
 # Who died is seen at once.
 SEEN = {"machines": 1, "attested": True}
+# All at once on one small colony.
+FEW = {**TWO, "keys": ("k0", "k1", "k2"), "habits": Habits(think_s=0.03), "charter": _charter(2, 1)}
 # Chunks take their time, so that what follows a clone overtakes it.
 SLOW_BULK = Shape(delay_s=(0.0002, 0.01), bulk_s=0.4)
 
@@ -157,9 +159,9 @@ def _forgets_own(self: Membership, record: Any, now_s: float) -> None:
 # A's ballot reaches B; all restart; the same ballot reaches C with another value, and A is gone.
 BUGS["a ballot is used again after a restart"] = Bug(
     [(Membership, "_restore", _forgets_own)],
-    "0.2 cut A-C for 5\n0.2 crash AC for 0.3 when lease_wait\n0.2 crash B for 5 when lease_wait\n"
-    "4.6 crash A for 8 when view",
-    seeds=20,
+    "0.2 cut A-C for 5\n0.2 crash A for 0.3 when lease_wait\n0.2 crash C for 1.9 when lease_wait\n"
+    "0.2 crash B for 5 when lease_wait\n4.6 crash A for 8 when view",
+    seeds=30,
     options={**TWO, "length_s": 16.0},
 )
 
@@ -296,7 +298,7 @@ def _reads_at_once(self: Primary, caller: Any, request: Any, now_s: float, out: 
 
 
 BUGS["read without quorum"] = Bug(
-    [(Primary, "request", _reads_at_once)], "0.5 cut p|su for 7", options=TWO, seeds=20
+    [(Primary, "request", _reads_at_once)], "0.5 cut p|su for 7", options=FEW, seeds=20
 )
 
 _read = Primary.read
@@ -312,7 +314,6 @@ def _reads_overlay(self: Primary, caller: Any, request: Get, now_s: float, out: 
 
 # What the primary sequences reaches nobody, and then it is gone.
 UNHEARD = "1 cut p>s for 0.7\n1.5 crash p for 0.5\n5 cut s>p for 0.7\n5.5 crash s for 0.5"
-FEW = {**TWO, "keys": ("k0", "k1", "k2"), "habits": Habits(think_s=0.03), "charter": _charter(2, 1)}
 BUGS["reads from the overlay"] = Bug([(Primary, "read", _reads_overlay)], UNHEARD, seeds=20, options=FEW)
 
 
@@ -418,7 +419,9 @@ def _opens_at_once(self: Primary, upto: int, now_s: float, out: list[Any]) -> No
 
 
 BUGS["a promoted peer serves before its inheritance is acked"] = Bug(
-    [(Primary, "_open_if_acked", _opens_at_once)], SLOW_DEATHS, options=FIVE, seeds=20
+    [(Primary, "_open_if_acked", _opens_at_once)],
+    "1 cut p>t for 3\n1.5 cut s>t for 2.5\n1.6 crash p for 3",
+    options={**FIVE, **SEEN, "charter": _charter(3, 2)},
 )
 
 _view_installed = Colony._view_installed
@@ -636,12 +639,17 @@ def _goes_on(primary: Primary, host: str, now_s: float, out: list[Any]) -> None:
         _link_up(primary, host, now_s, out)
 
 
+_link_came_up = Colony._link_came_up
+
+
+def _learner_goes_on(self: Colony, event: LinkCameUp, now_s: float, out: list[Any]) -> None:
+    if self.learner is None:
+        _link_came_up(self, event, now_s, out)
+
+
 BUGS["a log trimmed past a learner that goes on after a reset"] = Bug(
-    [
-        (agents.transfers, "link_up", _goes_on),
-        (agents.transfers, "give_up_the_silent", _nothing),
-    ],
-    _only(move, move, reset, reset, count=(20, 60)),
-    options={**TWO, "shape": SLOW_BULK},
+    [(agents.transfers, "link_up", _goes_on), (Colony, "_link_came_up", _learner_goes_on)],
+    "1 move clone 0 u\n1.1 reset p>u\n3 move clone 0 u\n3.1 reset p>u\n5 move clone 0 u\n5.1 reset p>u",
+    options={**FEW, "shape": SLOW_BULK, "limits": Limits(clone_patience_s=1e6)},
     seeds=20,
 )

@@ -10,7 +10,14 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agents.effects import Effect, EvictOrdered, InitOrdered, LeaveOrdered, RecoverOrdered
+from agents.effects import (
+    Effect,
+    EvictOrdered,
+    InitOrdered,
+    LeaveOrdered,
+    RecountNeeded,
+    RecoverOrdered,
+)
 from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
@@ -72,7 +79,10 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
             "healthy": len(peers) - len(faulty),
             "degraded": len(faulty),
             "lost": len(host.lost),
+            "waiting": len(host.restoring.waiting),
         },
+        "missing": host.restoring.missing,
+        "stopping": host.stopping.progress(),
         "moves": _moves(host, now_s),
     }
     if arguments.get("colonies"):
@@ -224,6 +234,8 @@ def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
 
 def leave(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Mark hosts LEAVING; none named = this one."""
+    if host.frozen:
+        raise AdminError(UNAVAILABLE, "the whole cluster is being stopped")
     names = arguments.get("hosts") or [host.membership.me.name]
     members = [_member_named(host, str(name)) for name in names]
     stay = [m for m in host.view.members if m not in members] if host.view is not None else []
@@ -235,6 +247,19 @@ def leave(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return effects, {"leaving": [m.name for m in members]}
 
 
+def shutdown(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Stop the whole cluster; `status` says how far that is."""
+    if host.view is None or not host.quorum.held(now_s):
+        raise AdminError(UNAVAILABLE, "no quorum: there is nobody to agree on a stop with")
+    force = bool(arguments.get("force"))
+    refusal = host.stopping.refusal(force=force)
+    if refusal:
+        raise AdminError(DENIED, refusal)
+    effects: list[Effect] = []
+    stop = host.stopping.order(force=force, now_s=now_s, out=effects)
+    return effects, {"stop": stop}
+
+
 def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Hold a host for dead, whoever hears it."""
     if not arguments.get("force"):
@@ -244,11 +269,17 @@ def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
 
 
 def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
-    """Let a holding side go on in a new generation."""
+    """Let a holding side go on in a new generation, or colonies start without those that they wait for."""
     if not arguments.get("force"):
         raise AdminError(DENIED, "recover gives up what the others may hold: say --force")
     if host.quorum.held(now_s):
-        raise AdminError(DENIED, "quorum is held: there is nothing to recover from")
+        waiting = sorted(host.restoring.waiting)
+        if not waiting:
+            raise AdminError(DENIED, "quorum is held: there is nothing to recover from")
+        reason = host.restoring.give_up()
+        effects: list[Effect] = []
+        host.tell_membership(RecountNeeded(reason), now_s, effects)
+        return effects, {"recovering": True, "lost": waiting, "text": f"{reason}; lost: colonies {waiting}"}
     return host.membership.handle(RecoverOrdered(), now_s), {"recovering": True}
 
 
@@ -259,6 +290,7 @@ COMMANDS: dict[str, Callable[[Container, dict[str, Any], float], Answered]] = {
     "safe_to_kill": safe_to_kill,
     "init": init,
     "leave": leave,
+    "shutdown": shutdown,
     "evict": evict,
     "recover": recover,
 }

@@ -4,6 +4,12 @@ With the census of every member that the view did not itself admit, each host
 comes to the same result: a colony with a primary keeps the one of the highest
 epoch; an orphan gets, of its ACTIVE peers, the one with the highest seq; one
 without any ACTIVE peer is lost, and said to be.
+
+A cluster that starts anew (its view admits every member) holds nothing but
+what snapshots of the last stop bring back. Then everybody's census counts.
+Such a peer is as good as one that lives if the stop came to its end, and was
+made in the very view that this start follows; else it is worth nothing. While
+hosts of that stop are missing, colonies that nobody holds wait for them.
 """
 
 from __future__ import annotations
@@ -12,12 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.messages.replication import Census
+from agents.messages.replication import Census, Origin
 from agents.views import Status, View, epoch_in, epoch_view, next_epoch, number_of
 from placement.birth import first_placement
 from placement.resources import Candidate
 
-Outcome = Literal["kept", "promoted", "born", "lost"]
+Found = dict[str, tuple[int, int, bool]]
+Outcome = Literal["kept", "promoted", "born", "lost", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class CensusRound:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.missing = {m.id for m in view.members if not view.admitted_here(m.id)}
+        self.missing = set(counted(view))
         self.heard: dict[str, Census] = {}
 
     def add(self, host: str, census: Census) -> bool:
@@ -59,6 +66,70 @@ class CensusRound:
         return not self.missing
 
 
+def starts_anew(view: View) -> bool:
+    """Return whether nobody goes on from the view before: all processes are new."""
+    return number_of(view.id) > 1 and all(view.admitted_here(host) for host in view.ids)
+
+
+def counted(view: View) -> frozenset[str]:
+    """Return the hosts whose census counts: those that may hold something."""
+    if starts_anew(view):
+        return frozenset(view.ids)
+    return frozenset(host for host in view.ids if not view.admitted_here(host))
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What a census says of the stop that the cluster comes back from.
+
+    Attributes:
+        stop: Its id; snapshots of no other count.
+        members: Hosts that bring something back from it: id -> name.
+        missing: Those of them that have not had their say, likewise.
+        waiting: Colonies that may wait for those; None = all.
+        given_up: Nobody waits any longer.
+    """
+
+    stop: str
+    members: dict[str, str]
+    missing: dict[str, str]
+    waiting: frozenset[int] | None
+    given_up: bool
+
+    def waits(self, colony: int) -> bool:
+        """Return whether a colony that nobody holds has to wait."""
+        return bool(self.missing) and not self.given_up and (self.waiting is None or colony in self.waiting)
+
+
+def returning(heard: Mapping[str, Census]) -> Return | None:
+    """Return which stop this census comes back from; None = none that counts.
+
+    A snapshot counts only if no view came between its own and this start: all
+    that was acknowledged later was acknowledged in a later view.
+    """
+    origins = {host: census.origin for host, census in heard.items() if census.origin is not None}
+    before = max((origin.before for origin in origins.values()), default=0)
+    known = [origin for origin in origins.values() if origin.stop and _follows(origin, before)]
+    stops = {origin.stop for origin in known if origin.clean}
+    if not stops:
+        return None
+    stop = max(stops)
+    known = [origin for origin in known if origin.stop == stop]
+    members = {host: name for origin in known for host, name in origin.members}
+    late = {host for host, origin in origins.items() if origin.is_late}
+    decided = [origin for origin in known if origin.waiting]
+    is_first = len(origins) == len(heard) and all(origin.before for origin in origins.values())
+    waiting = frozenset(colony for origin in decided for colony in origin.waiting)
+    missing = {host: name for host, name in members.items() if host not in heard or host in late}
+    given_up = any(origin.given_up for origin in origins.values())
+    return Return(stop, members, missing, None if is_first else waiting, given_up)
+
+
+def _follows(origin: Origin, before: int) -> bool:
+    """Return whether this start follows the stop, by what the origin says and a census said before."""
+    return bool(origin.waiting) or (origin.before > 0 and origin.view == before)
+
+
 def bearers(view: View) -> list[str]:
     """Return the hosts that may bear a colony, most senior first."""
     able = [m for m in view.members if not m.witness]
@@ -73,17 +144,37 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
         view: The view that every census was taken in.
         heard: Complete: one for every member that the view did not admit.
     """
-    peers: list[dict[str, tuple[int, int, bool]]] = [{} for _ in range(view.charter.colonies)]
+    peers: list[Found] = [{} for _ in range(view.charter.colonies)]
+    restored: list[Found] = [{} for _ in range(view.charter.colonies)]
+    back = returning(heard)
     for host, census in heard.items():
+        stop = census.origin.stop if census.origin is not None else ""
         for peer in census.peers:
             # An epoch of a later view can't be true, and none could follow it.
-            if 0 <= peer.colony < len(peers) and epoch_view(peer.epoch) <= view.id:
+            if not 0 <= peer.colony < len(peers) or epoch_view(peer.epoch) > view.id:
+                continue
+            if not peer.restored:
                 peers[peer.colony][host] = (peer.epoch, peer.seq, peer.primary)
+            elif back is not None and stop == back.stop:
+                restored[peer.colony][host] = (peer.epoch, peer.seq, False)
     seniority = {host: place for place, host in enumerate(view.ids)}
     load = dict.fromkeys(view.ids, 0) | {host: c.load for host, c in heard.items()}
     if number_of(view.id) == 1 and not heard:
         return _births(view)
-    return [_heir(view, c, found, load, seniority) for c, found in enumerate(peers)]
+    heirs = []
+    for colony, found in enumerate(peers):
+        found = found or _level(restored[colony])
+        if not found and back is not None and back.waits(colony):
+            heirs.append(Heir(colony, "waiting", 0, "", {}))
+        else:
+            heirs.append(_heir(view, colony, found, load, seniority))
+    return heirs
+
+
+def _level(found: Found) -> Found:
+    """Return the peers that are as far as the furthest: nobody could send the others what they lack."""
+    furthest = max((seq for _, seq, _ in found.values()), default=0)
+    return {host: line for host, line in found.items() if line[1] == furthest}
 
 
 def _births(view: View) -> list[Heir]:
@@ -98,7 +189,7 @@ def _births(view: View) -> list[Heir]:
 def _heir(
     view: View,
     colony: int,
-    found: dict[str, tuple[int, int, bool]],
+    found: Found,
     load: dict[str, int],
     seniority: dict[str, int],
 ) -> Heir:

@@ -55,10 +55,12 @@ from agents.surroundings import (
     CloneOrdered,
     Counted,
     Dropped,
+    Frozen,
     HandOverOrdered,
     LocationChanged,
     PeerGone,
     RecountWanted,
+    Restored,
     RetireOrdered,
     Surroundings,
     ViewInstalled,
@@ -99,6 +101,7 @@ class Colony:
         self.learner: Learner | None = None
         self.handed: Handed | None = None
         self.change = 0
+        self.restored = False  # a snapshot brought the peer, and no census has had its say yet
         self._wake_s = float("inf")
         self._lanes_s = 0.0
         self._heard_s = 0.0  # when the source of a clone was last heard
@@ -132,6 +135,8 @@ class Colony:
             RetireOrdered: self._retire_ordered,
             HandOverOrdered: self._hand_over_ordered,
             Dropped: self._dropped,
+            Restored: self._restored,
+            Frozen: self._frozen,
         }
 
     # -- what others may look at -------------------------------------------------
@@ -163,6 +168,15 @@ class Colony:
         """Whether this peer is a primary that serves (given quorum)."""
         primary = self.primary
         return primary is not None and primary.is_open and primary.transfers.handing is None
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing of this peer is under way: all is committed, nothing moves."""
+        primary = self.primary
+        if primary is None:
+            return self.handed is None and self.peer.status is not PeerStatus.LEARNING
+        moves = primary.transfers
+        return primary.is_open and not (primary.pending or moves.under_way or moves.handing)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -247,7 +261,7 @@ class Colony:
             if host and host != self.host.me:
                 reply = Reply(request.id, MOVED, value=host.encode(), text=address)
             else:
-                reply = Reply(request.id, UNAVAILABLE, text="no primary is known yet")
+                reply = Reply(request.id, UNAVAILABLE, text=self.host.absence(self.colony))
             out.append(Answer(caller, reply))
 
     def _closure_ran(self, event: ClosureRan, now_s: float, out: Out) -> None:
@@ -298,6 +312,7 @@ class Colony:
             self._free("a later epoch counts on what was not learned yet", out)
         self.peer.epoch = epoch
         self.handed = None
+        self.restored = False  # it counts on this peer
 
     def _step_down(self, reason: str, out: Out) -> None:
         """End a primacy that another has succeeded; its tail is not ours to keep."""
@@ -313,6 +328,7 @@ class Colony:
 
     def _free(self, reason: str, out: Out) -> None:
         self.peer.wipe(PeerStatus.NONE)
+        self.restored = False
         self.learner = None
         self.handed = None
         out.append(Note("freed", reason, self.colony))
@@ -555,11 +571,13 @@ class Colony:
         counted = None
         if self.peer.status is PeerStatus.ACTIVE:
             peer = self.peer
-            counted = CensusPeer(self.colony, peer.epoch, peer.last, self.primary is not None)
+            leads = self.primary is not None
+            counted = CensusPeer(self.colony, peer.epoch, peer.last, leads, self.restored)
         out.append(TellHost(Counted(event.view.id, self.colony, counted)))
 
     def _census_decided(self, event: CensusDecided, now_s: float, out: Out) -> None:
         me = self.host.me
+        self.restored = False
         others = {host: seq for host, seq in event.seqs.items() if host != me}
         if event.epoch < self.peer.epoch:
             return  # it was handed over since the census was taken
@@ -609,6 +627,30 @@ class Colony:
         self.peer.epoch = event.epoch
         self.peer.offset_s = -now_s
         self._lead({}, now_s, out)
+
+    def _restored(self, event: Restored, now_s: float, out: Out) -> None:
+        assert self.primary is None, "who leads has cells of its own"
+        peer = self.peer
+        if peer.status is PeerStatus.ACTIVE:
+            return  # whatever lives knows more than what was written down
+        if peer.status is PeerStatus.LEARNING:
+            self._free("a snapshot brings it back", out)
+        peer.become(PeerStatus.ACTIVE)
+        peer.cells = event.cells
+        peer.epoch = event.epoch
+        peer.last = peer.committed = event.seq  # a stop waits until all is committed
+        peer.offset_s = event.clock_s - now_s
+        self.restored = True
+
+    def _frozen(self, event: Frozen, now_s: float, out: Out) -> None:
+        primary = self.primary
+        if primary is None:
+            return
+        transfers.cancel_hand_over(primary, "the cluster stops", now_s, out)
+        if primary.transfers.clones:
+            for target in list(primary.transfers.clones):
+                transfers.drop_clone(primary, target, "the cluster stops", out)
+            self._announce(out)
 
     def _dropped(self, event: Dropped, now_s: float, out: Out) -> None:
         if self.primary is not None:

@@ -45,11 +45,13 @@ class Council:
         self._gathered: frozenset[str] = frozenset()
         self._waiting_noted = False
         self._broken = False
+        self.halted = False  # no vote and no candidacy: the whole cluster stops
 
     def renew(self) -> None:
         """A view was installed: its own successor is another matter."""
         self.acceptor = Acceptor()
         self.attempt = None
+        self.halted = False
         self._fails = self._seen_round = 0
         self._due_s = inf
         self._back_off_s = self._yield_s = -inf
@@ -84,6 +86,8 @@ class Council:
 
     def _view_asked(self, sender: str, asked: int, ballot: Ballot, now_s: float) -> View | None:
         """Return our view, if this question is about it and we are to answer."""
+        if self.halted:
+            return None
         view = self._host.known
         if view is None or asked != view.id:
             self._host.encounters.compare(sender, asked, now_s)
@@ -118,6 +122,8 @@ class Council:
 
     def consider(self, now_s: float) -> None:
         """Start a ballot if a change is due and it is our turn; go on with one."""
+        if self.halted:
+            return
         if self.attempt is not None:
             return self._drive(now_s)
         host = self._host

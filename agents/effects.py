@@ -16,10 +16,12 @@ from agents.messages.client import Reply
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
 from agents.messages.replication import Replication
+from agents.messages.stopping import StopMessage
 from agents.record import Record
+from agents.snapshot import Copy, Head, Mark
 from agents.views import Charter, Member, View
 
-HostMessage = MembershipMessage | Replication
+HostMessage = MembershipMessage | Replication | StopMessage
 
 
 # -- effects -----------------------------------------------------------------
@@ -107,6 +109,7 @@ class InstallView:
 
     view: View
     before: View | None
+    known: int = 0  # id of the view that was known until now, member of it or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,39 @@ class DropEverything:
     """The host is undead: save lost and found, drop all cells."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Write down what this host holds; of a stop, or (no stop named) lost and found.
+
+    On a worker's thread, and `SnapshotSaved` follows; `is_last`: at once, for
+    the process is about to end.
+    """
+
+    head: Head
+    copies: tuple[Copy, ...]
+    bytes_used: int
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmSnapshot:
+    """Say durably, before any later effect, that the stop came to its end."""
+
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardSnapshot:
+    """Remove the snapshot of a stop that was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSnapshot:
+    """Use the snapshot up, durably, before any later effect; `keep`: it goes to lost and found."""
+
+    keep: bool
 
 
 class TellHost(msgspec.Struct, frozen=True, gc=False):
@@ -142,6 +178,10 @@ Effect = (
     | Note
     | InstallView
     | DropEverything
+    | SaveSnapshot
+    | ConfirmSnapshot
+    | DiscardSnapshot
+    | ForgetSnapshot
     | TellHost
     | TellColony
 )
@@ -222,7 +262,23 @@ class PeerFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotSaved:
+    """A snapshot is written, or (`error`) it is not; no stop named = lost and found."""
+
+    stop: str
+    path: str
+    error: str = ""
+
+
 # -- events of membership ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BallotsHalted:
+    """This host takes part in no ballot until it is told otherwise: the cluster stops."""
+
+    halted: bool
 
 
 @dataclass(frozen=True, slots=True)

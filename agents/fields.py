@@ -30,3 +30,4 @@ Id = Annotated[str, Meta(max_length=64)]
 Word = Annotated[str, Meta(max_length=512)]
 Text = Annotated[str, Meta(max_length=65_536)]
 Hosts = Annotated[tuple[Id, ...], Meta(max_length=MEMBERS_MAX)]
+NamedHosts = Annotated[tuple[tuple[Id, Word], ...], Meta(max_length=MEMBERS_MAX)]  # (host id, name)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.admin import answer_admin
-from agents.census import CensusRound, Heir, elect
+from agents.census import CensusRound, Heir, counted, elect, returning
 from agents.colony import Colony
 from agents.directory import Directory
 from agents.effects import (
@@ -24,6 +24,7 @@ from agents.effects import (
     DropEverything,
     Effect,
     Emptied,
+    Halt,
     HangUp,
     InstallView,
     LinkCameUp,
@@ -37,6 +38,7 @@ from agents.effects import (
     Requested,
     Send,
     ShareReached,
+    SnapshotSaved,
     TellColony,
     Ticked,
 )
@@ -71,8 +73,12 @@ from agents.messages.replication import (
     WantLocations,
 )
 from agents.messages.replication import Replication as ReplicationMessage
+from agents.messages.stopping import StopAnswer, StopOrder
 from agents.peer import PeerStatus
 from agents.record import Record
+from agents.restoring import Restoring
+from agents.snapshot import Found
+from agents.stopping import Stopping, snapshot_of
 from agents.surroundings import (
     Born,
     CellChanged,
@@ -103,6 +109,7 @@ MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
 RECOUNT_EVERY_S = 1.0
 DIGEST_EVERY_S = 1.0
 WATCHES_MAX = 256
+SOLITUDE = 5  # exit status of a host that waited too long for a majority
 
 Out = list[Effect]
 
@@ -118,6 +125,10 @@ class Container(Surroundings):
         limits: Bounds of this host.
         first_link: Number above every link incarnation used before.
         closures: Whether clients may send closures.
+        keeps: It has a state directory to write snapshots to.
+        found: The snapshot that a whole-cluster stop left there.
+        restore_wait_s: How long colonies wait for hosts of that stop that are
+            not back; None = until they are.
     """
 
     def __init__(
@@ -130,6 +141,9 @@ class Container(Surroundings):
         limits: Limits | None = None,
         first_link: int = 1,
         closures: bool = True,
+        keeps: bool = False,
+        found: Found | None = None,
+        restore_wait_s: float | None = None,
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
         self.membership = Membership(me, settings, record, now_s)
@@ -140,9 +154,14 @@ class Container(Surroundings):
         self.lost: set[int] = set()
         self.watched = False
         self.closures = closures
+        self.keeps = keeps
+        self.frozen = False
+        self.stopping = Stopping(self)
+        self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s)
         self.load = Load()
         self._started_s = now_s
         self._watches: dict[tuple[Any, int], bytes] = {}
+        self._last_view: View | None = None
         self._round: CensusRound | None = None
         self._uncounted: set[int] = set()
         self._counted: list[CensusPeer] = []
@@ -167,6 +186,7 @@ class Container(Surroundings):
             RecountWanted: self._recount_wanted,
             CellChanged: self._cell_changed,
             PeerFailed: self._peer_failed,
+            SnapshotSaved: self._snapshot_saved,
         }
         self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
             Census: self._census_heard,
@@ -174,6 +194,8 @@ class Container(Surroundings):
             WantLocations: self._locations_wanted,
             Invite: self._invited,
             InviteAnswer: self._invite_answered,
+            StopOrder: self.stopping.ordered,
+            StopAnswer: self.stopping.answered,
         }
 
     # -- what colonies see of their host -----------------------------------------
@@ -198,6 +220,10 @@ class Container(Surroundings):
         view, host = self.view, self.directory.primary(colony)
         member = view.member(host) if view is not None and host else None
         return (host, member.address) if member is not None else ("", "")
+
+    def absence(self, colony: int) -> str:
+        """Return why a colony has no primary that is known."""
+        return self.restoring.absence(colony)
 
     def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
         """Return "" if a clone may come in, or why not."""
@@ -292,21 +318,31 @@ class Container(Surroundings):
                 out.extend(self.links.hang_up(effect.host, now_s))
             elif isinstance(effect, InstallView):
                 out.append(effect)
-                self._view_installed(effect.view, now_s, out)
+                self.stopping.view_installed(effect.view, effect.before, now_s, out)
+                self._view_installed(effect.view, effect.known, now_s, out)
             elif isinstance(effect, DropEverything):
+                self._save_what_is_dropped(effect.reason, now_s, out)
                 out.append(effect)
-                self._drop_everything(effect.reason, out)
+                self._drop_everything(effect.reason, now_s, out)
             else:
+                if isinstance(effect, Halt) and effect.status == SOLITUDE:
+                    self._save_what_is_dropped(effect.reason, now_s, out, is_last=True)
                 out.append(effect)
 
-    def _view_installed(self, view: View, now_s: float, out: Out) -> None:
+    def tell_membership(self, event: Any, now_s: float, out: Out) -> None:
+        """Have membership take an event, and do what comes of it."""
+        self._absorb(self.membership.handle(event, now_s), now_s, out)
+
+    def _view_installed(self, view: View, known: int, now_s: float, out: Out) -> None:
         if len(self.directory.entries) != view.charter.colonies:
             self.directory = Directory(view.charter.colonies)
+        self._last_view = view
         self._round = CensusRound(view)
         self._census = None
         self._counted = []
         self.governor.view_installed(view)
-        alive = [c for c in self.colonies.values() if c.status is not PeerStatus.NONE]
+        back = [self.colony(colony) for colony in self.restoring.view_installed(view, known, now_s, out)]
+        alive = [c for c in self.colonies.values() if c.status is not PeerStatus.NONE or c in back]
         self._uncounted = {machine.colony for machine in alive}
         for machine in alive:
             out.append(TellColony(machine.colony, ViewInstalled(view)))
@@ -314,7 +350,25 @@ class Container(Surroundings):
         out.extend(self.links.view_installed(view, now_s))
         self._take_census(now_s, out)
 
-    def _drop_everything(self, reason: str, out: Out) -> None:
+    def _save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
+        """Lost and found: write down what this host is about to give up."""
+        if not self.keeps or self._last_view is None:
+            return
+        save = snapshot_of(self, self._last_view, now_s, reason=reason, is_last=is_last)
+        if any(copy.live for copy in save.copies):
+            out.append(save)
+
+    def _snapshot_saved(self, event: SnapshotSaved, now_s: float, out: Out) -> None:
+        if event.stop:
+            self.stopping.saved(event, now_s, out)
+        elif event.error:
+            out.append(Note("lost_and_found", f"what this host held could not be kept: {event.error}"))
+        else:
+            out.append(Note("lost_and_found", f"what this host held is kept in {event.path}"))
+
+    def _drop_everything(self, reason: str, now_s: float, out: Out) -> None:
+        self.stopping.dropped(now_s, out)
+        self.restoring.dropped()
         self._round = None
         self._census = None
         self._uncounted = set()
@@ -347,8 +401,8 @@ class Container(Surroundings):
         if view is None or self._round is None or self._uncounted or self._census is not None:
             return
         load = sum(peer.primary for peer in self._counted)
-        self._census = Census(view.id, tuple(self._counted), load)
-        if not view.admitted_here(self.me):
+        self._census = Census(view.id, tuple(self._counted), load, self.restoring.origin())
+        if self.me in counted(view):
             out.extend(Send(host, self._census) for host in view.ids if host != self.me)
             self._round.add(self.me, self._census)
         self._decide_if_complete(now_s, out)
@@ -365,6 +419,8 @@ class Container(Surroundings):
             return
         self._round = None
         heirs = elect(round_.view, round_.heard)
+        if self.restoring.decided(returning(round_.heard), heirs, now_s, out):
+            self._recount_wanted(RecountWanted("hosts of the stop are back"), now_s, out)
         for heir in heirs:
             self._settle_heir(heir, out)
         tally = {kind: sum(h.outcome == kind for h in heirs) for kind in ("kept", "promoted", "born", "lost")}
@@ -374,6 +430,8 @@ class Container(Surroundings):
         peers = (heir.primary, *(host for host in heir.seqs if host != heir.primary))
         seq = max(heir.seqs.values(), default=0)
         located = Located(heir.colony, heir.epoch, 0, heir.primary, peers, seq=seq)
+        if heir.outcome == "waiting":
+            return
         if heir.primary:
             self.directory.learn(located)
         if heir.outcome == "lost":
@@ -480,7 +538,7 @@ class Container(Surroundings):
         view = self.view
         if self._census is None or view is None or view.member(event.host) is None:
             return
-        if not view.admitted_here(self.me):
+        if self.me in counted(view):
             out.append(Send(event.host, self._census))
 
     def _link_went_down(self, event: LinkWentDown, now_s: float, out: Out) -> None:
@@ -497,8 +555,12 @@ class Container(Surroundings):
             return
         self._absorb(self.membership.handle(DigestIs(self.directory.digest), now_s), now_s, out)
         self._compare_digests(now_s, out)
+        self.stopping.ticked(now_s, out)
+        wish = self.restoring.ticked(now_s, out)
+        if wish:
+            self._recount_wanted(RecountWanted(wish), now_s, out)
         self._recount_if_due(now_s, out)
-        if self._round is not None:
+        if self._round is not None or self.frozen:
             return
         self.governor.tick(now_s, out)
         self._see_own_status(view, now_s, out)

@@ -25,6 +25,7 @@ from agents.contacts import Contacts
 from agents.council import Council
 from agents.detector import Detector, Verdict
 from agents.effects import (
+    BallotsHalted,
     DigestIs,
     Emptied,
     EvictOrdered,
@@ -162,6 +163,11 @@ class Membership:
     # -- what others read --------------------------------------------------------
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether no ballot of ours is under way, and no proposal accepted that was not installed."""
+        return self.council.attempt is None and self.council.acceptor.accepted is None
+
+    @property
     def is_member(self) -> bool:
         """Whether the known view lists exactly this incarnation."""
         known, me, listed = self._listed
@@ -261,6 +267,7 @@ class Membership:
             RecoverOrdered: self.orders.on_recover,
             LoadMeasured: self._on_load,
             DigestIs: self._on_digest,
+            BallotsHalted: self._on_ballots_halted,
         }
 
     def _message_handlers(self) -> dict[type, Hearer]:
@@ -448,6 +455,9 @@ class Membership:
     def _on_load(self, event: LoadMeasured, now_s: float) -> None:
         self.loads[self.me.id] = event.load
         self._load_news = True
+
+    def _on_ballots_halted(self, event: BallotsHalted, now_s: float) -> None:
+        self.council.halted = event.halted
 
     def _on_digest(self, event: DigestIs, now_s: float) -> None:
         self.directory_digest = event.digest

@@ -62,7 +62,7 @@ class Passage:
             here.quorum.install(view, here.me.id)
         here.detector.watch(view, here.contacts.all_up(), now_s, grace=True)
         here.persist()
-        here.do(InstallView(view, before))
+        here.do(InstallView(view, before, old.id if old is not None else 0))
         self._note_view(view, old)
         if here.stage is not Stage.COMMIT:
             here.enter(Stage.COMMIT, "a view was installed")

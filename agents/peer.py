@@ -31,7 +31,7 @@ class Role(Enum):
 
 PEER_EDGES = {
     (PeerStatus.NONE, PeerStatus.LEARNING): "admitted a clone",
-    (PeerStatus.NONE, PeerStatus.ACTIVE): "born",
+    (PeerStatus.NONE, PeerStatus.ACTIVE): "born, or restored from a snapshot",
     (PeerStatus.LEARNING, PeerStatus.LEARNING): "a clone starts over",
     (PeerStatus.LEARNING, PeerStatus.ACTIVE): "activated",
     (PeerStatus.LEARNING, PeerStatus.NONE): "its primary is gone, or it is retired",

@@ -17,8 +17,11 @@ from agents.clients import ClientCaller, Clients
 from agents.effects import (
     Answer,
     ClosureRan,
+    ConfirmSnapshot,
     Dial,
+    DiscardSnapshot,
     DropEverything,
+    ForgetSnapshot,
     Halt,
     HangUp,
     HostMessage,
@@ -31,13 +34,16 @@ from agents.effects import (
     ProcessGone,
     Received,
     RunClosure,
+    SaveSnapshot,
     Send,
+    SnapshotSaved,
     TellColony,
     TellHost,
     Ticked,
     Wake,
 )
 from agents.framing import dna_bytes
+from agents.keeping import Keeper
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
 from agents.messages.replication import Ack, Replicate
@@ -153,6 +159,7 @@ class Performer:
         report: Returns a closure's exception as text, and as bytes for its client.
         persist: Writes the durable record, fsynced; None = the host is ephemeral.
         process_gone: Whether the process of a member on this machine is seen to be gone.
+        keeper: Where snapshots go; None = the host is ephemeral.
     """
 
     def __init__(
@@ -162,6 +169,7 @@ class Performer:
         report: ReportFn,
         persist: Callable[[Record], None] | None,
         process_gone: Callable[[Member], bool] | None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.halt: Halt | None = None
         self._tools = tools
@@ -170,6 +178,7 @@ class Performer:
         self._report = report
         self._persist = persist
         self._process_gone = process_gone
+        self._keeper = keeper
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
@@ -186,6 +195,10 @@ class Performer:
             Note: lambda effect, body: tools.note(effect),
             InstallView: self._installed,
             DropEverything: self._pass,
+            SaveSnapshot: self._save,
+            ConfirmSnapshot: lambda effect, body: self._keep("confirm", lambda k: k.confirm(effect.mark)),
+            DiscardSnapshot: lambda effect, body: self._keep("discard", lambda k: k.discard()),
+            ForgetSnapshot: lambda effect, body: self._keep("forget", lambda k: k.forget(keep=effect.keep)),
             TellHost: self._say,
             TellColony: self._say,
             LinkCameUp: self._say,
@@ -407,6 +420,40 @@ class Performer:
             # What depends on the record must not be said: not now, and not by the next turn.
             self.is_mute = True
             self.halt = Halt(1, f"can't write the durable record: {error}")
+
+    def _save(self, effect: SaveSnapshot, body: Body | None) -> None:
+        stop = effect.head.stop
+        if self._keeper is None:
+            self._saved(stop, None, OSError("this host has no state directory"))
+            return
+        job = self._keeper.job(effect)
+        if not effect.is_last:
+            if not self._tools.workers.submit(job, partial(self._saved, stop)):
+                self._saved(stop, None, OSError("too many jobs wait on this host"))
+            return
+        try:  # the process is about to end: nothing else waits for this thread
+            path, error = job(), None
+        except OSError as caught:
+            path, error = "", caught
+        self._saved(stop, path, error)
+
+    def _saved(self, stop: str, path: str | None, error: Exception | None) -> None:
+        why = "" if error is None else str(error) or repr(error)
+        self.said.append(TellHost(SnapshotSaved(stop, path or "", why)))
+        self.tell_all()
+
+    def _keep(self, what: str, call: Callable[[Keeper], None]) -> None:
+        """Have the keeper do something small at once; a disk that refuses is noted.
+
+        No harm can come of it: a snapshot without its mark is not restored,
+        nor is one of a view that is not the last.
+        """
+        if self._keeper is None:
+            return
+        try:
+            call(self._keeper)
+        except OSError as error:
+            self._tools.note(Note("snapshot_trouble", f"can't {what} the snapshot: {error}"))
 
     def _dial(self, effect: Dial, body: Body | None) -> None:
         self.perform(self._tools.container.links.dial(effect.member, self._tools.clock()), None)

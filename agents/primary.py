@@ -47,6 +47,7 @@ from agents.surroundings import CellChanged
 from agents.transfers import Transfers
 
 Out = list[Effect]
+STOPPING = "the whole cluster is being stopped"
 SCAN_MAX = 10_000
 REFUSALS_MAX = 4096  # late copies come within the longest that a client may retry
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
@@ -197,6 +198,9 @@ class Primary:
         if self._is_repeat(caller, request, out):
             return
         peer = self.peer
+        if peer.host.frozen:
+            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=STOPPING)))
+            return
         busy = self._busy.get(request.key)
         if busy is not None:  # a closure runs on this cell: wait for it
             if len(busy) >= peer.host.limits.waiting_max:
@@ -321,7 +325,9 @@ class Primary:
         seq, cell = self._latest(request.key)
         live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
         host, reply = self.peer.host, None
-        if not self.is_open or self.transfers.handing is not None:
+        if host.frozen:
+            reply = Reply(request.id, UNAVAILABLE, text=STOPPING)
+        elif not self.is_open or self.transfers.handing is not None:
             reply = Reply(request.id, UNAVAILABLE, text="the primary changed while the closure ran")
         elif failure is not None:
             reply = msgspec.structs.replace(failure, id=request.id)
@@ -476,7 +482,7 @@ class Primary:
 
     def may_expire(self, now_s: float) -> bool:
         """Return whether this primary may sequence deaths now."""
-        idle = self.is_open and self.transfers.handing is None
+        idle = self.is_open and self.transfers.handing is None and not self.peer.host.frozen
         return idle and self.peer.host.quorum.held(now_s)
 
     def next_expiry_s(self) -> float | None:

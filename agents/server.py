@@ -34,6 +34,7 @@ from agents.effects import (
     SeedFound,
     Ticked,
 )
+from agents.keeping import Keeper
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
 from agents.links import DeliverMessages
 from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
@@ -82,6 +83,7 @@ class Server:
         report: Returns a closure's exception as text, and as bytes for its client; there too.
         persist: Writes the durable record, fsynced; raises `OSError`. None = an ephemeral host.
         process_gone: Whether a member's process on this machine is seen to be gone.
+        keeper: Where snapshots go; None = an ephemeral host.
         sample: Measures the host about once a second, on a worker thread.
         on_note: Called on the I/O thread with each note; must not block.
         owns_process: The process is this host's alone: its garbage collector may be tuned.
@@ -99,6 +101,7 @@ class Server:
         report: ReportFn = plain_report,
         persist: Callable[[Record], None] | None = None,
         process_gone: Callable[[Member], bool] | None = None,
+        keeper: Keeper | None = None,
         sample: Callable[[], Load] | None = None,
         on_note: Callable[[Noted], None] | None = None,
         owns_process: bool = False,
@@ -113,7 +116,7 @@ class Server:
         self.workers = Workers(self._wake)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
-        self.performer = Performer(self, run_closure, report, persist, process_gone)
+        self.performer = Performer(self, run_closure, report, persist, process_gone, keeper)
         self.perform = self.performer.perform  # the actors' way there, without a step between
         self.late_s = 0.0
         self._host = HostActor.begin(self.dispatcher, container, self)

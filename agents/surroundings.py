@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from agents.cells import Cells
 from agents.messages.client import Change
 from agents.messages.replication import CensusPeer, Located
 from agents.views import View
@@ -49,6 +50,7 @@ class Surroundings(Protocol):
 
     limits: Limits
     watched: bool
+    frozen: bool  # the cluster stops: nothing is sequenced any more
 
     @property
     def me(self) -> str:
@@ -64,6 +66,9 @@ class Surroundings(Protocol):
 
     def where(self, colony: int) -> tuple[str, str]:
         """Return (host id, public address) of a primary; ("", "") = unknown."""
+
+    def absence(self, colony: int) -> str:
+        """Return why a colony has no primary that is known."""
 
     def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
         """Return "" if a clone may come in, or why not."""
@@ -100,6 +105,21 @@ class Born:
     """This host bears the colony, empty, in `epoch`."""
 
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A snapshot brings this host's peer back, ACTIVE as it was; `clock_s` is the colony's clock now."""
+
+    epoch: int
+    seq: int
+    clock_s: float
+    cells: Cells
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The cluster stops: give up all moves that can be given up."""
 
 
 @dataclass(frozen=True, slots=True)

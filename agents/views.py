@@ -100,6 +100,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         pid: Process id inside that namespace.
         started_s: Process start, seconds since boot (wall clocks may be set).
         entered: Id of the view that first listed this incarnation.
+        durable: It has a state directory: it can be stopped and come back.
     """
 
     id: Id
@@ -116,6 +117,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     witness: bool = False
     status: Status = Status.JOINING
     entered: Count = 0
+    durable: bool = False
 
 
 class View(msgspec.Struct, frozen=True, array_like=True):

@@ -16,6 +16,7 @@ from agents.fields import INT_MAX, Count, Id, Text, Word
 from agents.messages.client import Greeting, Reply, Request
 from agents.messages.membership import Membership
 from agents.messages.replication import Replication
+from agents.messages.stopping import StopMessage
 from agents.views import Member
 
 PROTOCOL = 1
@@ -58,7 +59,7 @@ def source_of(identity: bytes) -> Source | None:
 
 _IDENTITY = re.compile(rb"([0-9a-f]{32})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([01])")
 
-HostMessage = Membership | Replication
+HostMessage = Membership | Replication | StopMessage
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):

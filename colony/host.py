@@ -17,12 +17,14 @@ from pathlib import Path
 from agents.disk import RecordFile, RecordRefused, ephemeral, load_or_create
 from agents.effects import Halt
 from agents.hosting import Container
+from agents.keeping import Keeper
 from agents.link import Door
 from agents.membership import Settings
 from agents.messages.client import DENIED, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
 from agents.notes import Noted
 from agents.server import Server
+from agents.snapshot import Found
 from agents.stages import Stage
 from agents.surroundings import Limits
 from agents.views import Charter, Member, View
@@ -58,7 +60,10 @@ class Host:
         peers: Copies of each colony, if this host founds the cluster; 1 to 16.
         colonies: How many, if this host founds the cluster; 1 to 65,536.
         labels: "zone", "rack", "box"; what is missing of them is found out or unknown.
-        state_dir: Where its identity is kept; None = a new one each start.
+        state_dir: Where its identity is kept, and its cells while the whole cluster
+            is stopped; None = a new identity each start.
+        restore_wait: After such a stop, seconds to wait for hosts that alone hold
+            some colony; None = until they are back, or an operator gives them up.
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
@@ -81,6 +86,7 @@ class Host:
         colonies: int = 64,
         labels: Mapping[str, str] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
+        restore_wait: float | None = None,
         witness: bool = False,
         max_bytes: int = 0,
         link: str | None = None,
@@ -95,6 +101,7 @@ class Host:
         self._settings = Settings(seeds=self._seeds, expect=expect, charter=Charter(colonies, peers))
         self._labels = _labels(labels or {})
         self._state_dir = state_dir
+        self._restore_wait_s = None if restore_wait is None else drafts.seconds(restore_wait)
         self._witness = witness
         self._max_bytes = max_bytes
         self._closures = _is_loopback(self._listen) if closures is None else closures
@@ -124,10 +131,13 @@ class Host:
         return self
 
     def _start(self) -> None:
+        keeper, found = None, Found()
         if self._state_dir is None:
             record = ephemeral()
         else:
             self._file, record = load_or_create(Path(self._state_dir))
+            keeper = Keeper(Path(self._state_dir), time.time)
+            found = keeper.load(record.tag)
         try:
             door = _door(self._listen, self._link)
         except OSError:
@@ -146,6 +156,7 @@ class Host:
             started_s=probe.process_started_s(),
             bytes_max=self._max_bytes,
             witness=self._witness,
+            durable=keeper is not None,
         )
         self._member = me
         container = Container(
@@ -156,6 +167,9 @@ class Host:
             limits=Limits(bytes_max=self._max_bytes),
             first_link=int(time.time() * 1000),
             closures=self._closures,
+            keeps=keeper is not None,
+            found=found,
+            restore_wait_s=self._restore_wait_s,
         )
         self._container = container
         self._server = Server(
@@ -166,6 +180,7 @@ class Host:
             report=report_of,
             persist=self._file.save if self._file is not None else None,
             process_gone=lambda member: _is_gone(me, member),
+            keeper=keeper,
             sample=_sampler(),
             on_note=self._on_note,
             owns_process=self._owns_process,

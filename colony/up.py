@@ -208,7 +208,7 @@ class Up:
         try:
             store = self._connect(",".join(self.fleet.addresses), timeout=1.0)
             try:
-                store.admin("shutdown", {})
+                store.admin("shutdown", {"force": True})  # nobody wants these cells back
             finally:
                 store.close()
         except (ColonyError, ValueError):  # no quorum to agree on a stop, or no host at all

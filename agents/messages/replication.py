@@ -21,6 +21,7 @@ from agents.fields import (
     Id,
     Key,
     Lane,
+    NamedHosts,
     Seconds,
     Text,
 )
@@ -242,6 +243,32 @@ class CensusPeer(msgspec.Struct, frozen=True, array_like=True):
     epoch: Count
     seq: Count
     primary: bool
+    restored: bool = False  # from a snapshot, and no census has had its say yet
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """What a member of a census knows of the stop that this cluster comes back from.
+
+    Attributes:
+        stop: Id of the stop whose snapshot it has, or whose restoration it is in; "" = none.
+        view: Id of the view in which that stop was made.
+        before: In a cluster that starts anew: id of the view that this member
+            knew before. 0 = a census of this start is past already.
+        clean: It knows that the stop came to its end.
+        is_late: Its snapshot is not offered yet: it does not know for which colonies.
+        members: Hosts that bring something back from that stop.
+        waiting: Colonies that wait for a holder, as the last census said.
+        given_up: An operator, or the time, has ended the wait.
+    """
+
+    stop: Id = ""
+    view: Count = 0
+    before: Count = 0
+    clean: bool = False
+    is_late: bool = False
+    members: NamedHosts = ()
+    waiting: Annotated[tuple[ColonyId, ...], Meta(max_length=COLONIES_MAX)] = ()
+    given_up: bool = False
 
 
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
@@ -250,6 +277,7 @@ class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
     view: Count
     peers: Annotated[tuple[CensusPeer, ...], Meta(max_length=COLONIES_MAX)]
     load: int
+    origin: Origin | None = None
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True, tag=56):

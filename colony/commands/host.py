@@ -83,7 +83,18 @@ def host(call: Call) -> int:
 def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `colony.Host` is built with."""
     labels = {level: values[level] for level in ("zone", "rack", "box") if values[level]}
-    plain = ("name", "listen", "join", "expect", "peers", "colonies", "state_dir", "witness", "max_bytes")
+    plain = (
+        "name",
+        "listen",
+        "join",
+        "expect",
+        "peers",
+        "colonies",
+        "state_dir",
+        "witness",
+        "max_bytes",
+        "restore_wait",
+    )
     return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
 
@@ -186,7 +197,14 @@ COMMANDS = (
             Option("expect", whole(1, 10_000), 0, "found a cluster once so many hosts see each other", "N"),
             Option("peers", whole(1, 16), 2, "copies of each colony, if this host founds the cluster", "N"),
             Option("colonies", whole(1, 65536), 64, "colonies, if this host founds the cluster", "K"),
-            Option("state-dir", text, None, "where its identity is kept; none = a new one each start", "DIR"),
+            Option("state-dir", text, None, "keeps its identity, and its cells over a shutdown", "DIR"),
+            Option(
+                "restore-wait",
+                seconds,
+                None,
+                "after a shutdown, how long to wait for missing hosts' colonies, seconds; none = for ever",
+                "S",
+            ),
             Option("zone", text, "", "failure domain: site", "Z"),
             Option("rack", text, "", "failure domain: rack", "R"),
             Option("box", text, "", "failure domain: machine", "B"),

@@ -85,12 +85,15 @@ def shutdown(call: Call) -> int:
     """Stop the whole cluster in an orderly way, and wait until it is down."""
     progress = Progress()
     with call.store() as store:
-        store.admin("shutdown", {})
+        stop = store.admin("shutdown", {"force": call["force"]}).get("stop")
         for status in statuses(store, call["wait"]):
             if status is None:
                 call.show({"stopped": True}, "stopped")
                 return Exit.DONE
-            progress.tell(f"stopping: {len(_members(status))} hosts still answer as members")
+            how = status.get("stopping") or {}
+            if how.get("failed") and how.get("stop") == stop:
+                raise Failure(f"not stopped, the cluster goes on: {how['failed']}")
+            progress.tell(_stopping(status, how))
     raise Failure(f"hosts still answer after {call['wait']:g} s: see colony status")
 
 
@@ -115,6 +118,15 @@ def evict(call: Call) -> int:
     answer = call.ask("evict", host=call["host"], force=True)
     call.show(answer, _said(answer, f"evicting {call['host']}"))
     return Exit.DONE
+
+
+def _stopping(status: Json, how: Json) -> str:
+    hosts = len(_members(status))
+    phase = {"FREEZE": "all take no writes any more", "WRITE": "all write down what they hold"}.get(
+        how.get("phase", ""), "ending"
+    )
+    waits = ", ".join(how.get("waiting_for") or ())
+    return f"stopping {hosts} hosts: {phase}" + (f"; waiting for {waits}" if waits else "")
 
 
 def _said(answer: Json, otherwise: str) -> str:
@@ -156,7 +168,12 @@ COMMANDS = (
         (_WAIT,),
         (Positional("HOST", "names or ids of hosts", "+"),),
     ),
-    Command("shutdown", "stop the whole cluster in an orderly way", shutdown, (_WAIT,)),
+    Command(
+        "shutdown",
+        "stop the whole cluster; hosts with state directories bring it back",
+        shutdown,
+        (_WAIT, _FORCE),
+    ),
     Command("recover", "go on without a majority that is gone for good", recover, (_FORCE,)),
     Command(
         "evict", "hold a host for dead", evict, (_FORCE,), (Positional("HOST", "name or id of the host"),)

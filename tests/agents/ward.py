@@ -54,6 +54,7 @@ class Home:
     quorum: Held = field(default_factory=Held)
     limits: Limits = field(default_factory=Limits)
     watched: bool = False
+    frozen: bool = False
     primary: str = ""
     refuses: str = ""
     room: int = 1 << 60
@@ -61,6 +62,10 @@ class Home:
     def where(self, colony: int) -> tuple[str, str]:
         """Return where the last announcement said."""
         return (self.primary, f"tcp://{self.primary}") if self.primary else ("", "")
+
+    def absence(self, colony: int) -> str:
+        """Return what hosts mostly say."""
+        return "no primary is known yet"
 
     def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
         """Admit everybody, unless the test says why not."""

@@ -102,6 +102,7 @@ class Place:
         default_factory=lambda: Limits(pending_max=6, waiting_max=8, chunk_bytes=300, window=2)
     )
     watched: bool = False
+    frozen: bool = False
     primary: str = ""
     round: CensusRound | None = None
     census: Census | None = None
@@ -114,6 +115,10 @@ class Place:
     def where(self, colony: int) -> tuple[str, str]:
         """Return where the last announcement said."""
         return (self.primary, f"tcp://{self.primary}") if self.primary else ("", "")
+
+    def absence(self, colony: int) -> str:
+        """Return what hosts mostly say."""
+        return "no primary is known yet"
 
     def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
         """Refuse now and then."""

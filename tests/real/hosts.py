@@ -59,8 +59,10 @@ def until(true: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -
 class Hosts:
     """A cluster of real host processes, as if on so many boxes."""
 
-    def __init__(self, count: int = 5, *, boxes: int = 3, peers: int = 2, colonies: int = 32) -> None:
-        self.peers, self.colonies, self.boxes = peers, colonies, boxes
+    def __init__(
+        self, count: int = 5, *, boxes: int = 3, peers: int = 2, colonies: int = 32, durable: bool = False
+    ) -> None:
+        self.peers, self.colonies, self.boxes, self.durable = peers, colonies, boxes, durable
         self.folder = tempfile.TemporaryDirectory(prefix="colony-real-")
         self.processes: dict[str, Process] = {}
         self._number = 0
@@ -97,6 +99,8 @@ class Hosts:
         command += ["--peers", str(self.peers), "--colonies", str(self.colonies)]
         if expect:
             command += ["--expect", str(expect)]
+        if state_dir is None and self.durable:
+            state_dir = Path(self.folder.name) / f"state-{name}"
         if state_dir is not None:
             command += ["--state-dir", str(state_dir)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -129,6 +133,16 @@ class Hosts:
         status = process.popen.wait(PATIENCE_S + 10)
         del self.processes[name]
         return status
+
+    def ended(self) -> dict[str, int]:
+        """Wait until all processes have ended by themselves; return their exit statuses."""
+        return {name: process.popen.wait(PATIENCE_S) for name, process in self.processes.items()}
+
+    def again(self, *names: str) -> None:
+        """Start ended hosts again as they were, all at once."""
+        for name in names:
+            old = self.processes[name]
+            self.start(name=name, box=old.box, port=old.port, state_dir=old.state_dir)
 
     def close(self) -> None:
         """End all that is left."""

@@ -1,0 +1,395 @@
+"""The whole-cluster stop: one barrier for all, then each writes, then all end.
+
+Whoever gets the operator's order leads. FREEZE: all stop sequencing; what is
+pending commits; everybody says how far each of its peers is. Only when all
+peers of every colony are at the same seq: WRITE. Only when all have written:
+END. Until then anything that goes wrong gives the stop up, and says why.
+
+Whoever has written takes part in no ballot: so from the barrier to the end
+there is no other view, and what was written is all that there is. (A, B and C
+stop; A ends first. If B and C now made a view without it, the snapshots
+would be of a view that is over.) When the leader falls silent this ends too,
+and the next view gives the stop up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agents.effects import (
+    BallotsHalted,
+    ConfirmSnapshot,
+    DiscardSnapshot,
+    Effect,
+    Halt,
+    Note,
+    SaveSnapshot,
+    Send,
+    SnapshotSaved,
+    TellColony,
+)
+from agents.messages.replication import CensusPeer
+from agents.messages.stopping import END, FREEZE, GIVE_UP, WRITE, StopAnswer, StopOrder
+from agents.peer import PeerStatus
+from agents.snapshot import Copy, Head, Held, Mark
+from agents.surroundings import Frozen
+from agents.views import View
+
+if TYPE_CHECKING:
+    from agents.hosting import Container
+
+Out = list[Effect]
+
+FREEZE_S = 10.0  # ten times what a hand-over may wait for its last acks
+WRITE_S = 600.0  # 60 GB at 100 MB/s
+ORDER_EVERY_S = 0.2
+SILENT_S = 5.0  # the leader repeats itself 25 times in it
+PHASES = {FREEZE: "FREEZE", WRITE: "WRITE"}
+
+
+@dataclass(slots=True)
+class Task:
+    """A stop as a member obeys it.
+
+    Attributes:
+        heard_s: When its leader was last heard about it.
+        is_held: What must be written is; ballots rest.
+        is_doubted: The leader fell silent after that: only it, or a view, can end this.
+    """
+
+    stop: str
+    leader: str
+    heard_s: float
+    phase: int = FREEZE
+    is_saving: bool = False
+    is_saved: bool = False
+    is_held: bool = False
+    is_doubted: bool = False
+    refusal: str = ""
+    answered_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Lead:
+    """A stop as its leader drives it."""
+
+    stop: str
+    force: bool
+    since_s: float
+    phase: int = FREEZE
+    ordered_s: float = float("-inf")
+    answers: dict[str, StopAnswer] = field(default_factory=dict)
+    odd: str = ""
+
+
+def disagreement(colonies: int, told: Mapping[str, tuple[CensusPeer, ...]]) -> str:
+    """Return why the peers that all hosts told of are not at one barrier; "" = they are."""
+    leads: dict[int, CensusPeer] = {}
+    for peer in (peer for peers in told.values() for peer in peers if peer.primary):
+        if peer.colony in leads:
+            return f"colony {peer.colony} has two primaries"
+        leads[peer.colony] = peer
+    for peer in (peer for peers in told.values() for peer in peers):
+        lead = leads.get(peer.colony)
+        if lead is not None and peer.seq != lead.seq:
+            return f"a peer of colony {peer.colony} is at {peer.seq}, its primary at {lead.seq}"
+    missing = [colony for colony in range(colonies) if colony not in leads]
+    return f"colony {missing[0]} has no primary" if missing else ""
+
+
+class Stopping:
+    """One host's part in a whole-cluster stop, as its leader and as a member."""
+
+    def __init__(self, host: Container) -> None:
+        self.host = host
+        self._task: Task | None = None
+        self._lead: Lead | None = None
+        self._count = 0
+        self._failed: tuple[str, str] | None = None
+        self._is_over = False
+
+    # -- the operator ----------------------------------------------------------------
+
+    def refusal(self, *, force: bool) -> str:
+        """Return why the cluster is not stopped, "" = it may be."""
+        view = self.host.view
+        if view is None or force:
+            return ""
+        brief = [m.name for m in view.members if not m.durable and not m.witness]
+        if brief:
+            who = ", ".join(sorted(brief))
+            return f"without a state directory the cells of {who} would be lost; if so be it, say --force"
+        durable = sum(m.durable for m in view.members)
+        if durable < view.majority:
+            return (
+                f"{durable} of {len(view.members)} hosts keep a state directory: no majority could come back"
+            )
+        return ""
+
+    def order(self, *, force: bool, now_s: float, out: Out) -> str:
+        """Lead a stop, unless one is under way; return its id."""
+        view = self.host.view
+        assert view is not None, "only a member is given such an order"
+        if self._task is not None:
+            return self._task.stop
+        self._count += 1
+        stop = f"{view.id:x}.{self._count}.{self.host.me}"
+        self._lead = Lead(stop, force, now_s)
+        out.append(Note("stop", "an operator stops the whole cluster", details={"stop": stop}))
+        self._order_all(now_s, out)
+        return stop
+
+    def progress(self) -> dict[str, Any] | None:
+        """Return what `status` says of it; None = nothing is under way, nothing failed."""
+        task, lead = self._task, self._lead
+        if task is None:
+            return {"stop": self._failed[0], "failed": self._failed[1]} if self._failed else None
+        told: dict[str, Any] = {"stop": task.stop, "phase": PHASES[task.phase], "by": self._name(task.leader)}
+        if lead is not None:
+            told["waiting_for"] = self._lagging(lead)
+        return told
+
+    # -- the leader ------------------------------------------------------------------
+
+    def _order_all(self, now_s: float, out: Out) -> None:
+        lead, view = self._lead, self.host.view
+        assert lead is not None and view is not None
+        lead.ordered_s = now_s
+        order = StopOrder(lead.stop, lead.phase)
+        out.extend(Send(host, order) for host in view.ids if host != self.host.me)
+        self.ordered(self.host.me, order, now_s, out)
+
+    def answered(self, sender: str, answer: StopAnswer, now_s: float, out: Out) -> None:
+        """Take a member's answer."""
+        lead = self._lead
+        if self._is_over:
+            return
+        if lead is None or lead.stop != answer.stop:
+            out.append(Send(sender, StopOrder(answer.stop, GIVE_UP, "its leader knows nothing of this stop")))
+        elif answer.refusal:
+            self._give_up(f"{self._name(sender)}: {answer.refusal}", now_s, out)
+        elif answer.phase == lead.phase:
+            lead.answers[sender] = answer
+            self._drive(lead, now_s, out)
+
+    def _drive(self, lead: Lead, now_s: float, out: Out) -> None:
+        """Go on to the next phase once all have done what this one asks for."""
+        view = self.host.view
+        assert view is not None
+        if any(host not in lead.answers or not lead.answers[host].done for host in view.ids):
+            return
+        if lead.phase == WRITE:
+            lead.phase = END
+            self._order_all(now_s, out)
+            return
+        told = {host: answer.peers for host, answer in lead.answers.items()}
+        lead.odd = disagreement(view.charter.colonies, told)
+        if lead.odd and not (lead.force and lead.odd.endswith("no primary")):
+            return
+        lead.phase, lead.since_s = WRITE, now_s
+        lead.answers.clear()
+        self._order_all(now_s, out)
+
+    def _lead_on(self, lead: Lead, now_s: float, out: Out) -> None:
+        if now_s - lead.since_s > (FREEZE_S if lead.phase == FREEZE else WRITE_S):
+            self._give_up("; ".join(self._lagging(lead)) or lead.odd, now_s, out)
+        elif now_s - lead.ordered_s >= ORDER_EVERY_S:
+            self._order_all(now_s, out)
+
+    def _lagging(self, lead: Lead) -> list[str]:
+        """Return who has not done what is asked, and what it waits for."""
+        found = []
+        for host in self.host.view.ids if self.host.view is not None else ():
+            answer = lead.answers.get(host)
+            if answer is None or not answer.done:
+                found.append(f"{self._name(host)} ({answer.waits if answer else 'no answer'})")
+        return found
+
+    def _give_up(self, reason: str, now_s: float, out: Out) -> None:
+        lead, view = self._lead, self.host.view
+        assert lead is not None and view is not None
+        self._lead = None
+        order = StopOrder(lead.stop, GIVE_UP, reason)
+        out.extend(Send(host, order) for host in view.ids if host != self.host.me)
+        self.ordered(self.host.me, order, now_s, out)
+
+    # -- every member ----------------------------------------------------------------
+
+    def ordered(self, sender: str, order: StopOrder, now_s: float, out: Out) -> None:
+        """Obey an order, or say why not."""
+        task = self._task
+        if self._is_over:
+            return
+        if task is None and order.phase == FREEZE:
+            task = self._freeze(order.stop, sender, now_s, out)
+        if task is None or task.stop != order.stop:
+            if order.phase in PHASES:
+                why = "it obeys another stop" if task is not None else "it has not frozen"
+                out.append(Send(sender, StopAnswer(order.stop, order.phase, False, why)))
+        elif order.phase == GIVE_UP:
+            self._thaw(order.reason, now_s, out)
+        elif order.phase == END:
+            self._end(task, out)
+        elif not task.is_doubted:
+            task.heard_s = now_s
+            task.phase = max(task.phase, order.phase)
+            if order.phase == WRITE and not task.is_saving:
+                self._write(task, now_s, out)
+            self._answer(task, now_s, out)
+
+    def _freeze(self, stop: str, leader: str, now_s: float, out: Out) -> Task:
+        self._task = task = Task(stop, leader, now_s)
+        self._failed = None
+        self.host.frozen = True
+        machines = self.host.colonies.values()
+        out.extend(TellColony(m.colony, Frozen()) for m in machines if m.primary is not None)
+        out.append(Note("stopping", f"ordered by {self._name(leader)}", details={"stop": stop}))
+        return task
+
+    def _write(self, task: Task, now_s: float, out: Out) -> None:
+        view, host = self.host.view, self.host
+        assert view is not None
+        task.is_saving = True
+        if not host.keeps:
+            task.is_saved = True
+            return
+        members = tuple((m.id, m.name) for m in view.members if m.durable and not m.witness)
+        out.append(
+            snapshot_of(host, view, now_s, stop=task.stop, members=members, reason="whole-cluster stop")
+        )
+
+    def saved(self, event: SnapshotSaved, now_s: float, out: Out) -> None:
+        """The snapshot is on disk, or can't be."""
+        task = self._task
+        if task is None or task.stop != event.stop or task.phase != WRITE:
+            return
+        if event.error:
+            task.refusal = f"it can't write its snapshot: {event.error}"
+        task.is_saved = not event.error
+        self._answer(task, now_s, out)
+
+    def _answer(self, task: Task, now_s: float, out: Out) -> None:
+        """Tell the leader how far this host is."""
+        task.answered_s = now_s
+        if task.phase == FREEZE:
+            answer = self._frozen_answer(task)
+        else:
+            if task.is_saved and not task.is_doubted and self.host.membership.is_at_rest:
+                if not task.is_held:
+                    task.is_held = True
+                    self.host.tell_membership(BallotsHalted(True), now_s, out)
+            waits = "" if task.is_held else "a ballot is under way" if task.is_saved else "it writes"
+            refusal = "its leader was silent for too long" if task.is_doubted else task.refusal
+            answer = StopAnswer(task.stop, WRITE, task.is_held and not refusal, refusal, waits)
+        if task.leader == self.host.me:
+            self.answered(self.host.me, answer, now_s, out)
+        else:
+            out.append(Send(task.leader, answer))
+
+    def _frozen_answer(self, task: Task) -> StopAnswer:
+        machines = self.host.colonies.values()
+        restless = [machine.colony for machine in machines if not machine.is_still]
+        if restless:
+            waits = f"{len(restless)} colonies are not at rest, {min(restless)} among them"
+            return StopAnswer(task.stop, FREEZE, False, waits=waits)
+        peers = tuple(
+            CensusPeer(m.colony, m.epoch, m.peer.last, m.primary is not None, m.restored)
+            for m in machines
+            if m.status is PeerStatus.ACTIVE
+        )
+        return StopAnswer(task.stop, FREEZE, True, peers=peers)
+
+    def _end(self, task: Task, out: Out) -> None:
+        """All have written: say so to everybody, whoever of them the leader may not reach, and end."""
+        view, host = self.host.view, self.host
+        if view is None or not task.is_held or not host.membership.is_at_rest:
+            return  # it has voted for another view since: that one gives the stop up
+        self._is_over = True
+        out.extend(Send(other, StopOrder(task.stop, END)) for other in view.ids if other != host.me)
+        if host.keeps:
+            out.append(ConfirmSnapshot(Mark(view.tag, task.stop, view.id)))
+        out.append(Note("stopped", "all hosts have written what they hold", details={"stop": task.stop}))
+        out.append(Halt(0, "the whole cluster was stopped"))
+
+    def _thaw(self, reason: str, now_s: float, out: Out) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._lead = None
+        self._failed = (task.stop, reason)
+        self.host.frozen = False
+        self.host.tell_membership(BallotsHalted(False), now_s, out)
+        if task.is_saving and self.host.keeps:
+            out.append(DiscardSnapshot())
+        out.append(Note("stop_given_up", reason, details={"stop": task.stop}))
+
+    # -- what may come between -------------------------------------------------------
+
+    def view_installed(self, view: View, before: View | None, now_s: float, out: Out) -> None:
+        """Another view: whatever was frozen goes on in it."""
+        if self._task is None:
+            return
+        names = {member.id: member.name for member in (before.members if before is not None else ())}
+        dead = [names.get(host, host[:8]) for host, _ in view.dead]
+        self._thaw(f"{some_died(dead)} before the end", now_s, out)
+
+    def dropped(self, now_s: float, out: Out) -> None:
+        """This host is undead."""
+        self._thaw("this host was held dead", now_s, out)
+
+    def ticked(self, now_s: float, out: Out) -> None:
+        """Repeat orders; see whether the leader has fallen silent."""
+        task, lead = self._task, self._lead
+        if self._is_over or task is None:
+            return
+        if lead is not None:
+            self._lead_on(lead, now_s, out)
+        elif now_s - task.heard_s > SILENT_S:
+            if not task.is_held:
+                self._thaw(f"{self._name(task.leader)}, who led it, is silent", now_s, out)
+                return
+            if not task.is_doubted:
+                task.is_doubted = True
+                self.host.tell_membership(BallotsHalted(False), now_s, out)
+                reason = f"{self._name(task.leader)} is silent: did the others end?"
+                out.append(Note("stop_in_doubt", reason, details={"stop": task.stop}))
+            if now_s - task.answered_s >= ORDER_EVERY_S:
+                self._answer(task, now_s, out)
+
+    def _name(self, host: str) -> str:
+        member = self.host.view.member(host) if self.host.view is not None else None
+        return member.name if member is not None else host[:8]
+
+
+def some_died(names: list[str]) -> str:
+    """Return who died, or that somebody came or left."""
+    return f"{', '.join(names)} died" if names else "the members changed"
+
+
+def snapshot_of(
+    host: Container,
+    view: View,
+    now_s: float,
+    *,
+    stop: str = "",
+    members: tuple[tuple[str, str], ...] = (),
+    reason: str = "",
+    is_last: bool = False,
+) -> SaveSnapshot:
+    """Return the order to write down every ACTIVE peer of this host as it stands."""
+    active = [m for m in host.colonies.values() if m.status is PeerStatus.ACTIVE]
+    copies = tuple(
+        Copy(
+            Held(m.colony, m.epoch, m.peer.last, m.peer.clock_s(now_s)),
+            m.peer.cells.live.copy(),
+            m.peer.cells.lanes.copy(),
+        )
+        for m in sorted(active, key=lambda machine: machine.colony)
+    )
+    me = host.membership.me
+    head = Head(
+        view.tag, stop, view.id, me.id, me.name, members, tuple(c.held for c in copies), reason=reason
+    )
+    return SaveSnapshot(head, copies, sum(m.peer.cells.bytes_used for m in active), is_last)

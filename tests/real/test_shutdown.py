@@ -1,0 +1,202 @@
+"""The whole cluster stops, and comes back; or it crashes, and says what that cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import colony
+from tests.real.hosts import ROOT, Hosts, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+CELLS = 500
+TTL_S = 600
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """Yield three hosts that keep state directories."""
+    with Hosts(3, colonies=16, durable=True) as cluster:
+        yield cluster
+
+
+def command(hosts: Hosts, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line against the cluster."""
+    seeds = ",".join(hosts.seeds)
+    return subprocess.run(
+        [sys.executable, "-m", "colony", "--connect", seeds, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def fill(store: colony.Store) -> dict[str, int]:
+    """Write cells, every other one with a ttl, and a session; return the versions."""
+    versions = {f"k{n}": store.set(f"k{n}", n, ttl=TTL_S if n % 2 else None) for n in range(CELLS)}
+    with store.session("sid", ttl=TTL_S) as session:
+        session["cart"] = [1, 2]
+    store.set("brief", "gone soon", ttl=1)
+    return versions
+
+
+def events(hosts: Hosts, kind: str) -> list[dict[str, Any]]:
+    """Return the events of a kind that any living host has noted."""
+    found = []
+    for process in hosts.processes.values():
+        if process.is_alive:
+            with colony.connect(process.address) as store:
+                found += [e for e in store.admin("events", {})["events"] if e["kind"] == kind]
+    return found
+
+
+def check(store: colony.Store, versions: dict[str, int], since_s: float) -> None:
+    """See that every cell is as it was, and that its time ran on."""
+    for key, version in versions.items():
+        entry = store.entry(key)
+        assert entry is not None and entry.version == version and entry.value == int(key[1:]), key
+        if int(key[1:]) % 2:
+            passed_s = time.time() - since_s
+            assert entry.ttl_s is not None and TTL_S - passed_s - 8 < entry.ttl_s <= TTL_S - 1, entry
+        else:
+            assert entry.ttl_s is None
+    assert store["sid"] == {"cart": [1, 2]}
+    assert "brief" not in store
+
+
+def test_what_was_stopped_comes_back_whole_and_time_ran_on(hosts: Hosts) -> None:
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        began_s = time.time()
+        versions = fill(store)
+    done = command(hosts, "shutdown")
+    assert done.returncode == 0, done.stderr + hosts.logs()
+    assert set(hosts.ended().values()) == {0}, hosts.logs()
+    time.sleep(1.5)
+    hosts.again(*hosts.processes)
+    hosts.healthy()
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        check(store, versions, began_s)
+        assert events(hosts, "lost") == []
+        assert all(store.set(key, 1) > version for key, version in versions.items())
+    for process in hosts.processes.values():
+        assert process.state_dir is not None
+        assert not (process.state_dir / "snapshot").exists()
+        assert not (process.state_dir / "snapshot.clean").exists()
+
+
+def test_a_crash_after_a_restored_stop_brings_nothing_stale(hosts: Hosts) -> None:
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        fill(store)
+    assert command(hosts, "shutdown").returncode == 0
+    hosts.ended()
+    kept = {process.state_dir: (process.state_dir / "snapshot").read_bytes() for process in living(hosts)}
+    marks = {path: (path / "snapshot.clean").read_bytes() for path in kept}
+    hosts.again(*hosts.processes)
+    hosts.healthy()
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        store.set("k1", "newer")
+    names = list(hosts.processes)
+    crashed = dict(hosts.processes)
+    hosts.kill(*names)
+    for path, data in kept.items():  # as if an old backup had been put back
+        (path / "snapshot").write_bytes(data)
+        (path / "snapshot.clean").write_bytes(marks[path])
+    hosts.processes.update(crashed)
+    hosts.again(*names)
+    hosts.healthy()
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        assert store.get("k1") is None and store.set("k1", 1) > 0
+    assert {event["colony"] for event in events(hosts, "lost")} == set(range(16))
+    assert events(hosts, "snapshot_unused")
+
+
+def living(hosts: Hosts) -> list[Any]:
+    """Return the processes, each with a state directory."""
+    found = list(hosts.processes.values())
+    assert all(process.state_dir is not None for process in found)
+    return found
+
+
+def test_after_a_crash_of_all_colonies_are_named_lost_and_served(hosts: Hosts) -> None:
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        store.set("k", 1)
+    names, crashed = list(hosts.processes), dict(hosts.processes)
+    hosts.kill(*names)
+    hosts.processes.update(crashed)
+    hosts.again(*names)
+    hosts.healthy()
+    assert {event["colony"] for event in events(hosts, "lost")} == set(range(16))
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        assert store.get("k") is None and store.set("k", 2) > 0
+
+
+def test_colonies_of_a_missing_host_wait_for_it() -> None:
+    with Hosts(3, colonies=16, peers=1, durable=True) as single:
+        with colony.connect(",".join(single.seeds), timeout=20) as store:
+            versions = {f"k{n}": store.set(f"k{n}", n) for n in range(30)}
+        assert command(single, "shutdown").returncode == 0
+        assert set(single.ended().values()) == {0}, single.logs()
+        single.again("h1", "h2")
+        waits = until(lambda: waiting(single), "colonies that wait")
+        assert waits["missing"] == ["h3"]
+        with colony.connect(",".join(single.seeds[:2]), timeout=1) as store:
+            refused = [key for key in versions if not answers(store, key)]
+        assert 0 < len(refused) < len(versions)
+        single.again("h3")
+        single.healthy()
+        with colony.connect(",".join(single.seeds), timeout=20) as store:
+            for key, version in versions.items():
+                entry = store.entry(key)
+                assert entry is not None and entry.version == version, key
+        assert events(single, "lost") == []
+
+
+def waiting(hosts: Hosts) -> dict[str, Any] | None:
+    """Return the status once some colonies wait for a holder."""
+    try:
+        status = hosts.status()
+    except colony.ColonyError:
+        return None
+    return status if status["colonies"].get("waiting") else None
+
+
+def answers(store: colony.Store, key: str) -> bool:
+    """Return whether a key is served; if not, the error says for whom it waits."""
+    try:
+        return store.get(key, timeout=0.3) is not None
+    except colony.Unavailable as error:
+        assert "waiting for a holder of colony" in str(error), error
+        return False
+
+
+def test_without_state_directories_a_stop_is_refused_by_name_unless_forced() -> None:
+    with Hosts(2, boxes=2, colonies=8) as brief:
+        done = command(brief, "shutdown")
+        assert done.returncode == 1 and "cells of h1, h2" in done.stderr and "--force" in done.stderr
+        assert all(process.is_alive for process in brief.processes.values())
+        assert command(brief, "shutdown", "--force").returncode == 0
+        assert set(brief.ended().values()) == {0}, brief.logs()
+
+
+def test_a_member_that_cannot_write_ends_the_stop_by_name(hosts: Hosts) -> None:
+    broken = hosts.processes["h2"].state_dir
+    assert broken is not None
+    (broken / "snapshot.new").mkdir()  # where its snapshot would be written
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        versions = fill(store)
+        done = command(hosts, "shutdown")
+        assert done.returncode == 1 and "h2" in done.stderr and "snapshot" in done.stderr, done.stderr
+        assert all(process.is_alive for process in hosts.processes.values())
+        assert store.set("k1", "again") > versions["k1"]
+    Path(broken / "snapshot.new").rmdir()
+    assert command(hosts, "shutdown").returncode == 0
+    assert set(hosts.ended().values()) == {0}

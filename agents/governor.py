@@ -28,7 +28,7 @@ from agents.views import Status, View
 from placement.moves import claims, rebalance
 from placement.reasons import Move
 from placement.resources import Candidate
-from placement.settle import Settled, settled_number
+from placement.settle import Settled, carriers, fair_share, settled_number
 
 if TYPE_CHECKING:
     from agents.hosting import Container
@@ -68,7 +68,7 @@ class Governor:
         self._swept = 0
         self._cursor = 0
         self._idle_round = 0
-        self._invites: dict[int, float] = {}
+        self._invites: dict[int, tuple[str, float]] = {}  # colony -> (kind, "" = declined; when)
         self._claims: deque[Move] = deque()
         self._claimed_s = float("-inf")
         self._grown = (-1, 0.0)
@@ -303,8 +303,7 @@ class Governor:
     def has_share(self, now_s: float) -> bool:
         """Return whether this joiner carries its share, or is offered no more."""
         view, directory = self.host.view, self.host.directory
-        waiting = self.host.restoring.waiting
-        if view is None or any(e is None and c not in waiting for c, e in enumerate(directory.entries)):
+        if view is None or None in directory.entries:
             return False
         me = view.member(self.host.me)
         if me is None or me.witness:
@@ -314,6 +313,8 @@ class Governor:
             self._grown = (have, now_s)
         if self._claimed_s < self._view_s or self._view_s != self._view_s:
             return False  # it has not looked around in this view yet
+        if any(me.id in entry.learners for entry in directory.entries if entry is not None):
+            return False  # what still comes may yet fail
         return not (self._claims or self._invites) or now_s - self._grown[1] > STALLED_S
 
     def _claim(self, now_s: float) -> None:
@@ -324,23 +325,49 @@ class Governor:
         host = self.host
         sizes = {e.colony: e.bytes_used for e in host.directory.entries if e is not None}
         free = [p for p in host.places() if p.colony not in self._invites and not self._comes(p.colony)]
+        due = self._due()
         found = claims(host.me, free, self.candidates(), bytes_by_colony=sizes, limit=CLAIMS_MAX)
-        self._claims = deque(found)
+        self._claims = deque(move for move in found if due[move.kind] > 0)
 
     def _comes(self, colony: int) -> bool:
         entry = self.host.directory.entries[colony]
         return entry is not None and self.host.me in entry.learners
 
+    def _due(self) -> dict[str, int]:
+        """Return how many copies and roles this host may still ask for.
+
+        Many givers agree at once, each without knowing of the others: what
+        was asked for counts as had, or too much comes, and most of it goes back.
+        """
+        host, directory = self.host, self.host.directory
+        hosts = len(carriers(self.candidates()))
+        share = fair_share(max(1, hosts), len(directory.entries), self.settled.number)
+        asked = [kind for kind, _ in self._invites.values()]
+        return {
+            "copy": share.copies - directory.copies[host.me] - asked.count("copy"),
+            "role": share.primaries - directory.primaries[host.me] - asked.count("role"),
+        }
+
+    def _is_here(self, colony: int, kind: str) -> bool:
+        """Return whether the directory counts already what was asked for."""
+        entry, me = self.host.directory.entries[colony], self.host.me
+        if entry is None or not kind:
+            return False
+        return entry.primary == me if kind == "role" else me in entry.peers or me in entry.learners
+
     def _ask_for_share(self, now_s: float, out: Out) -> None:
         """Ask the primaries of crowded hosts to move something here."""
-        for colony in [c for c, at_s in self._invites.items() if now_s - at_s > INVITE_S]:
-            del self._invites[colony]
+        for colony, (kind, at_s) in list(self._invites.items()):
+            if now_s - at_s > INVITE_S or self._is_here(colony, kind):
+                del self._invites[colony]
         self._claim(now_s)
+        due = self._due()
         while self._claims and len(self._invites) < INVITES_MAX:
             move = self._claims.popleft()
             primary = self.host.directory.primary(move.colony)
-            if primary and primary != self.host.me:
-                self._invites[move.colony] = now_s
+            if primary and primary != self.host.me and due[move.kind] > 0:
+                due[move.kind] -= 1
+                self._invites[move.colony] = (move.kind, now_s)
                 out.append(Send(primary, Invite(move.colony, move.kind)))
 
     def invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
@@ -369,5 +396,6 @@ class Governor:
 
     def invite_answered(self, message: InviteAnswer, now_s: float) -> None:
         """A primary agreed, and the clone comes; or it did not: another is asked."""
-        if message.agreed:
-            self._invites.pop(message.colony, None)
+        asked = self._invites.get(message.colony)
+        if asked is not None and not message.agreed:
+            self._invites[message.colony] = ("", asked[1])  # not this one again so soon

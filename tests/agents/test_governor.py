@@ -11,6 +11,7 @@ import pytest
 from agents.effects import Emptied, Received, Send, ShareReached, TellColony
 from agents.messages.membership import Load
 from agents.messages.replication import CloneAsk, Invite, InviteAnswer, Located
+from agents.peer import PeerStatus
 from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, MoveRefused, RetireOrdered
 from agents.views import Status
 from placement.reasons import Move
@@ -162,6 +163,31 @@ def test_an_invitation_is_taken_up_if_it_evens_things_out_and_declined_with_a_re
         answers = [e.message for e in out if isinstance(e, Send)]
         assert len(answers) == 1 and isinstance(answers[0], InviteAnswer)
         assert answers[0].agreed == bool(orders(out)) and bool(answers[0].reason) != answers[0].agreed
+
+
+def test_a_joiner_does_not_get_more_than_its_share_however_many_agree_at_once() -> None:
+    house = founded("ab", colonies=8)
+    house.add("c")
+    house.install("abc", c={"status": Status.JOINING})
+    most = 0
+    for _ in range(100):
+        house.run(0.05)
+        most = max(most, sum("c" in house.holders(colony) for colony in range(8)))
+    assert house.members["c"].told(ShareReached)
+    assert most in (5, 6), "5 are its due; what came on top would have to go back"
+
+
+def test_a_joiner_is_not_done_while_a_copy_still_comes() -> None:
+    house = founded("ab")
+    house.add("c")
+    house.install("abc", c={"status": Status.JOINING})
+    for _ in range(60):
+        house.run(0.05, most=2)
+        learns = any(m.status is PeerStatus.LEARNING for m in house.hosts["c"].colonies.values())
+        if house.members["c"].told(ShareReached):
+            assert not learns
+            return
+    raise AssertionError("it is never done")
 
 
 def test_a_witness_that_joins_has_its_share_from_the_beginning() -> None:

@@ -303,7 +303,8 @@ class Governor:
     def has_share(self, now_s: float) -> bool:
         """Return whether this joiner carries its share, or is offered no more."""
         view, directory = self.host.view, self.host.directory
-        if view is None or None in directory.entries:
+        waiting = self.host.restoring.waiting
+        if view is None or any(e is None and c not in waiting for c, e in enumerate(directory.entries)):
             return False
         me = view.member(self.host.me)
         if me is None or me.witness:

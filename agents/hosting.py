@@ -106,7 +106,7 @@ COLONY_KINDS = (
 )
 KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
-RECOUNT_EVERY_S = 1.0
+RECOUNT_EVERY_S, RECOUNT_EVERY_MAX_S = 1.0, 60.0
 DIGEST_EVERY_S = 1.0
 WATCHES_MAX = 256
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
@@ -168,12 +168,17 @@ class Container(Surroundings):
         self._census: Census | None = None
         self._had_quorum = False
         self._recount_s = float("-inf")
+        self._recount_gap_s = RECOUNT_EVERY_S
         self._recount_reason = ""
         self._digests_s: dict[str, float] = {}
         self._bytes_now = 0
         self._bytes_s = float("-inf")
         self._leaving_emptied = False
-        self._own: dict[type, Callable[[Any, float, Out], None]] = {
+        self._own = self._event_handlers()
+        self._messages = self._message_handlers()
+
+    def _event_handlers(self) -> dict[type, Callable[[Any, float, Out], None]]:
+        return {
             Ticked: self._ticked,
             Requested: self._requested,
             LinkCameUp: self._link_came_up,
@@ -188,7 +193,9 @@ class Container(Surroundings):
             PeerFailed: self._peer_failed,
             SnapshotSaved: self._snapshot_saved,
         }
-        self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
+
+    def _message_handlers(self) -> dict[type, Callable[[str, Any, float, Out], None]]:
+        return {
             Census: self._census_heard,
             Located: self._located,
             WantLocations: self._locations_wanted,
@@ -453,10 +460,14 @@ class Container(Surroundings):
 
     def _recount_if_due(self, now_s: float, out: Out) -> None:
         """Pass a wish for a census on; one that comes too soon waits for its time."""
-        if not self._recount_reason or now_s - self._recount_s < RECOUNT_EVERY_S:
+        since_s = now_s - self._recount_s
+        if not self._recount_reason or since_s < self._recount_gap_s:
             return
         reason, self._recount_reason = self._recount_reason, ""
         self._recount_s = now_s
+        # What breaks again and again must not keep everybody changing views.
+        calm = since_s > 4 * self._recount_gap_s
+        self._recount_gap_s = RECOUNT_EVERY_S if calm else min(2 * self._recount_gap_s, RECOUNT_EVERY_MAX_S)
         self._absorb(self.membership.handle(RecountNeeded(reason), now_s), now_s, out)
 
     def _peer_failed(self, event: PeerFailed, now_s: float, out: Out) -> None:

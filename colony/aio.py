@@ -11,7 +11,7 @@ one frame. Cancelling a call gives up waiting: it may still be applied.
 from __future__ import annotations
 
 # ruff: noqa: ASYNC109 - the time-out is the contract of each call: retries happen inside it
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agents.client_link import Curve
@@ -53,11 +53,14 @@ class AioStore:
     def _limit(self, timeout: float | None) -> float:
         return self._timeout_s if timeout is None else drafts.seconds(timeout)
 
-    async def _mutate(self, draft: Draft, timeout_s: float) -> Reply:
-        limit = self._value_bytes_max
-        if not limit or len(draft[2][0]) > limit:
-            limit = self._value_bytes_max = (await self._client.learn(timeout_s)).value_bytes_max
-            drafts.check_size(draft, limit)
+    def _mutate(self, draft: Draft, timeout_s: float) -> Awaitable[Reply]:
+        if len(draft[2][0]) <= self._value_bytes_max:
+            return self._client.mutate(draft, timeout_s)
+        return self._checked_mutate(draft, timeout_s)
+
+    async def _checked_mutate(self, draft: Draft, timeout_s: float) -> Reply:
+        self._value_bytes_max = (await self._client.learn(timeout_s)).value_bytes_max
+        drafts.check_size(draft, self._value_bytes_max)
         return await self._client.mutate(draft, timeout_s)
 
     # -- one cell --------------------------------------------------------------

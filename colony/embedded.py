@@ -11,21 +11,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from agents import client_link
 from agents.client_link import Curve
 from agents.keys import colony_of
-from agents.messages.client import MOVED, UNAVAILABLE, Get, Reply
+from agents.messages.client import CONFLICT, MOVED, UNAVAILABLE, Get, Reply
 from colony.aio_transport import AioClient
 from colony.calls import PATIENCE_S, Finish, GiveUp
 from colony.directory import Directory
 from colony.drafts import Draft, outcome
 from colony.errors import Closed, Unavailable
-from colony.lanes import Lane, Lanes
+from colony.lanes import Lanes
 from colony.transport import Client
 
 _ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
+SWEEP_S = 0.05  # how much longer than `PATIENCE_S` a task may wait; one timer for all costs nothing
 
 
 class Loop(Protocol):
@@ -54,6 +56,10 @@ class Waiter:
         self.reply = reply
         self._lock.release()
 
+    def wake(self) -> None:
+        """Let `wait` return; `reply` is set."""
+        self._lock.release()
+
     def wait(self, timeout_s: float) -> Reply | None:
         """Return the reply, or None if it does not come in time."""
         self._lock.acquire(timeout=timeout_s)
@@ -75,6 +81,7 @@ class Embedded:
         self._server = server
         self._thin = Client((address,), curve=curve)
         self._lanes = Lanes(self._thin.source)
+        self._answered: list[Waiter] = []
         self._forks = client_link.forks
 
     def mutate(self, draft: Draft, timeout_s: float) -> Reply:
@@ -86,16 +93,32 @@ class Embedded:
         lanes = self._lanes
         lane = lanes.take()
         waiter = Waiter()
-        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), waiter):
+        came = partial(self._came, waiter)
+        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
             lanes.give(lane)
             return self._thin.mutate(draft, timeout_s)
         reply = waiter.wait(min(PATIENCE_S, timeout_s))
         if reply is None:
             return self._thin.resume(draft, lane, timeout_s - PATIENCE_S)
         lanes.give(lane)
+        if reply.code <= CONFLICT:
+            return reply
         if reply.code in _ELSEWHERE:  # nothing was applied here
             return self._thin.mutate(draft, timeout_s)
         return outcome(Finish(reply))
+
+    def _came(self, waiter: Waiter, reply: Reply) -> None:
+        # On the host's thread. Its threads wake up when the turn has sent what it had to send:
+        # before that they would only fight for the interpreter.
+        waiter.reply = reply
+        if not self._answered:
+            self._server.at_turn_end(self._wake_all)
+        self._answered.append(waiter)
+
+    def _wake_all(self) -> None:
+        answered, self._answered = self._answered, []
+        for waiter in answered:
+            waiter.wake()
 
     def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
         """Return the reply to a read; of a cell whose primary is here, without any hop."""
@@ -163,6 +186,8 @@ class AioEmbedded(AioClient):
         super().__init__((address,), curve=curve)
         self._server = server
         self._answered: list[tuple[asyncio.Future[Reply], Reply]] = []
+        self._due_s: dict[asyncio.Future[Reply], float] = {}  # soonest first
+        self._is_sweeping = False
 
     async def mutate(self, draft: Draft, timeout_s: float) -> Reply:
         """Return the reply to a mutation; raises `ColonyError`."""
@@ -173,22 +198,16 @@ class AioEmbedded(AioClient):
         lanes = self._exchange.lanes
         lane = lanes.take()
         answer: asyncio.Future[Reply] = loop.create_future()
-
-        def came(reply: Reply) -> None:
-            # On the host's thread: all replies of one turn cross over together.
-            if not self._answered:
-                self._server.at_turn_end(self._hand_over)
-            self._answered.append((answer, reply))
-
+        came = partial(self._came, answer)
         if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
             lanes.give(lane)
             return await super().mutate(draft, timeout_s)
-        return await self._answer(answer, lane, draft, timeout_s)
-
-    async def _answer(
-        self, answer: asyncio.Future[Reply], lane: Lane, draft: Draft, timeout_s: float
-    ) -> Reply:
-        patience = answer.get_loop().call_later(min(PATIENCE_S, timeout_s), answer.cancel)
+        self._due_s[answer] = loop.time() + PATIENCE_S
+        if timeout_s < PATIENCE_S:
+            loop.call_later(timeout_s, answer.cancel)
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            loop.call_later(SWEEP_S, self._sweep, loop)
         try:
             reply = await answer
         except asyncio.CancelledError:
@@ -197,11 +216,30 @@ class AioEmbedded(AioClient):
                 raise  # the caller gave up; the lane may be busy, and is not used again
             return await self.resume(draft, lane, timeout_s - PATIENCE_S)
         finally:
-            patience.cancel()
-        self._exchange.lanes.give(lane)
+            del self._due_s[answer]
+        lanes.give(lane)
+        if reply.code <= CONFLICT:
+            return reply
         if reply.code in _ELSEWHERE:
             return await super().mutate(draft, timeout_s)
         return outcome(Finish(reply))
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up waiting for what the host has not answered in time."""
+        now_s = loop.time()
+        for answer, due_s in self._due_s.items():
+            if due_s > now_s:
+                break
+            answer.cancel()
+        self._is_sweeping = bool(self._due_s)
+        if self._is_sweeping:
+            loop.call_later(SWEEP_S, self._sweep, loop)
+
+    def _came(self, answer: asyncio.Future[Reply], reply: Reply) -> None:
+        # On the host's thread: all replies of one turn cross over together.
+        if not self._answered:
+            self._server.at_turn_end(self._hand_over)
+        self._answered.append((answer, reply))
 
     def _hand_over(self) -> None:
         answered, self._answered = self._answered, []

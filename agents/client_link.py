@@ -1,9 +1,10 @@
-"""The client's ZeroMQ door: DEALERs to the public endpoints of hosts.
+"""The client's connections to the public endpoints of hosts.
 
 A link is one TCP connection: it is opened once, never reconnected, and its
 identity is never used again, so no reply to an earlier link can come out of
-it. A broken link shows at once: a DEALER with `IMMEDIATE` has no pipe then,
-and is not writable. Only the thread (or loop) that opened a link uses it.
+it. Plain ones speak ZeroMQ's protocol themselves (`TcpLink`); encrypted ones,
+and those that nobody may read for a while, go through ZeroMQ. A broken link
+shows at once. Only the thread (or loop) that opened a link uses it.
 
 After a fork the child must not touch what the parent opened: `forks` grows
 there, the context is made anew, and links of before are just forgotten.
@@ -13,19 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from agents.poller import Poller, Waker
+from agents.tcp_link import SLICE_S, TcpLink
 
-SLICE_S = 0.01  # how soon a blocked caller sees that its link broke
+__all__ = ["SLICE_S", "Curve", "Link", "Links", "TcpLink", "ZmqLink", "link_to"]
+
 SOCKETS_MAX = 16_000  # threads x hosts; ZeroMQ's own default of 1,023 is too few
+FRAMES_MAX = 1000  # in a row: then others have their turn
 HEARTBEAT_MS = 1000  # a host that is gone without a word breaks the link in three of these
 
 _OPENING = (
@@ -93,8 +98,45 @@ def _descriptor(socket: zmq.Socket[bytes]) -> int:
     return int(descriptor)
 
 
-class ClientLink:
-    """One connection to one host.
+class Link(Protocol):
+    """What a client does with a connection; see `TcpLink`."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def tells_edges(self) -> bool: ...
+    @property
+    def fd(self) -> int: ...
+    @property
+    def is_lost(self) -> bool: ...
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def is_clogged(self) -> bool: ...
+    @property
+    def is_stale(self) -> bool: ...
+    def open(self, timeout_s: float) -> str: ...
+    async def open_soon(self, timeout_s: float) -> str: ...
+    async def take_soon(self, timeout_s: float) -> bytes | None: ...
+    def follow(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], None]) -> None: ...
+    def send(self, frame: bytes) -> bool: ...
+    def push(self) -> None: ...
+    def receive(self) -> bytes | None: ...
+    def take_all(self) -> list[bytes]: ...
+    def look_after(self, now_s: float) -> None: ...
+    def close(self, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+
+
+def link_to(address: str, curve: Curve | None) -> Link:
+    """Return a link that is still to be opened; raises `OSError` if the address makes no sense."""
+    return TcpLink(address) if curve is None else ZmqLink(address, curve)
+
+
+class ZmqLink:
+    """One connection to one host through ZeroMQ, whose thread keeps it alive.
+
+    A broken one shows at once: a DEALER with `IMMEDIATE` has no pipe then,
+    and is not writable.
 
     Args:
         address: The host's public endpoint, `tcp://…`.
@@ -105,6 +147,8 @@ class ClientLink:
     """
 
     __slots__ = ("_forks", "_monitor", "_socket", "address")
+    tells_edges = True
+    is_clogged = False
 
     def __init__(self, address: str, curve: Curve | None = None) -> None:
         self.address = address
@@ -183,14 +227,17 @@ class ClientLink:
         loop.add_reader(descriptor, told.set)
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.has_frames and not self.is_lost:
+                while not self._has_frames and not self.is_lost:
                     await told.wait()
                     told.clear()
         except TimeoutError:
             return None
         finally:
             loop.remove_reader(descriptor)
-        return self.take()
+        try:
+            return self._socket.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
 
     def send(self, frame: bytes) -> bool:
         """Send one frame; False: the link is broken, and the frame was not sent."""
@@ -207,22 +254,48 @@ class ClientLink:
         except zmq.Again:
             return None
 
-    def take(self) -> bytes | None:
-        """Return the next frame if it is there already, else None."""
+    def take_all(self) -> list[bytes]:
+        """Return the frames that are there already."""
+        taken: list[bytes] = []
         try:
-            return self._socket.recv(zmq.DONTWAIT)
+            while self._has_frames and len(taken) < FRAMES_MAX:
+                taken.append(self._socket.recv(zmq.DONTWAIT))
         except zmq.Again:
-            return None
+            pass
+        return taken
 
     @property
-    def has_frames(self) -> bool:
-        """Whether `take` has something to return."""
+    def _has_frames(self) -> bool:
         return bool(_events(self._socket) & zmq.POLLIN)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to see at once; to be asked before each wait.
+
+        ZeroMQ's descriptors tell of edges, and sending takes note of them.
+        """
+        return _events(self._socket) != zmq.POLLOUT
 
     @property
     def is_lost(self) -> bool:
         """Whether the link broke; what came before may still be taken."""
         return not _events(self._socket) & zmq.POLLOUT
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the link broke while nobody called."""
+        return self.is_lost
+
+    def push(self) -> None:
+        """Do nothing: ZeroMQ sends what was queued."""
+
+    def look_after(self, now_s: float) -> None:
+        """Do nothing: ZeroMQ asks silent hosts whether they are there."""
+
+    @property
+    def fd(self) -> int:
+        """What to wait for; it tells of edges."""
+        return _descriptor(self._socket)
 
     def follow(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], None]) -> None:
         """Call `readable` when something may have come, or the link may have broken.
@@ -255,19 +328,19 @@ class Links:
     """
 
     def __init__(self) -> None:
-        self.by_address: dict[str, ClientLink] = {}
+        self.by_address: dict[str, Link] = {}
         self._poller = Poller()
         self._waker: Waker | None = None
 
-    def add(self, link: ClientLink) -> None:
+    def add(self, link: Link) -> None:
         """Wait for this link too."""
         self.by_address[link.address] = link
-        self._poller.add(_descriptor(link._socket))
+        self._poller.add(link.fd)
 
-    def drop(self, link: ClientLink) -> None:
+    def drop(self, link: Link) -> None:
         """Close a link."""
         if self.by_address.pop(link.address, None) is not None:
-            self._poller.remove(_descriptor(link._socket))
+            self._poller.remove(link.fd)
             link.close()
 
     def close(self) -> None:
@@ -283,11 +356,29 @@ class Links:
         return self._waker
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until a link has frames or broke, or the bell rings; at most `timeout_s`."""
+        """Sleep until a link has frames, room or broke, or the bell rings; at most `timeout_s`."""
+        clogged: list[Link] = []
         for link in self.by_address.values():
-            # ZeroMQ's descriptors tell of edges, and sending takes note of them: look, then sleep.
-            if _events(link._socket) != zmq.POLLOUT:
+            if link.is_ready:
                 return
-        self._poller.wait(max(0.0, timeout_s))
+            if link.is_clogged:
+                clogged.append(link)
+        if clogged:
+            self._await_room(clogged, max(0.0, timeout_s))
+        else:
+            self._poller.wait(max(0.0, timeout_s))
         if self._waker is not None:
             self._waker.clear()
+
+    def _await_room(self, clogged: list[Link], timeout_s: float) -> None:
+        """Wait like `wait`, and for room; rare, so that the usual wait may be cheap."""
+        poll = select.poll()
+        for link in self.by_address.values():
+            poll.register(link.fd, select.POLLIN)
+        for link in clogged:
+            poll.register(link.fd, select.POLLIN | select.POLLOUT)
+        if self._waker is not None:
+            poll.register(self._waker.fd, select.POLLIN)
+        poll.poll(timeout_s * 1000)
+        for link in clogged:
+            link.push()

@@ -1,7 +1,7 @@
 """The asyncio thin client: one connection per host for all tasks of a loop.
 
-ZeroMQ's descriptor is read by the loop itself; it tells of edges only, so a
-link is emptied whenever the loop calls, and after each send.
+The loop itself reads what comes. ZeroMQ's descriptors (of encrypted links)
+tell of edges only: those links are emptied after each send too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from math import inf
 
 from agents import client_link
-from agents.client_link import ClientLink, Curve
+from agents.client_link import Curve, Link, link_to
 from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, Greet, Reply
 from agents.wire import WireError, decode_replies, encode
@@ -36,7 +36,7 @@ class AioClient:
         self.directory = Directory(seeds, tag)
         self._curve = curve
         self._exchange = Exchange(self.directory, LaneSource())
-        self._links: dict[str, ClientLink] = {}
+        self._links: dict[str, Link] = {}
         self._opening: dict[str, Attempts] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -177,19 +177,20 @@ class AioClient:
                 self._open(address, attempts)
         self._arm()
 
-    def _send(self, link: ClientLink, attempts: Attempts) -> None:
+    def _send(self, link: Link, attempts: Attempts) -> None:
         for batch, frame in frames_of(attempts):
             if not link.send(frame):
                 self._exchange.unsent(batch, "the connection broke", _now())
-        self._collect(link)
+        if link.tells_edges:
+            self._collect(link)
 
-    def _collect(self, link: ClientLink) -> None:
+    def _collect(self, link: Link) -> None:
         """Take all that came; the loop calls this, and so does each send."""
         if self._links.get(link.address) is not link:
             return
         is_lost = link.is_lost
         try:
-            while link.has_frames and (frame := link.take()) is not None:
+            for frame in link.take_all():
                 self._exchange.replied(decode_replies(frame), _now())
         except WireError:
             is_lost = True
@@ -214,7 +215,12 @@ class AioClient:
 
     def _tick(self) -> None:
         self._timer, self._armed_s = None, inf
-        self._exchange.passed(_now())
+        now_s = _now()
+        self._exchange.passed(now_s)
+        for link in list(self._links.values()):
+            link.look_after(now_s)
+            if link.is_lost:
+                self._collect(link)
         if self._exchange.outbox:
             self._stir()
         else:
@@ -241,9 +247,9 @@ class AioClient:
                 self._send(link, attempts)
             self._arm()
 
-    async def _opened(self, address: str) -> tuple[ClientLink | None, str]:
+    async def _opened(self, address: str) -> tuple[Link | None, str]:
         try:
-            link = ClientLink(address, self._curve)
+            link = link_to(address, self._curve)
         except OSError as error:
             return None, str(error)
         reason = "the attempt to connect was given up"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agents import client_link
-from agents.client_link import Curve, Links
+from agents.client_link import Curve, Links, ZmqLink
 from agents.messages.client import CLIENT_PROTOCOL, OK, Change, Greet, Reply
 from agents.messages.client import Watch as WatchRequest
 from agents.wire import WireError, decode_replies, encode
@@ -118,8 +118,9 @@ class Watch:
         self._links.wait(timeout_s)
         for address, link in list(self._links.by_address.items()):
             is_lost = link.is_lost
-            while len(self._events) < PENDING_MAX and (frame := link.take()) is not None:
-                self._take(address, frame)
+            if len(self._events) < PENDING_MAX:
+                for frame in link.take_all():
+                    self._take(address, frame)
             if is_lost:
                 self._links.drop(link)
                 self._greeted.discard(address)
@@ -152,7 +153,8 @@ class Watch:
         for address in self._directory.members or self._directory.seeds:
             if address in self._links.by_address:
                 continue
-            link, _ = opened(address, self._directory, self._curve, OPEN_S)
+            link, _ = opened(address, self._directory, self._curve, OPEN_S, ZmqLink)
+            # ZeroMQ's thread answers the host's PINGs, however long the reader takes over an event.
             # A host answers in order: its greeting says that the watch stands.
             if link is not None and link.send(encode((WatchRequest(WATCH_ID, self._prefix), self._greet()))):
                 self._links.add(link)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from agents.client_link import SLICE_S, ClientLink, Curve, Links
+from agents.client_link import SLICE_S, Curve, Link, Links, link_to
 from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, MOVED, OK, WRONG_CLUSTER, Greet, Reply
 from agents.poller import Waker
@@ -73,7 +73,7 @@ class Wire:
         lanes = exchange.lanes
         lane = lanes.take()
         link = self._by_address.get(address)
-        if link is None:
+        if link is None or link.is_stale:
             call = exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
             return self._drive(call)
         attempt = exchange.next_id
@@ -102,7 +102,7 @@ class Wire:
         exchange = self._exchange
         address = self._directory.primary_of(colony)
         link = self._by_address.get(address)
-        if link is not None:
+        if link is not None and not link.is_stale:
             attempt = exchange.next_id
             exchange.next_id = attempt + 1
             if link.send(encode((kind(attempt, key, *rest),))):
@@ -145,6 +145,7 @@ class Wire:
             assert call.result is not None, "only ended calls are done"
             then(places.pop(call), call.result)
 
+        self._weed()
         now_s = _now()
         for place, (kind, key, rest) in enumerate(drafts):
             lane = exchange.lanes.take() if mutating else None
@@ -198,7 +199,7 @@ class Wire:
 
     # -- turns -----------------------------------------------------------------
 
-    def _receive(self, link: ClientLink) -> list[Reply]:
+    def _receive(self, link: Link) -> list[Reply]:
         frame = link.receive()
         return decode_replies(frame) if frame is not None else []
 
@@ -210,6 +211,7 @@ class Wire:
         return self._finish(call)
 
     def _drive(self, call: Call) -> Reply:
+        self._weed()
         self._exchange.begin(call, _now())
         return self._finish(call)
 
@@ -244,18 +246,29 @@ class Wire:
 
     def _collect(self) -> None:
         exchange = self._exchange
-        for address, link in list(self._by_address.items()):
+        for link in list(self._by_address.values()):
             is_lost = link.is_lost
             try:
-                while (frame := link.take()) is not None:
+                for frame in link.take_all():
                     exchange.replied(decode_replies(frame), _now())
             except WireError:
                 is_lost = True
             if is_lost:
-                self._links.drop(link)
-                exchange.lost(address, _now())
+                self._lose(link)
+            elif exchange.calls:
+                link.look_after(_now())
 
-    def _link(self, address: str, deadline_s: float) -> tuple[ClientLink | None, str]:
+    def _lose(self, link: Link) -> None:
+        self._links.drop(link)
+        self._exchange.lost(link.address, _now())
+
+    def _weed(self) -> None:
+        """Drop what broke while this thread did not call; only if nothing is under way."""
+        for link in list(self._by_address.values()):
+            if link.is_stale:
+                self._lose(link)
+
+    def _link(self, address: str, deadline_s: float) -> tuple[Link | None, str]:
         link = self._by_address.get(address)
         if link is not None:
             return link, ""
@@ -271,12 +284,16 @@ class Wire:
 
 
 def opened(
-    address: str, directory: Directory, curve: Curve | None, timeout_s: float
-) -> tuple[ClientLink | None, str]:
+    address: str,
+    directory: Directory,
+    curve: Curve | None,
+    timeout_s: float,
+    make: Callable[[str, Curve | None], Link] = link_to,
+) -> tuple[Link | None, str]:
     """Return a link to a host of the right cluster, or None and the reason."""
     end_s = _now() + timeout_s
     try:
-        link = ClientLink(address, curve)
+        link = make(address, curve)
     except OSError as error:
         return None, str(error)
     reason = link.open(timeout_s)

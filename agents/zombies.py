@@ -12,7 +12,7 @@ from agents.views import Member
 if TYPE_CHECKING:
     from agents.membership import Membership
 
-SEEN_S = 1.0  # four knocks: one silent for longer is asked for no agreement
+SEEN_S = 3.0  # twelve knocks: on a busy machine five starting hosts are not heard within one second
 
 
 class Zombies:

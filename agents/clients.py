@@ -19,21 +19,25 @@ ABANDONED_S = 10.0  # twice what clients wait by default
 WATCHERS_EVERY_S = 10.0
 
 
-class ClientCaller(tuple[str, bytes]):
-    """`("client", identity)`: whom to answer, and how much is still open.
+class ClientCaller:
+    """Whom to answer, and how much is still open.
 
     One for each frame of requests; those of one client are equal.
     """
 
-    open: int
-    size: int
-    at_s: float
+    __slots__ = ("at_s", "identity", "open", "size")
 
-    def __new__(cls, identity: bytes, requests: int, size: int, at_s: float) -> ClientCaller:
-        """Make the token of a frame with so many requests and bytes."""
-        caller = super().__new__(cls, ("client", identity))
-        caller.open, caller.size, caller.at_s = requests, size, at_s
-        return caller
+    def __init__(self, identity: bytes, requests: int, size: int, at_s: float) -> None:
+        self.identity = identity
+        self.open = requests
+        self.size = size
+        self.at_s = at_s
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is ClientCaller and other.identity == self.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
 
 
 class Counter(Protocol):
@@ -79,9 +83,9 @@ class Clients:
         if caller.open > 0:
             caller.open -= 1
             self.backlog -= 1
-        replies = self._replies.get(caller[1])
+        replies = self._replies.get(caller.identity)
         if replies is None:
-            self._replies[caller[1]] = [reply]
+            self._replies[caller.identity] = [reply]
         else:
             replies.append(reply)
 
@@ -118,15 +122,15 @@ class Clients:
     def watched(self, caller: ClientCaller, request: Watch | Unwatch) -> None:
         """Remember who watches: a client that goes says no goodbye."""
         if type(request) is Unwatch:
-            watches = self._watches.get(caller[1], {})
+            watches = self._watches.get(caller.identity, {})
             watches.pop(request.watch, None)
             if not watches:
-                self._watches.pop(caller[1], None)
+                self._watches.pop(caller.identity, None)
             return
         if caller.open > 0:
             caller.open -= 1  # it stays open: no backlog
             self.backlog -= 1
-        self._watches.setdefault(caller[1], {})[request.id] = caller
+        self._watches.setdefault(caller.identity, {})[request.id] = caller
 
     def try_watchers(self, now_s: float) -> None:
         """Say nothing to each watcher now and then, to see whether it is still there."""

@@ -49,6 +49,7 @@ class Keeper:
 
     def __init__(self, directory: Path, wall: Callable[[], float]) -> None:
         self._path = directory / "snapshot"
+        self._temporary = directory / "snapshot.new"
         self._mark = directory / "snapshot.clean"
         self._lost = directory / "lost"
         self._wall = wall
@@ -57,8 +58,9 @@ class Keeper:
     # -- read ------------------------------------------------------------------
 
     def load(self, tag: str) -> Found:
-        """Return what the last stop left behind; what is damaged is moved to `lost/`, and named."""
+        """Return what the last stop left behind; what can't be used is moved to `lost/`, and named."""
         try:
+            self._temporary.unlink(missing_ok=True)  # of a host that died while it wrote
             loaded = self._read()
         except FileNotFoundError:
             return Found()
@@ -113,7 +115,7 @@ class Keeper:
 
     def _write_stop(self, effect: SaveSnapshot) -> Path:
         self._remove(self._mark)  # of an earlier stop: it must never speak for this file
-        temporary = self._path.with_suffix(".new")
+        temporary = self._temporary
         try:
             _write(temporary, effect)
             if self._wanted != effect.head.stop:
@@ -146,7 +148,7 @@ class Keeper:
         Raises:
             OSError: It could not be said.
         """
-        temporary = self._mark.with_suffix(".new")
+        temporary = self._mark.with_suffix(".clean-new")
         with temporary.open("wb") as file:
             file.write(encode_mark(mark))
             file.flush()

@@ -72,7 +72,7 @@ class Restoring:
             self._before = max(1, known)
         self._has_installed = True
         loaded = self._loaded
-        if loaded is None or self._offered or view.charter.colonies < 1:
+        if loaded is None or self._offered:
             return []
         wanted = set(loaded.kept) if self._before else set(loaded.kept) & self.waiting
         self._offered = {colony for colony in wanted if colony < view.charter.colonies}

@@ -117,6 +117,10 @@ class Stopping:
         view = self.host.view
         if view is None or force:
             return ""
+        missing = self.host.restoring.missing
+        if missing:
+            who = ", ".join(missing)
+            return f"colonies wait for {who}: start them first, or say --force to give these colonies up"
         brief = [m.name for m in view.members if not m.durable and not m.witness]
         if brief:
             who = ", ".join(sorted(brief))

@@ -48,6 +48,7 @@ class Scripted:
         self.peer_digests: dict[str, int] = {}
         self.events: list[Any] = []
         self.next: list[Effect] = []
+        self.is_at_rest = True
 
     def handle(self, event: Any, now_s: float) -> list[Effect]:
         """Remember an event, and return what the test has prepared."""

@@ -260,6 +260,16 @@ def test_shutdown_waits_until_nobody_answers(colony: Terminal) -> None:
     assert colony("shutdown") == 0 and colony.out == "stopped\n"
 
 
+def test_shutdown_says_why_the_cluster_goes_on(colony: Terminal) -> None:
+    colony.store.answers["shutdown"] = {"stop": "s1"}
+    failed = {"stop": "s1", "failed": "h2: no space left on device"}
+    writing = {"stop": "s1", "phase": "WRITE", "waiting_for": ["h2"]}
+    answers = [{**status(), "stopping": writing}, {**status(), "stopping": failed}]
+    colony.store.answers["status"] = lambda _: answers.pop(0)
+    assert colony("shutdown") == 1 and "h2: no space left on device" in colony.err
+    assert "all write down what they hold; waiting for h2" in colony.err
+
+
 @pytest.mark.parametrize("words", [["recover"], ["evict", "h1"]])
 def test_what_may_lose_state_wants_force(colony: Terminal, words: list[str]) -> None:
     assert colony(*words) == 1 and "--force" in colony.err and not colony.store.asked

@@ -200,3 +200,17 @@ def test_a_member_that_cannot_write_ends_the_stop_by_name(hosts: Hosts) -> None:
     Path(broken / "snapshot.new").rmdir()
     assert command(hosts, "shutdown").returncode == 0
     assert set(hosts.ended().values()) == {0}
+
+
+def test_a_host_held_dead_keeps_what_it_has_to_drop(hosts: Hosts) -> None:
+    with colony.connect(",".join(hosts.seeds), timeout=20) as store:
+        fill(store)
+    folder = hosts.processes["h2"].state_dir
+    assert folder is not None
+    hosts.stop("h2")
+    until(lambda: len(hosts.status()["view"]["members"]) == 2, "h2 held dead")
+    hosts.resume("h2")
+    (path,) = until(lambda: list((folder / "lost").glob("*.snapshot")), "lost and found")
+    assert path.name.endswith("-dropped.snapshot")
+    hosts.healthy()
+    assert any(str(path) in event["reason"] for event in events(hosts, "lost_and_found"))

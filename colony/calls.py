@@ -11,9 +11,10 @@ the outcome unknown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import Any
+
+import msgspec
 
 from agents.messages.client import (
     BAD,
@@ -38,22 +39,19 @@ HOPS_MAX = 4  # MOVED answers followed at once; then the hosts are in disagreeme
 REFUSALS = frozenset({TOO_LARGE, FULL, DENIED, WRONG_CLUSTER, BAD})
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """Send the request, under a new id, to this host."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The call has its answer."""
 
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
     """The call ends without an answer; `is_unknown`: it may have been applied."""
 
     reason: str
@@ -74,6 +72,7 @@ class Call:
         lane: Of a mutation; None = a read.
         deadline_s: When it ends at the latest.
         attempts: Attempt id -> address, of those not answered yet.
+        bytes_about: About how many bytes its request has.
         in_doubt: Some attempt was sent, and can't be answered any more.
         once: It must not be sent again while an attempt is unanswered (an operator's order).
         result: How it ended; None = it has not.
@@ -90,6 +89,7 @@ class Call:
         "_retry_s",
         "_turn",
         "attempts",
+        "bytes_about",
         "colony",
         "deadline_s",
         "done",
@@ -118,6 +118,8 @@ class Call:
         self.kind = kind
         self.key = key
         self.rest = rest
+        first = rest[0] if rest else None
+        self.bytes_about = 128 + len(first) if type(first) is bytes else 128
         self.colony = colony
         self.lane = lane
         self.number = lane.number if lane is not None else 0
@@ -142,12 +144,6 @@ class Call:
         if self.lane is not None:
             return self.kind(attempt, self.lane.name, self.number, self.key, *self.rest)
         return self.kind(attempt, self.key, *self.rest)
-
-    @property
-    def bytes_about(self) -> int:
-        """About how many bytes its request has."""
-        first = self.rest[0] if self.rest else b""
-        return 128 + (len(first) if isinstance(first, bytes) else 0)
 
     @property
     def wake_s(self) -> float:
@@ -265,6 +261,8 @@ class Call:
     def _choose(self, now_s: float) -> str:
         """Filter, order, take the first: "" = all are being asked already."""
         primary = self._directory.primary_of(self.colony)
+        if primary and not self._last and self._avoid is None:
+            return primary  # nearly always
         asked = self.attempts.values()
         if (
             primary

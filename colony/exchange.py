@@ -109,7 +109,11 @@ class Exchange:
                 continue
             if call.kind is Greet:
                 reply = self._greeted(reply)
-            self._perform(call, call.replied(reply.id, reply, now_s))
+            effect = call.replied(reply.id, reply, now_s)
+            if type(effect) is Finish:
+                self._end(call, effect)
+                continue
+            self._perform(call, effect)
             if call.result is None:
                 self._plan(call)
 
@@ -169,7 +173,8 @@ class Exchange:
                 self.outbox[effect.address] = [(attempt, call)]
             else:
                 waiting.append((attempt, call))
-        elif not isinstance(effect, Ask):
+        else:
+            assert not isinstance(effect, Ask), "an Ask has no kinds"
             self._end(call, effect)
 
     def _end(self, call: Call, result: Finish | GiveUp) -> None:
@@ -177,7 +182,7 @@ class Exchange:
         del self.calls[call]
         for attempt in call.attempts:  # late answers must not find it
             self.open.pop(attempt, None)
-        if call.lane is not None and not call.may_be_applied:
+        if call.lane is not None and not (call.attempts or call.in_doubt):
             # With an attempt still out, the lane may be busy at some host: never use it again.
             self.lanes.give(call.lane)
         if call.done is not None:

@@ -24,6 +24,7 @@ from colony.lanes import Lane, LaneSource
 
 CONNECT_S = 1.0  # a handful of round trips to the far side of the world
 FRAME_REQUESTS_MAX = 256
+FLUSH_CALLS = 128  # of many, so that hosts have something to do while the rest is made ready
 FRAME_BYTES_MAX = 1024 * 1024  # a host's turn handles a frame as a whole: keep turns short
 WINDOW_CALLS_MAX = 1024  # what a host lets wait per connection
 WINDOW_BYTES_MAX = 8 * 1024 * 1024
@@ -155,6 +156,8 @@ class Wire:
             under_way[0] += 1
             under_way[1] += call.bytes_about
             exchange.begin(call, now_s, done)
+            if place % FLUSH_CALLS == FLUSH_CALLS - 1:
+                self._flush()
             while under_way[0] >= WINDOW_CALLS_MAX or under_way[1] >= WINDOW_BYTES_MAX:
                 self.turn(SLICE_S)
                 now_s = _now()

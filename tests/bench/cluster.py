@@ -114,7 +114,9 @@ class Cluster:
             if steady and not state.get("moves") and all(m["status"] == "ACTIVE" for m in members):
                 return
             time.sleep(0.2)
-        raise RuntimeError(f"the cluster did not settle in {timeout_s:g} s: {state}\n{self.log('h1')}")
+        raise RuntimeError(
+            f"the cluster did not settle in {timeout_s:g} s: {str(state)[:300]}\n{self.log('h1')[-400:]}"
+        )
 
     def log(self, name: str) -> str:
         """Return the end of what a host printed."""

@@ -11,11 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from agents.cells import Cells
 from agents.effects import (
     Answer,
     ClosureRan,
+    ConfirmSnapshot,
     Dial,
+    DiscardSnapshot,
     DropEverything,
+    ForgetSnapshot,
     Halt,
     HangUp,
     HostMessage,
@@ -28,8 +32,10 @@ from agents.effects import (
     Received,
     Requested,
     RunClosure,
+    SaveSnapshot,
     SeedFound,
     Send,
+    SnapshotSaved,
     TellColony,
     TellHost,
     Ticked,
@@ -39,6 +45,7 @@ from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
 from agents.messages.membership import Grant, Heartbeat
 from agents.record import Record
 from agents.sim_clock import HostClock
+from agents.snapshot import Found, Kept, Loaded, Mark
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.views import Member
 from agents.wire import LinkFrame, Source
@@ -57,13 +64,50 @@ SEEDS_EVERY_S = 0.5
 CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
 
 
+class Disk:
+    """What outlives a process, unless it is wiped.
+
+    Attributes:
+        record: The durable record.
+        snapshot: What the last stop left behind, and when.
+        mark: Says that the stop of a snapshot came to its end.
+        wanted: The stop whose snapshot may still be put in its place.
+    """
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.snapshot: tuple[SaveSnapshot, float] | None = None
+        self.mark: Mark | None = None
+        self.wanted = ""
+
+    def found(self, now_s: float) -> Found:
+        """Return what a starting host finds; `now_s` on the clock that stamped it."""
+        if self.snapshot is None:
+            return Found()
+        effect, saved_s = self.snapshot
+        head = effect.head
+        kept = {}
+        for copy in effect.copies:
+            cells = Cells()
+            for key, cell in copy.live.items():
+                cells.put(key, cell)
+            cells.lanes = dict(copy.lanes)
+            kept[copy.held.colony] = Kept(copy.held, cells)
+        is_clean = self.mark == Mark(head.tag, head.stop, head.view)
+        return Found(Loaded(head, kept, is_clean=is_clean, age_s=now_s - saved_s))
+
+    def forget(self) -> None:
+        """Remove the snapshot."""
+        self.snapshot, self.mark, self.wanted = None, None, ""
+
+
 class Home:
     """Where a host lives: its name, machine, clock and disk; it outlives processes.
 
     Attributes:
         name: One letter.
         id: Host id; a wiped disk brings a new one.
-        record: What is on its disk.
+        disk: What is kept when the process ends.
         process: The running process, or None.
         paused: Whether the process is stopped (SIGSTOP).
     """
@@ -73,7 +117,7 @@ class Home:
         self.id = host_id
         self.machine = machine
         self.clock = clock
-        self.record: Record | None = None
+        self.disk = Disk()
         self.process: Process | None = None
         self.paused = False
 
@@ -113,6 +157,10 @@ class Process:
             Note: self._note,
             InstallView: self._installed,
             DropEverything: self._pass,
+            SaveSnapshot: self._save,
+            ConfirmSnapshot: self._confirm,
+            DiscardSnapshot: self._forget,
+            ForgetSnapshot: self._forget,
             OpenPipe: self._open,
             ClosePipe: self._close,
             SendFrame: self._send_frame,
@@ -150,7 +198,7 @@ class Process:
             handler, arguments = inbox.popleft()
             handler(*arguments)
             self._tell_all()
-            if self.over:
+            if self.home.process is not self:
                 return
         self._flush()
         if inbox:
@@ -199,6 +247,14 @@ class Process:
     def seed_found(self, member: Member) -> None:
         """Take a seed's answer."""
         self.tell_host(SeedFound(member))
+
+    def stop_all(self) -> None:
+        """Take an operator's order to stop the whole cluster."""
+        container = self.container
+        if container.view is not None and not container.stopping.refusal(force=False):
+            out: list[Any] = []
+            container.stopping.order(force=False, now_s=self.now_s, out=out)
+            self.perform(out, -1)
 
     def tell_host(self, event: Any) -> None:
         """Have the host handle an event now."""
@@ -290,7 +346,31 @@ class Process:
         self._timeline.after(delay_s, self.take, self.tell_colony, colony, event)
 
     def _write(self, effect: Persist, colony: int) -> None:
-        self.home.record = effect.record
+        self.home.disk.record = effect.record
+
+    def _save(self, effect: SaveSnapshot, colony: int) -> None:
+        simulation, disk = self.simulation, self.home.disk
+        if not effect.head.stop:  # lost and found: kept for people, read by no host
+            self._said.append(TellHost(SnapshotSaved("", "lost")))
+            return
+        disk.wanted, disk.mark = effect.head.stop, None
+        delay_s = simulation.chance.random() * simulation.settings.save_s
+        self._timeline.after(delay_s, self._saved, effect)
+
+    def _saved(self, effect: SaveSnapshot) -> None:
+        disk, stop = self.home.disk, effect.head.stop
+        if self.over:
+            return
+        if disk.wanted == stop:
+            disk.snapshot = effect, self._timeline.now_s
+        error = "" if disk.wanted == stop else "the stop was given up"
+        self.take(self.tell_host, SnapshotSaved(stop, "snapshot", error))
+
+    def _confirm(self, effect: ConfirmSnapshot, colony: int) -> None:
+        self.home.disk.mark = effect.mark
+
+    def _forget(self, effect: DiscardSnapshot | ForgetSnapshot, colony: int) -> None:
+        self.home.disk.forget()
 
     def _dial(self, effect: Dial, colony: int) -> None:
         self.perform(self.container.links.dial(effect.member, self.now_s), -1)

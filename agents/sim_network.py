@@ -25,6 +25,8 @@ from typing import Any
 
 from agents.sim_clock import Chance, Timeline
 
+LAST_WORDS_S = 0.2  # as in the runtime's loop: sockets stay open for so long
+
 Route = tuple[str, str]
 PipeKey = tuple[str, str, int]
 
@@ -216,15 +218,20 @@ class Network:
             if pipe.route == (source, target):
                 self._break(pipe, self._chance.random() * self._shape.notice_s)
 
-    def host_died(self, host: str) -> None:
-        """Break every pipe from and to a host whose process ended."""
+    def host_died(self, host: str, *, gently: bool = False) -> None:
+        """Break every pipe from and to a host whose process ended.
+
+        Args:
+            gently: It let what it had said leave first.
+        """
         for key, pipe in list(self._pipes.items()):
             if key[0] == host:
                 pipe.closed = True
-                self._lose_tail(pipe)
+                if not gently:
+                    self._lose_tail(pipe)
                 del self._pipes[key]
             elif key[1] == host:
-                self._break(pipe, self._chance.random() * self._shape.notice_s)
+                self._break(pipe, self._chance.random() * self._shape.notice_s + gently * LAST_WORDS_S)
                 for plane in pipe.planes.values():
                     plane.limit = 0  # nobody is there to take what arrives
                     plane.held.clear()

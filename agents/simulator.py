@@ -21,7 +21,7 @@ from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
 from agents.record import Record
 from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
-from agents.sim_host import Home, Process
+from agents.sim_host import Disk, Home, Process
 from agents.sim_network import Network, Pipe, Shape, routes_named
 from agents.surroundings import Limits
 from agents.views import Charter, Member
@@ -41,6 +41,7 @@ class SimSettings:
         tick_s: How often a host's loop ticks, on its clock.
         turn_s: How long an idle loop gathers before it takes a turn.
         closure_s: Longest run of a closure.
+        save_s: Longest writing of a snapshot.
         encoded: Frames pass through the wire's encoder and decoder.
         machines: Hosts share so many machines, in turn; 0 = each has its own.
         attested: Hosts of one machine can see each other's processes.
@@ -55,6 +56,7 @@ class SimSettings:
     tick_s: float = 0.05
     turn_s: float = 0.0002
     closure_s: float = 0.01
+    save_s: float = 0.3
     encoded: bool = False
     machines: int = 0
     attested: bool = True
@@ -124,6 +126,7 @@ class Simulation:
         self.homes: dict[str, Home] = {}
         self.observer: Observer | None = None
         self.notes: list[tuple[float, str, Note]] | None = None
+        self.on_halt: Callable[[str], None] | None = None
         self.jammed: dict[str, int] = {}
         self._pids = 0
         self._ids = 0
@@ -150,18 +153,19 @@ class Simulation:
         home = self.homes[name]
         if home.process is not None:
             return
-        if home.record is None:
+        disk = home.disk
+        if disk.record is None:
             self._ids += 1
-            home.record = Record(f"{ord(name):02x}{self._ids:030x}", 1)
+            disk.record = Record(f"{ord(name):02x}{self._ids:030x}", 1)
         else:
-            home.record = msgspec.structs.replace(home.record, incarnation=home.record.incarnation + 1)
-        home.id = home.record.host
+            disk.record = msgspec.structs.replace(disk.record, incarnation=disk.record.incarnation + 1)
+        home.id = disk.record.host
         self._names[home.id] = name
         self._pids += 1
         now_s = home.clock.shows(self.timeline.now_s)
         member = Member(
             home.id,
-            home.record.incarnation,
+            disk.record.incarnation,
             name,
             f"tcp://{name}",
             f"link://{name}",
@@ -169,11 +173,19 @@ class Simulation:
             machine=home.machine if self.settings.attested else "",
             pid=self._pids,
             started_s=now_s,
+            durable=True,
         )
         first_link = int(self.timeline.now_s * 1000) + 1
         settings = self.settings
         container = Container(
-            member, settings.membership, home.record, now_s, limits=settings.limits, first_link=first_link
+            member,
+            settings.membership,
+            disk.record,
+            now_s,
+            limits=settings.limits,
+            first_link=first_link,
+            keeps=True,
+            found=disk.found(self.timeline.now_s),
         )
         home.process = Process(self, home, container, self._pids)
         home.paused = False
@@ -182,17 +194,17 @@ class Simulation:
         )
         home.process.tick()
 
-    def crash(self, name: str, *, keep_disk: bool = True) -> None:
-        """End a host's process at once."""
+    def crash(self, name: str, *, keep_disk: bool = True, gently: bool = False) -> None:
+        """End a host's process at once; `gently`: its last words still leave."""
         home = self.homes[name]
         process = home.process
         if process is not None:
             process.over = True
             home.process = None
             home.paused = False
-            self.network.host_died(name)
+            self.network.host_died(name, gently=gently)
         if not keep_disk:
-            home.record = None
+            home.disk = Disk()
 
     def pause(self, name: str) -> None:
         """Stop a host's process; its clock and its sockets' buffers go on."""
@@ -233,6 +245,12 @@ class Simulation:
     def init(self, name: str) -> None:
         """Order a host to found the cluster."""
         self.order(name, InitOrdered(self.settings.charter))
+
+    def stop_all(self, name: str) -> None:
+        """Order a host to stop the whole cluster."""
+        process = self.homes[name].process
+        if process is not None:
+            process.take(process.stop_all)
 
     def leave(self, name: str) -> None:
         """Order a host to leave."""
@@ -296,7 +314,9 @@ class Simulation:
 
     def _end_halted(self, process: Process) -> None:
         if process.home.process is process:
-            self.crash(process.home.name)
+            self.crash(process.home.name, gently=self.chance.random() < 0.9)
+            if self.on_halt is not None:
+                self.on_halt(process.home.name)
 
     def noted(self, process: Process, note: Note) -> None:
         """Write a note down, and show it to the observer."""

@@ -259,6 +259,9 @@ class Watch:
             return  # or a copy on a side that was held dead when the colony was named lost
         peer, primary = machine.peer, machine.primary
         upto = peer.last if primary is None or peer.committed < primary.inherited else peer.committed
+        held = self._trail(peer).marks.get(upto)
+        if held is not None and held != truth.marks.get(upto):
+            return  # what a side that was held dead had last, and nobody committed
         if upto == truth.top and peer.cells.live != truth.cells:
             self.fail(
                 f"{process.home.name} holds other cells of colony {machine.colony} than were committed:\n"

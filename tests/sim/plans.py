@@ -21,6 +21,7 @@ KINDS = {
     "reset": "the pipes of a direction break: `A>B`",
     "slow": "a direction gets slow: `A>B`",
     "move": "the primary of a colony is told to hand over, clone or retire",
+    "stop": "the host is told to stop the whole cluster; each starts again about `for` after its end",
     "leave": "the host is told to leave",
     "join": "a new host starts and knocks",
     "recount": "the host wants a new view of the same members",
@@ -166,6 +167,11 @@ def evict(chance: Chance, scene: Scene, at_s: float) -> Fault:
     return Fault(at_s, "evict", chance.choice(scene.hosts))
 
 
+def stop(chance: Chance, scene: Scene, at_s: float) -> Fault:
+    """A whole-cluster stop; a supervisor starts everything again."""
+    return Fault(at_s, "stop", chance.choice(scene.hosts), _span(chance, 0.2, 3.0))
+
+
 def jam(chance: Chance, scene: Scene, at_s: float) -> Fault:
     """Clients can't reach a host."""
     return Fault(at_s, "jam", chance.choice(scene.hosts), _span(chance, 0.2, 3.0))
@@ -208,5 +214,7 @@ PLANS: dict[str, Maker] = {
     "moves_and_deaths": _only(move, move, pause, crash, count=(3, 12)),
     "moves_and_views": _only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
     "lives": _lives,
+    "stops": _only(stop, count=(1, 3)),
+    "stops_and_faults": _only(stop, stop, pause, crash, reset, move, split, count=(2, 8)),
     "everything": _only(pause, crash, wipe, reset, broken_link, split, slow, move, move, jam, count=(3, 12)),
 }

@@ -512,7 +512,7 @@ _handle = Colony.handle
 
 
 def _takes_old_epochs(self: Colony, event: Any, now_s: float) -> list[Any]:
-    if type(event) is Received and event.message.epoch < self.peer.epoch:
+    if type(event) is Received and getattr(event.message, "epoch", 0) < self.peer.epoch:
         out: list[Any] = []
         self._messages[type(event.message)](event.sender, event.message, now_s, out)
         return out

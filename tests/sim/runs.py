@@ -77,6 +77,8 @@ class Director:
         self.simulation = simulation
         self.expected = names
         self._waiting: list[tuple[float, Fault]] = []
+        self._down_s = 1.0
+        simulation.on_halt = self._halted
 
     def schedule(self, faults: Sequence[Fault], began_s: float) -> None:
         """Plan all faults."""
@@ -150,6 +152,9 @@ class Director:
             simulation.jammed[target] = simulation.jammed.get(target, 0) + 1
         elif fault.kind == "move":
             self._move(*target.split())
+        elif fault.kind == "stop":
+            self._down_s = fault.for_s
+            simulation.stop_all(target)
         elif fault.kind == "leave":
             self.expected = self.expected.replace(target, "")
             simulation.leave(target)
@@ -166,12 +171,12 @@ class Director:
         """
         views = {}
         for home in self.simulation.homes.values():
-            if home.record is not None and home.record.view is not None:
-                views[home.record.view.id] = home.record.view
+            if home.disk.record is not None and home.disk.record.view is not None:
+                views[home.disk.record.view.id] = home.disk.record.view
         if not views:
             return False
         newest = [view for id_, view in views.items() if id_ + 1 >= max(views)]
-        left = {home.id for home in self.simulation.homes.values() if home.record and home.name != name}
+        left = {home.id for home in self.simulation.homes.values() if home.disk.record and home.name != name}
         return all(sum(host in left for host in view.ids) >= view.majority for view in newest)
 
     def _end(self, fault: Fault) -> None:
@@ -212,6 +217,12 @@ class Director:
         view = process.container.view
         ids = view.ids if view is not None else ()
         return [host for host in ids if host not in holders and to in ("", self.simulation.name_of(host))]
+
+    def _halted(self, name: str) -> None:
+        """Somebody starts again what ended by itself, after a while, if it should run."""
+        if name in self.expected:
+            delay_s = self._down_s * (0.5 + self.simulation.chance.random())
+            self.simulation.timeline.after(delay_s, self.simulation.start, name)
 
     def put_right(self) -> None:
         """End every fault, and start what is down and should be up."""

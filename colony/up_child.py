@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
         finish = threading.Event()
         tether(parent, finish)
-        return up_workload.main(rest[1:], finish)
+        return int(up_workload.main(rest[1:], finish))
     from colony import cli
 
     tether(parent)

@@ -30,7 +30,7 @@ def pair() -> Ward:
     ward = Ward("A", "B", "C")
     ward.tell("A", CloneOrdered("B", "test"))
     ward.deliver()
-    assert ward.peers["B"].status is PeerStatus.ACTIVE
+    assert ward.status("B") is PeerStatus.ACTIVE
     return ward
 
 
@@ -121,9 +121,9 @@ def test_a_promoted_peer_serves_only_when_its_tail_is_acked() -> None:
     ward.kill("A")
     assert ward.census("B", "C") == "B"
     number = ward.put("B", b"other", b"v", lane=b"two")
-    assert not ward.peers["B"].is_open and ward.reply(number) is None
+    assert not ward.is_open("B") and ward.reply(number) is None
     ward.deliver()
-    assert ward.peers["B"].is_open
+    assert ward.is_open("B")
     assert ward.peers["C"].peer.cells.live[b"k"][2] == b"v"
     assert ward.get("B", b"k").value == b"v"
     reply = ward.reply(number)
@@ -139,9 +139,9 @@ def test_a_promoted_peer_stays_closed_over_a_further_view() -> None:
     ward.kill("A")
     ward.census("B", "C")
     ward.install("B", "C")  # the entries sent in the last view are dropped
-    assert not ward.peers["B"].is_open
+    assert not ward.is_open("B")
     ward.deliver()
-    assert ward.peers["B"].is_open and ward.peers["C"].peer.last == 1
+    assert ward.is_open("B") and ward.peers["C"].peer.last == 1
 
 
 def test_a_clone_carries_cells_lanes_and_what_happens_meanwhile() -> None:
@@ -184,7 +184,7 @@ def test_the_learner_is_in_the_ack_set_before_it_is_activated() -> None:
         ward.deliver(most=1)
     primary = ward.peers["A"].primary
     assert primary is not None and "B" in primary.ack_set
-    assert ward.peers["B"].status is PeerStatus.LEARNING
+    assert ward.status("B") is PeerStatus.LEARNING
 
 
 def test_a_clone_broken_by_a_link_starts_over_from_nothing() -> None:
@@ -213,7 +213,7 @@ def test_unanswered_activate_is_sent_again_before_the_deltas() -> None:
     ward.tell("B", LinkCameUp("A", 2))
     ward.tell("A", LinkCameUp("B", 2))
     ward.deliver()
-    assert ward.peers["B"].status is PeerStatus.ACTIVE
+    assert ward.status("B") is PeerStatus.ACTIVE
     assert ward.peers["B"].peer.cells.live[b"s"][2] == (("a", b"1"), ("b", b"2"))
     reply = ward.reply(2)
     assert reply is not None and reply.code == OK
@@ -227,7 +227,7 @@ def test_a_peer_is_in_the_ack_set_until_it_has_answered_retire() -> None:
     number = ward.put("A", b"k", b"v")
     assert ward.reply(number) is None
     ward.deliver()
-    assert "B" not in primary.ack_set and ward.peers["B"].status is PeerStatus.NONE
+    assert "B" not in primary.ack_set and ward.status("B") is PeerStatus.NONE
     reply = ward.reply(number)
     assert reply is not None and reply.code == OK
 
@@ -238,7 +238,7 @@ def test_an_unanswered_retire_is_sent_again_in_the_next_view() -> None:
     ward.census("A", "B", "C")
     assert any(isinstance(m, Retire) for m in ward.queues["A", "B"])
     ward.deliver()
-    assert ward.peers["B"].status is PeerStatus.NONE
+    assert ward.status("B") is PeerStatus.NONE
 
 
 def test_a_hand_over_waits_for_all_acks_and_passes_requests_on() -> None:
@@ -246,12 +246,12 @@ def test_a_hand_over_waits_for_all_acks_and_passes_requests_on() -> None:
     first = ward.put("A", b"k", b"v")
     ward.tell("A", HandOverOrdered("B", "test"))
     second = ward.put("A", b"k2", b"v", lane=b"two")
-    assert ward.peers["A"].role is Role.PRIMARY and not ward.peers["A"].is_open
+    assert ward.role("A") is Role.PRIMARY and not ward.is_open("A")
     ward.deliver()
     reply, passed = ward.reply(first), ward.reply(second)
     assert reply is not None and reply.code == OK
     assert passed is not None and passed.code == MOVED and passed.text == "tcp://B"
-    assert ward.peers["A"].role is Role.SECONDARY and ward.peers["B"].is_open
+    assert ward.role("A") is Role.SECONDARY and ward.is_open("B")
     third = ward.put("B", b"k2", b"v", lane=b"two")
     assert ward.reply(third) is None, "the old primary is in the new ack set"
     ward.deliver()
@@ -267,7 +267,7 @@ def test_an_unanswered_hand_over_is_void_in_the_next_view() -> None:
     heir = ward.census("A", "B", "C")
     ward.deliver()
     leads = [host for host, peer in ward.peers.items() if peer.role is Role.PRIMARY]
-    assert leads == [heir] and ward.peers[heir].is_open
+    assert leads == [heir] and ward.is_open(heir)
     assert ward.get(heir, b"k").value == b"v"
 
 
@@ -277,7 +277,7 @@ def test_a_hand_over_is_repeated_when_the_link_is_back() -> None:
     ward.lose("A", "B")
     ward.tell("A", LinkCameUp("B", 2))
     ward.deliver()
-    assert ward.peers["B"].is_open and ward.peers["A"].role is Role.SECONDARY
+    assert ward.is_open("B") and ward.role("A") is Role.SECONDARY
 
 
 def test_the_census_before_a_hand_over_does_not_undo_it() -> None:
@@ -285,12 +285,12 @@ def test_the_census_before_a_hand_over_does_not_undo_it() -> None:
     counted = ward.install("A", "B", "C")
     ward.tell("A", HandOverOrdered("B", "test"))
     ward.deliver()
-    assert ward.peers["B"].is_open
+    assert ward.is_open("B")
     seqs = {host: peer.seq for host, peer in counted.items()}
     for host in ("A", "B", "C"):
         ward.tell(host, CensusDecided(counted["A"].epoch, "A", seqs, True))
     ward.deliver()
-    assert ward.peers["B"].is_open and ward.peers["A"].role is Role.SECONDARY
+    assert ward.is_open("B") and ward.role("A") is Role.SECONDARY
 
 
 def test_dropped_hosts_leave_the_ack_set_at_once() -> None:
@@ -308,10 +308,10 @@ def test_a_learner_whose_primary_is_gone_frees_its_cells() -> None:
         ward.put("A", b"%d" % i, b"v" * 100)
     ward.tell("A", CloneOrdered("B", "test"))
     ward.deliver(most=6)
-    assert ward.peers["B"].status is PeerStatus.LEARNING
+    assert ward.status("B") is PeerStatus.LEARNING
     ward.kill("A")
     counted = ward.install("B")
-    assert ward.peers["B"].status is PeerStatus.NONE and not counted
+    assert ward.status("B") is PeerStatus.NONE and not counted
 
 
 def test_expiry_is_decided_by_the_primary_and_replicated() -> None:

@@ -23,6 +23,7 @@ from agents.effects import (
     Wake,
 )
 from agents.messages.client import Get, Put, Reply
+from agents.peer import PeerStatus, Role
 from agents.surroundings import (
     Born,
     CensusDecided,
@@ -185,6 +186,20 @@ class Ward:
         for host in hosts:
             self.tell(host, CensusDecided(epoch, heir, seqs, bool(leads)))
         return heir
+
+    # -- what a peer is (asked anew each time) ---------------------------------------
+
+    def status(self, host: str) -> PeerStatus:
+        """Return a peer's status."""
+        return self.peers[host].status
+
+    def role(self, host: str) -> Role | None:
+        """Return a peer's role."""
+        return self.peers[host].role
+
+    def is_open(self, host: str) -> bool:
+        """Return whether a peer is a primary that serves."""
+        return self.peers[host].is_open
 
     # -- clients -------------------------------------------------------------------
 

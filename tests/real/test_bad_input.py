@@ -16,8 +16,9 @@ import zmq
 import colony
 from agents.messages.client import BAD, Get, Greet, Put
 from agents.messages.replication import Retire
-from agents.views import Labels, Member
+from agents.views import Member
 from agents.wire import Frame, Hello, decode_replies, encode
+from placement.labels import Labels
 from tests.real.hosts import ROOT, Hosts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]

@@ -123,6 +123,7 @@ class Link(Protocol):
     def push(self) -> None: ...
     def receive(self) -> bytes | None: ...
     def take_all(self) -> list[bytes]: ...
+    def is_found_broken(self) -> bool: ...
     def look_after(self, now_s: float) -> None: ...
     def close(self, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
 
@@ -286,6 +287,10 @@ class ZmqLink:
         """Whether the link broke while nobody called."""
         return self.is_lost
 
+    def is_found_broken(self) -> bool:
+        """Return whether the link broke while nobody called."""
+        return self.is_lost
+
     def push(self) -> None:
         """Do nothing: ZeroMQ sends what was queued."""
 
@@ -363,12 +368,16 @@ class Links:
                 return
             if link.is_clogged:
                 clogged.append(link)
+        waker = self._waker
         if clogged:
             self._await_room(clogged, max(0.0, timeout_s))
+            if waker is not None:
+                waker.clear()
+        elif waker is not None:
+            if waker.fd in self._poller.wait(max(0.0, timeout_s)):
+                waker.clear()
         else:
             self._poller.wait(max(0.0, timeout_s))
-        if self._waker is not None:
-            self._waker.clear()
 
     def _await_room(self, clogged: list[Link], timeout_s: float) -> None:
         """Wait like `wait`, and for room; rare, so that the usual wait may be cheap."""

@@ -259,11 +259,11 @@ class TcpLink:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the host closed the link while nobody called; only if nothing is under way on it."""
-        if self.is_lost:
-            return True
-        if _now() - self._heard_s < STALE_S:
-            return False
+        """Whether the link broke while nobody called; looks only after a while, since it is asked often."""
+        return self.is_lost or (_now() - self._heard_s >= STALE_S and self.is_found_broken())
+
+    def is_found_broken(self) -> bool:
+        """Read what came while nobody called; return whether the link broke."""
         while self._try_read(socket.MSG_DONTWAIT):
             pass
         self._heard_s = _now()

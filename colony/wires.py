@@ -204,13 +204,19 @@ class Wire:
 
     def _receive(self, link: Link) -> list[Reply]:
         frame = link.receive()
-        return decode_replies(frame) if frame is not None else []
+        try:
+            return decode_replies(frame) if frame is not None else []
+        except WireError:
+            self._links.drop(link)
+            return []
 
     def _go_on(self, call: Call, attempt: int, address: str, replies: list[Reply]) -> Reply:
         now_s = _now()
         self._exchange.adopt(call, attempt, address, now_s)
         if replies:
             self._exchange.replied(replies, now_s)
+        elif address not in self._by_address:
+            self._exchange.lost(address, now_s)
         return self._finish(call)
 
     def _drive(self, call: Call) -> Reply:
@@ -268,7 +274,7 @@ class Wire:
     def _weed(self) -> None:
         """Drop what broke while this thread did not call; only if nothing is under way."""
         for link in list(self._by_address.values()):
-            if link.is_stale:
+            if link.is_found_broken():
                 self._lose(link)
 
     def _link(self, address: str, deadline_s: float) -> tuple[Link | None, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import colony
 from agents.messages import client as m
+from agents.wire import WireError, decode_replies
 from tests.colony.fake_hosts import SILENCE, FakeCluster, FakeHost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,6 +163,51 @@ def test_a_late_reply_is_not_taken_for_the_next_calls(cluster: FakeCluster, stor
     cluster.hosts[0].script = lambda host, one: host.also(late)
     assert store.get("k") == "k"
     assert store.get("k") == "k"
+
+
+def hang_up(store: colony.Store) -> None:
+    """Break all connections of this thread, as hosts do that got no answer to their PINGs."""
+    wire = store._transport.wire()  # type: ignore[attr-defined]
+    wire.busy.release()
+    for link in wire._by_address.values():
+        link._socket.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("stale_s", [0.0, 100.0])
+def test_connections_that_were_closed_while_nobody_called_are_made_anew(
+    cluster: FakeCluster, store: colony.Store, monkeypatch: pytest.MonkeyPatch, stale_s: float
+) -> None:
+    monkeypatch.setattr("agents.tcp_link.STALE_S", stale_s)  # seen before, or by the call itself
+    store["k"] = 1
+    calls: list[Callable[[], object]] = [
+        lambda: store.set("k", 2),
+        lambda: store.get("k"),
+        lambda: store.set_many({"k": 2, "l": 3}),
+        lambda: store.admin("status"),
+    ]
+    for call in calls:
+        hang_up(store)
+        begun_s = time.monotonic()
+        call()
+        assert time.monotonic() - begun_s < 0.2
+    assert cluster.applied == 4, "each once"
+
+
+def test_an_answer_that_can_not_be_read_ends_the_connection_and_not_the_call(
+    cluster: FakeCluster, store: colony.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store["k"] = 1
+    spoilt: list[bytes] = []
+
+    def spoil(frame: bytes) -> list[m.Reply]:
+        if not spoilt:
+            spoilt.append(frame)
+            raise WireError("spoilt")
+        return decode_replies(frame)
+
+    monkeypatch.setattr("colony.wires.decode_replies", spoil)
+    assert store.set("k", 2) > 0
+    assert spoilt and cluster.applied == 2, "once"
 
 
 def test_many_writes_survive_the_loss_of_a_host(cluster: FakeCluster, store: colony.Store) -> None:

@@ -193,6 +193,11 @@ class Membership:
         heard = self.detector.heard(now_s)
         return (self.me.id, *heard) if self.is_member else heard
 
+    def holds_dead(self, host: str, now_s: float) -> bool:
+        """Return whether another member is held dead, view or no view."""
+        is_other = host != self.me.id and self.known is not None and self.known.member(host) is not None
+        return is_other and self.detector.verdict(host, now_s) is Verdict.DEAD
+
     def stamp(self) -> tuple[str, int, str]:
         """Return (tag, known view id, stage) for Hellos."""
         return self.tag, self.known.id if self.known else 0, self.stage.value

@@ -197,10 +197,24 @@ class Stopping:
         self._order_all(now_s, out)
 
     def _lead_on(self, lead: Lead, now_s: float, out: Out) -> None:
-        if now_s - lead.since_s > (FREEZE_S if lead.phase == FREEZE else WRITE_S):
+        dead = self._dead(lead, now_s)
+        if dead:  # ballots rest, so no view will ever say so
+            self._give_up(f"{', '.join(dead)} died", now_s, out)
+        elif now_s - lead.since_s > (FREEZE_S if lead.phase == FREEZE else WRITE_S):
             self._give_up("; ".join(self._lagging(lead)) or lead.odd, now_s, out)
         elif now_s - lead.ordered_s >= ORDER_EVERY_S:
             self._order_all(now_s, out)
+
+    def _dead(self, lead: Lead, now_s: float) -> list[str]:
+        """Return who has not done what is asked, and never will."""
+        view, membership = self.host.view, self.host.membership
+        return [
+            self._name(host)
+            for host in (view.ids if view is not None else ())
+            if host != self.host.me
+            and not (host in lead.answers and lead.answers[host].done)
+            and membership.holds_dead(host, now_s)
+        ]
 
     def _lagging(self, lead: Lead) -> list[str]:
         """Return who has not done what is asked, and what it waits for."""

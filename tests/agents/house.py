@@ -49,6 +49,11 @@ class Scripted:
         self.events: list[Any] = []
         self.next: list[Effect] = []
         self.is_at_rest = True
+        self.dead: set[str] = set()
+
+    def holds_dead(self, host: str, now_s: float) -> bool:
+        """Return whether the test says so."""
+        return host in self.dead
 
     def handle(self, event: Any, now_s: float) -> list[Effect]:
         """Remember an event, and return what the test has prepared."""

@@ -155,6 +155,17 @@ def test_a_member_that_dies_gives_it_up_and_is_named(town: Town) -> None:
     assert all(town.put(key) for key in KEYS)
 
 
+def test_a_member_that_dies_while_ballots_rest_gives_it_up_before_any_view(town: Town) -> None:
+    town.slow_disks = "b"
+    town.order("a")
+    town.run(0.5)
+    town.kill("b")
+    town.members["a"].dead.add("b" * 32)
+    town.run(0.5)
+    assert not town.hosts["a"].frozen and not town.hosts["c"].frozen and town.halts == {}
+    assert "b died" in str(town.hosts["c"].stopping.progress())
+
+
 def test_a_leader_that_falls_silent_before_anybody_wrote_is_waited_for_in_vain(town: Town) -> None:
     town.slow_disks = "abc"
     town.order("a")

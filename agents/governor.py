@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 from agents.colony import Colony
@@ -37,6 +38,7 @@ Out = list[Effect]
 
 STEP_S = 0.05  # how often the colonies that need something are looked at
 CALM_STEP_S = 0.25  # the same, when all were found well placed twice
+URGENT_MAX = 64  # colonies looked at closely per step; one costs some 20 µs
 SWEEP_S = 1.0  # how often others are, too: what no event told is found by and by
 SWEEP_MAX = 256  # so many of them; one costs some 10 µs
 REST_S = 5.0  # between two moves of one colony for balance's sake
@@ -64,6 +66,7 @@ class Governor:
         self._rested_s: dict[int, float] = {}
         self._refused_s: dict[tuple[int, str], float] = {}
         self._lacks: dict[int, str] = {}
+        self.missing = 0  # colonies led here that lack a peer that they can have
         self._mine: list[int] = []  # colonies led here, as of the last sweep
         self._swept = 0
         self._cursor = 0
@@ -183,18 +186,8 @@ class Governor:
 
     def _urgent(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
         """Population first: the colonies with the fewest peers before the others."""
-        due: list[tuple[int, int, Facts]] = []
-        for colony in sorted(self._dirty):
-            machine = self.host.colonies.get(colony)
-            facts = self.facts(machine) if machine is not None else None
-            if facts is None:
-                if machine is None or machine.primary is None:
-                    self._dirty.discard(colony)
-                    self.moves.pop(colony, None)  # another's to finish; else it counts here for ever
-                continue
-            due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
-        room, bytes_room = self._room() if due else (0, 0)
-        for _, colony, facts in sorted(due, key=lambda item: item[:2]):
+        room, bytes_room = self._room() if self._dirty else (0, 0)
+        for _, colony, facts in self._most_endangered(candidates, has_room=room > 0):
             order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
             if isinstance(order, Lack):
                 self._lacking(colony, order.because, out)
@@ -211,6 +204,35 @@ class Governor:
                 room -= 1
                 bytes_room -= facts.bytes_used
                 self._give(colony, order, candidates, out)
+
+    def _most_endangered(
+        self, candidates: list[Candidate], *, has_room: bool
+    ) -> list[tuple[int, int, Facts]]:
+        """Return a bounded number of the colonies that need something, fewest peers first.
+
+        Thousands may: a step must not hold the loop up. Those that need a
+        clone wait, unseen, while there is no room for one.
+        """
+        counted: list[tuple[int, int]] = []
+        settled, missing = self.settled.number, 0
+        for colony in list(self._dirty):
+            machine = self.host.colonies.get(colony)
+            primary = machine.primary if machine is not None else None
+            if primary is None:
+                self._dirty.discard(colony)
+                self.moves.pop(colony, None)  # another's to finish; else it counts here for ever
+                continue
+            have = 1 + len(primary.ack_set) - len(primary.transfers.activating)
+            missing += have < settled
+            if have >= settled or (has_room and not primary.transfers.clones):
+                counted.append((have, colony))
+        self.missing = missing
+        due: list[tuple[int, int, Facts]] = []
+        for _, colony in nsmallest(URGENT_MAX, counted):
+            facts = self.facts(self.host.colonies[colony])
+            if facts is not None:
+                due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
+        return sorted(due, key=lambda item: item[:2])
 
     def _lacking(self, colony: int, because: str, out: Out) -> None:
         """Say once what a colony lacks, and look again with the next sweep."""

@@ -171,6 +171,7 @@ class Container(Surroundings):
         self._recount_gap_s = RECOUNT_EVERY_S
         self._recount_reason = ""
         self._digests_s: dict[str, float] = {}
+        self._learning: set[int] = set()  # admitted clones, and some that have ended
         self._bytes_now = 0
         self._bytes_s = float("-inf")
         self._leaving_emptied = False
@@ -242,10 +243,17 @@ class Container(Surroundings):
             return "a witness holds no cells"
         if me.status is Status.LEAVING:
             return "this host leaves"
-        learning = sum(c.status is PeerStatus.LEARNING for c in self.colonies.values())
-        if learning >= self.limits.clones_max * max(1, len(view.members)):
+        self._learning = {c for c in self._learning if self._learns(c) and c != colony}
+        if len(self._learning) >= self.limits.clones_max * max(1, len(view.members)):
             return "too many clones come in already"
-        return "this host's memory limit is reached" if self.is_full(bytes_wanted) else ""
+        if self.is_full(bytes_wanted):
+            return "this host's memory limit is reached"
+        self._learning.add(colony)
+        return ""
+
+    def _learns(self, colony: int) -> bool:
+        machine = self.colonies.get(colony)
+        return machine is not None and machine.status is PeerStatus.LEARNING
 
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many."""
@@ -258,10 +266,8 @@ class Container(Surroundings):
 
     @property
     def is_settled(self) -> bool:
-        """Whether each colony led here has all its peers; any thread may ask."""
-        wanted = self.governor.settled.number
-        led = [machine for machine in tuple(self.colonies.values()) if machine.primary is not None]
-        return 0 < wanted <= min((len(machine.peers) for machine in led), default=wanted)
+        """Whether each colony led here has the peers that it can have; any thread may ask."""
+        return self.governor.settled.number > 0 and not self.governor.missing
 
     # -- ways in -------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ def jam(chance: Chance, scene: Scene, at_s: float) -> Fault:
 One = Callable[[Chance, Scene, float], Fault]
 
 
-def _only(*kinds: One, count: tuple[int, int]) -> Maker:
+def only(*kinds: One, count: tuple[int, int]) -> Maker:
     def make(chance: Chance, scene: Scene) -> list[Fault]:
         return [chance.choice(kinds)(chance, scene, at_s) for at_s in _times(chance, scene, count)]
 
@@ -204,17 +204,17 @@ def _lives(chance: Chance, scene: Scene) -> list[Fault]:
 
 PLANS: dict[str, Maker] = {
     "calm": _calm,
-    "pauses": _only(pause, count=(1, 6)),
-    "crashes": _only(crash, count=(1, 4)),
-    "wipes": _only(wipe, crash, count=(1, 3)),
-    "links": _only(reset, broken_link, slow, count=(2, 10)),
-    "splits": _only(split, count=(1, 4)),
-    "moves": _only(move, count=(3, 20)),
-    "moves_and_links": _only(move, move, reset, slow, count=(4, 20)),
-    "moves_and_deaths": _only(move, move, pause, crash, count=(3, 12)),
-    "moves_and_views": _only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
+    "pauses": only(pause, count=(1, 6)),
+    "crashes": only(crash, count=(1, 4)),
+    "wipes": only(wipe, crash, count=(1, 3)),
+    "links": only(reset, broken_link, slow, count=(2, 10)),
+    "splits": only(split, count=(1, 4)),
+    "moves": only(move, count=(3, 20)),
+    "moves_and_links": only(move, move, reset, slow, count=(4, 20)),
+    "moves_and_deaths": only(move, move, pause, crash, count=(3, 12)),
+    "moves_and_views": only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
     "lives": _lives,
-    "stops": _only(stop, count=(1, 3)),
-    "stops_and_faults": _only(stop, stop, pause, crash, reset, move, split, count=(2, 8)),
-    "everything": _only(pause, crash, wipe, reset, broken_link, split, slow, move, move, jam, count=(3, 12)),
+    "stops": only(stop, count=(1, 3)),
+    "stops_and_faults": only(stop, stop, pause, crash, reset, move, split, count=(2, 8)),
+    "everything": only(pause, crash, wipe, reset, broken_link, split, slow, move, move, jam, count=(3, 12)),
 }

@@ -46,12 +46,13 @@ class Council:
         self._waiting_noted = False
         self._broken = False
         self.halted = False  # no vote and no candidacy: the whole cluster stops
+        self.owes = False  # since that somebody else was given a promise, and may count on it
 
     def renew(self) -> None:
         """A view was installed: its own successor is another matter."""
         self.acceptor = Acceptor()
         self.attempt = None
-        self.halted = False
+        self.halted = self.owes = False
         self._fails = self._seen_round = 0
         self._due_s = inf
         self._back_off_s = self._yield_s = -inf
@@ -68,6 +69,7 @@ class Council:
             promised = self.acceptor.promised or NOBODY
             return host.do(Send(sender, Refused(view.id, message.ballot, promised)))
         self._give_way(sender, host.settings.election_s, now_s)
+        self.owes = True
         host.persist()
         host.do(Send(sender, self._promise(view, message.ballot, now_s)))
 

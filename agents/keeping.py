@@ -13,6 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class Keeper:
         self._mark = directory / "snapshot.clean"
         self._lost = directory / "lost"
         self._wall = wall
+        self._writing = threading.Lock()  # two writers of one file would spoil each other's
         self._wanted = ""  # the stop whose snapshot may still be put in its place
 
     # -- read ------------------------------------------------------------------
@@ -111,7 +113,11 @@ class Keeper:
         if not head.stop:
             return lambda: str(self._write_lost(effect))
         self._wanted = head.stop
-        return lambda: str(self._write_stop(effect))
+        return lambda: str(self._write_alone(effect))
+
+    def _write_alone(self, effect: SaveSnapshot) -> Path:
+        with self._writing:
+            return self._write_stop(effect)
 
     def _write_stop(self, effect: SaveSnapshot) -> Path:
         self._remove(self._mark)  # of an earlier stop: it must never speak for this file

@@ -168,6 +168,11 @@ class Membership:
         return self.council.attempt is None and self.council.acceptor.accepted is None
 
     @property
+    def may_end(self) -> bool:
+        """Whether no other view can come of our votes since ballots last rested, if we end now."""
+        return self.council.acceptor.accepted is None and not self.council.owes
+
+    @property
     def is_member(self) -> bool:
         """Whether the known view lists exactly this incarnation."""
         known, me, listed = self._listed
@@ -463,6 +468,8 @@ class Membership:
 
     def _on_ballots_halted(self, event: BallotsHalted, now_s: float) -> None:
         self.council.halted = event.halted
+        if event.halted:
+            self.council.owes = False
 
     def _on_digest(self, event: DigestIs, now_s: float) -> None:
         self.directory_digest = event.digest

@@ -45,7 +45,7 @@ Out = list[Effect]
 FREEZE_S = 10.0  # ten times what a hand-over may wait for its last acks
 WRITE_S = 600.0  # 60 GB at 100 MB/s
 ORDER_EVERY_S = 0.2
-SILENT_S = 5.0  # the leader repeats itself 25 times in it
+SILENT_S = 5.0  # the leader repeats itself 25 times in it, and is answered as often
 PHASES = {FREEZE: "FREEZE", WRITE: "WRITE"}
 
 
@@ -57,6 +57,7 @@ class Task:
         heard_s: When its leader was last heard about it.
         is_held: What must be written is; ballots rest.
         is_doubted: The leader fell silent after that: only it, or a view, can end this.
+        restless_s: Since when only a ballot is waited for.
     """
 
     stop: str
@@ -69,6 +70,7 @@ class Task:
     is_doubted: bool = False
     refusal: str = ""
     answered_s: float = float("-inf")
+    restless_s: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Lead:
     phase: int = FREEZE
     ordered_s: float = float("-inf")
     answers: dict[str, StopAnswer] = field(default_factory=dict)
+    heard_s: dict[str, float] = field(default_factory=dict)
     odd: str = ""
 
 
@@ -172,9 +175,12 @@ class Stopping:
             return
         if lead is None or lead.stop != answer.stop:
             out.append(Send(sender, StopOrder(answer.stop, GIVE_UP, "its leader knows nothing of this stop")))
-        elif answer.refusal:
+            return
+        if answer.refusal:
             self._give_up(f"{self._name(sender)}: {answer.refusal}", now_s, out)
-        elif answer.phase == lead.phase:
+            return
+        lead.heard_s[sender] = now_s
+        if answer.phase == lead.phase:
             lead.answers[sender] = answer
             self._drive(lead, now_s, out)
 
@@ -200,6 +206,10 @@ class Stopping:
         dead = self._dead(lead, now_s)
         if dead:  # ballots rest, so no view will ever say so
             self._give_up(f"{', '.join(dead)} died", now_s, out)
+            return
+        silent = self._silent(lead, now_s)
+        if silent:  # it doubts by now, or goes on already
+            self._give_up(f"{', '.join(silent)} can't be heard", now_s, out)
         elif now_s - lead.since_s > (FREEZE_S if lead.phase == FREEZE else WRITE_S):
             self._give_up("; ".join(self._lagging(lead)) or lead.odd, now_s, out)
         elif now_s - lead.ordered_s >= ORDER_EVERY_S:
@@ -207,14 +217,23 @@ class Stopping:
 
     def _dead(self, lead: Lead, now_s: float) -> list[str]:
         """Return who has not done what is asked, and never will."""
-        view, membership = self.host.view, self.host.membership
+        holds_dead = self.host.membership.holds_dead
+        return [self._name(host) for host in self._undone(lead) if holds_dead(host, now_s)]
+
+    def _silent(self, lead: Lead, now_s: float) -> list[str]:
+        """Return who has not done what is asked, and says nothing to that for long."""
+        patience_s = 2 * SILENT_S
         return [
             self._name(host)
-            for host in (view.ids if view is not None else ())
-            if host != self.host.me
-            and not (host in lead.answers and lead.answers[host].done)
-            and membership.holds_dead(host, now_s)
+            for host in self._undone(lead)
+            if now_s - max(lead.heard_s.get(host, 0.0), lead.since_s) > patience_s
         ]
+
+    def _undone(self, lead: Lead) -> list[str]:
+        """Return the other members that have not done what is asked."""
+        view, answers = self.host.view, lead.answers
+        others = [host for host in (view.ids if view is not None else ()) if host != self.host.me]
+        return [host for host in others if host not in answers or not answers[host].done]
 
     def _lagging(self, lead: Lead) -> list[str]:
         """Return who has not done what is asked, and what it waits for."""
@@ -240,11 +259,13 @@ class Stopping:
         task = self._task
         if self._is_over:
             return
-        if task is None and order.phase == FREEZE:
+        has_failed = self._failed is not None and self._failed[0] == order.stop
+        if task is None and order.phase == FREEZE and not has_failed:
             task = self._freeze(order.stop, sender, now_s, out)
         if task is None or task.stop != order.stop:
             if order.phase in PHASES:
-                why = "it obeys another stop" if task is not None else "it has not frozen"
+                # A late order must not freeze it again: what it acknowledged since, others have not written.
+                why = "it obeys another stop" if task is not None else "it does not obey this stop any more"
                 out.append(Send(sender, StopAnswer(order.stop, order.phase, False, why)))
         elif order.phase == GIVE_UP:
             self._thaw(order.reason, now_s, out)
@@ -300,6 +321,10 @@ class Stopping:
                     self.host.tell_membership(BallotsHalted(True), now_s, out)
             waits = "" if task.is_held else "a ballot is under way" if task.is_saved else "it writes"
             refusal = "its leader was silent for too long" if task.is_doubted else task.refusal
+            if task.is_saved and not task.is_held:
+                task.restless_s = min(task.restless_s, now_s)
+                if now_s - task.restless_s > FREEZE_S:  # others rest already: it can't end
+                    refusal = refusal or "a ballot is under way that does not end"
             answer = StopAnswer(task.stop, WRITE, task.is_held and not refusal, refusal, waits)
         if task.leader == self.host.me:
             self.answered(self.host.me, answer, now_s, out)
@@ -322,7 +347,7 @@ class Stopping:
     def _end(self, task: Task, out: Out) -> None:
         """All have written: say so to everybody, whoever of them the leader may not reach, and end."""
         view, host = self.host.view, self.host
-        if view is None or not task.is_held or not host.membership.is_at_rest:
+        if view is None or not task.is_held or not host.membership.may_end:
             return  # it has voted for another view since: that one gives the stop up
         self._is_over = True
         out.extend(Send(other, StopOrder(task.stop, END)) for other in view.ids if other != host.me)

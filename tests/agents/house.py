@@ -49,6 +49,7 @@ class Scripted:
         self.events: list[Any] = []
         self.next: list[Effect] = []
         self.is_at_rest = True
+        self.may_end = True
         self.dead: set[str] = set()
 
     def holds_dead(self, host: str, now_s: float) -> bool:

@@ -24,6 +24,7 @@ from agents.messages.client import (
     TOO_LARGE,
     UNAVAILABLE,
     WRONG_CLUSTER,
+    Greet,
     Reply,
 )
 from colony.directory import Directory
@@ -174,6 +175,7 @@ class Call:
         if address is None or self.result is not None:
             return None
         code = reply.code
+        self._directory.answered = address
         if code == MOVED:
             return self._moved(address, reply.text, now_s)
         if code == UNAVAILABLE:
@@ -271,7 +273,9 @@ class Call:
             and not self._is_avoided(primary, now_s)
         ):
             return primary
-        if self.colony < 0:  # any host will do: first those that the user named
+        if self.kind is Greet and self._directory.answered:  # those named may be gone long since
+            ranked = [self._directory.answered, *self._directory.members, *self._directory.seeds]
+        elif self.colony < 0:  # any host will do: first those that the user named
             ranked = [*self._directory.seeds, *self._directory.members]
         else:
             addresses = self._directory.addresses

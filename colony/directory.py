@@ -24,6 +24,7 @@ class Directory:
         value_bytes_max: The cluster's limit for one value.
         primaries: Address per colony; "" = unknown.
         members: Public addresses of the hosts, as last heard.
+        answered: Address of the host that answered last; "" = none has.
     """
 
     def __init__(self, seeds: tuple[str, ...], tag: str = "") -> None:
@@ -36,6 +37,7 @@ class Directory:
         self.view = 0
         self.primaries: list[str] = []
         self.members: tuple[str, ...] = ()
+        self.answered = ""
         self.addresses: tuple[str, ...] = seeds
 
     def colony_of(self, key: bytes) -> int:

@@ -17,7 +17,7 @@ from colony.directory import Directory, ForeignCluster
 from colony.lanes import Lane, Lanes, LaneSource
 
 REFRESH_S = 1.0  # how long a refresh of the directory may take before the next begins
-FRESH_S = 5.0  # how old the directory may grow while calls are made
+FRESH_S = 2.0  # how old the directory may grow while calls are made
 SCAN_S = 0.01  # how often, at most, all open calls are looked at for silence and time-outs
 
 

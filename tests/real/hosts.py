@@ -165,6 +165,11 @@ class Hosts:
 
     # -- what they say ---------------------------------------------------------------
 
+    @property
+    def addresses(self) -> str:
+        """Where clients may begin."""
+        return ",".join(process.address for process in self.processes.values())
+
     def status(self, *, table: bool = False) -> dict[str, Any]:
         """Return the cluster's status, from whoever answers."""
         found = self.admin.admin("status", {"colonies": table})
@@ -177,7 +182,9 @@ class Hosts:
         def look() -> dict[str, Any] | None:
             try:
                 status = self.status()
-            except colony.ColonyError:
+            except colony.ColonyError:  # all that it knew of may have been replaced
+                self.admin.close()
+                self.admin = colony.connect(self.addresses, timeout=20.0)
                 return None
             active = {m["name"] for m in status["view"]["members"] if m["status"] == "ACTIVE"}
             colonies = status["colonies"]

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agents.cells import Cells
+from agents.cells import Cells, cell_bytes
 from agents.census import Heir, Return, starts_anew
-from agents.effects import Effect, ForgetSnapshot, Note, TellColony
+from agents.effects import Effect, ForgetSnapshot, Note, SaveSnapshot, TellColony
 from agents.messages.replication import Origin
 from agents.snapshot import Found, Kept, Loaded
 from agents.surroundings import Dropped, Restored
@@ -183,6 +183,17 @@ class Restoring:
         out.extend(Note("snapshot_refused", reason) for reason in refused)
         late = self._wait_s is not None and now_s - self._since_s >= self._wait_s
         return self.give_up() if late and self.waiting and not self._has_given_up else ""
+
+    def written(self, save: SaveSnapshot, at_s: float) -> None:
+        """Offer what this very process wrote for a stop, as if it had started with it."""
+        kept = {}
+        for copy in save.copies:
+            cells = Cells()
+            cells.live, cells.lanes = copy.live, copy.lanes
+            cells.bytes_used = sum(cell_bytes(key, cell) for key, cell in copy.live.items())
+            kept[copy.held.colony] = Kept(copy.held, cells)
+        self._loaded = Loaded(save.head, kept)
+        self._started_s = at_s  # nobody was away meanwhile: the clock ran on
 
     def dropped(self) -> None:
         """This host is undead: it asks to enter with what it brought, like one that comes late."""

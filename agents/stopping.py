@@ -58,6 +58,7 @@ class Task:
         is_held: What must be written is; ballots rest.
         is_doubted: The leader fell silent after that: only it, or a view, can end this.
         restless_s: Since when only a ballot is waited for.
+        written: What was written, and when; None = this host has no state directory.
     """
 
     stop: str
@@ -71,6 +72,7 @@ class Task:
     refusal: str = ""
     answered_s: float = float("-inf")
     restless_s: float = float("inf")
+    written: tuple[SaveSnapshot, float] | None = None
 
 
 @dataclass(slots=True)
@@ -295,9 +297,9 @@ class Stopping:
             task.is_saved = True
             return
         members = tuple((m.id, m.name) for m in view.members if m.durable and not m.witness)
-        out.append(
-            snapshot_of(host, view, now_s, stop=task.stop, members=members, reason="whole-cluster stop")
-        )
+        save = snapshot_of(host, view, now_s, stop=task.stop, members=members, reason="whole-cluster stop")
+        task.written = save, now_s
+        out.append(save)
 
     def saved(self, event: SnapshotSaved, now_s: float, out: Out) -> None:
         """The snapshot is on disk, or can't be."""
@@ -379,7 +381,11 @@ class Stopping:
         self._thaw(f"{some_died(dead)} before the end", now_s, out)
 
     def dropped(self, now_s: float, out: Out) -> None:
-        """This host is undead."""
+        """This host is undead: if the others ended, they are back, and may wait for what it wrote."""
+        task = self._task
+        if task is not None and task.is_held and task.written is not None:
+            self.host.restoring.written(*task.written)
+            task.is_saving = False  # what is on disk stays there, for a census to judge
         self._thaw("this host was held dead", now_s, out)
 
     def ticked(self, now_s: float, out: Out) -> None:

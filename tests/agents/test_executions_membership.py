@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.effects import BallotsHalted, Received, SaveSnapshot
+from agents.effects import BallotsHalted, DropEverything, Received, SaveSnapshot, Ticked
 from agents.keeping import Keeper
 from agents.messages.membership import Ballot, Prepare
 from agents.messages.stopping import END, FREEZE, StopOrder
 from agents.snapshot import Copy, Head, Held
 from agents.stopping import FREEZE_S, SILENT_S, WRITE_S
 from tests.agents.assembly import founded
-from tests.agents.test_snapshot_stop import KEYS, settled
+from tests.agents.test_snapshot_stop import KEYS, served, settled
 from tests.agents.town import Town
 
 
@@ -102,6 +102,39 @@ def test_a_promise_since_the_ballots_rested_may_make_a_view() -> None:
     world.tell("b", Received(c.me.id, Prepare(b.known.id, Ballot(50, c.me.id))))
     assert (before, b.may_end) == (True, False)
     assert world.run(10.0, lambda: world.settled("abc")), world.story()
+
+
+# -- the return from a stop ---------------------------------------------------------------
+
+
+def test_who_missed_the_end_and_is_undead_brings_what_it_wrote(tmp_path: Path) -> None:
+    # Cut off from a and b when these end and start again, c still lives: only it holds some colonies.
+    town = settled(Town(tmp_path, "abc", peers=1), "abc")
+    town.slow_disks = "a"
+    town.order("a")
+    town.run(0.5)
+    town.break_link("a", "c")
+    town.break_link("b", "c")
+    town.write("a")
+    town.run(SILENT_S + 0.5)
+    assert set(town.halts) == {"a", "b"}
+    town.members["c"].quorum.is_held = False
+    for name in "ab":
+        town.kill(name)
+        town.add(name)
+    town.entered.clear()
+    town.install("ab")
+    town.run(0.1)
+    assert len(served(town)) < len(KEYS) and town.noted("waiting")
+    town.members["c"].next = [DropEverything("told so")]
+    town.tell("c", Ticked())
+    town.lost_links.clear()
+    town.members["c"].quorum.is_held = True
+    town.install("abc")
+    town.run(1.5)
+    assert town.recount("abc")
+    assert town.noted("lost") == [] and served(town) == KEYS and not town.hosts["c"].frozen
+    assert all("snapshot" not in [p.name for p in (tmp_path / name).iterdir()] for name in "abc")
 
 
 # -- disks ------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """The ZeroMQ door: every socket of a host, behind one poller.
 
 Only the I/O thread that made the door may call it, except `Door.wake`.
-Two ROUTERs receive (hosts on the link address, clients on the public one);
-to other hosts everything leaves through DEALERs, one per host and plane,
-each for one incarnation of a link: never reconnected, its identity never
-used again. Nothing that arrives, however malformed, raises out of here.
+Two ROUTERs receive (hosts on the link address, clients on the public one,
+where without keys it is a `Front` of ours instead of ZeroMQ's); to other
+hosts everything leaves through DEALERs, one per host and plane, each for one
+incarnation of a link: never reconnected, its identity never used again.
+Nothing that arrives, however malformed, raises out of here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 
 import zmq
 
+from agents.front import Front
 from agents.messages.client import Greeting
 from agents.poller import Waker
 from agents.sockets import (
@@ -58,24 +60,44 @@ class Door:
         self._sources: dict[bytes, Source | None] = {}
         self._lost: list[tuple[str, int, str]] = []
         self._greetings: list[tuple[str, Greeting | str]] = []
-        self._unread = HOSTS | CLIENTS  # what may have been left by the last drain
+        self._unread = HOSTS  # what may have been left by the last drain
+        self._held = 0
+        self._front: Front | None = None
+        self._clients: zmq.Socket[bytes] | None = None
         self._replied = False
         self._is_shut = False
-        self.strangers = 0
+        self._strangers = 0
         try:
             self._hosts = self._sockets.serve(link, HOST_FRAMES_MAX, clients=False)
-            self._clients = self._sockets.serve(listen, CLIENT_FRAMES_MAX, clients=True)
+            if security is None:
+                self._front = Front(listen, self._sockets.poller, self._sockets.frame_bytes_max)
+            else:
+                self._clients = self._sockets.serve(listen, CLIENT_FRAMES_MAX, clients=True)
+                self._unread |= CLIENTS
         except OSError:
             self.shut()
             raise
-        self._bits = {self._waker.fd: WOKEN, self._hosts.FD: HOSTS, self._clients.FD: CLIENTS}
+        self._bits: dict[int, int] = {self._waker.fd: WOKEN, self._hosts.FD: HOSTS}
+        if self._clients is not None:
+            self._bits[self._clients.FD] = CLIENTS
         for fd in self._bits:
             self._poller.add(fd)
+        self._connections = {} if self._front is None else self._front.connections
+        if self._front is not None:
+            self._sockets.watched[self._front.fd] = self._front.accept
 
     @property
     def address(self) -> str:
         """The public endpoint as bound, with its real port."""
+        if self._front is not None:
+            return self._front.address
+        assert self._clients is not None, "there is one or the other"
         return str(self._clients.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    @property
+    def strangers(self) -> int:
+        """How much came that was none of ours, and how many were hung up on for it."""
+        return self._strangers + (self._front.strangers if self._front is not None else 0)
 
     @property
     def link_address(self) -> str:
@@ -88,7 +110,7 @@ class Door:
         Returns at once while a drain budget left something behind. 0 = time is up.
         `timeout_s` < 0 is taken as 0.
         """
-        if self._replied:
+        if self._replied and self._clients is not None:
             # Sending took note of arrivals too, and the descriptor won't tell of them again.
             self._replied = False
             if int(self._clients.getsockopt(zmq.EVENTS)) & _READABLE:
@@ -98,15 +120,24 @@ class Door:
             self._sockets.fresh = []
         if self._greets:
             timeout_s = min(timeout_s, self._expire_greets())
-        if self._unread or self._lost or self._greetings or timeout_s < 0:
+        front = self._front
+        if front is not None:
+            if front.is_busy:
+                timeout_s = min(timeout_s, front.expire())
+            if front.ready:
+                self._unread |= CLIENTS
+        if self._unread & ~self._held or self._lost or self._greetings or timeout_s < 0:
             timeout_s = 0
         found = 0
         for fd in self._poller.wait(timeout_s):
-            bit = self._bits.get(fd)
-            if bit is None:
-                self._look_at([fd])
+            connection = self._connections.get(fd)
+            if connection is not None and front is not None:
+                if front.see(connection):
+                    found |= CLIENTS
+            elif fd in self._bits:
+                found |= self._bits[fd]
             else:
-                found |= bit
+                self._look_at([fd])
         if found & WOKEN:
             self._waker.clear()
         self._unread |= found & (HOSTS | CLIENTS)
@@ -114,7 +145,20 @@ class Door:
             found |= LOST
         if self._greetings:
             found |= GREETED
-        return found | self._unread
+        return (found | self._unread) & ~self._held
+
+    def hold_clients(self, is_held: bool) -> None:
+        """Take nothing from clients until told otherwise; they are held back meanwhile."""
+        if is_held == bool(self._held):
+            return
+        self._held = CLIENTS if is_held else 0
+        if self._front is not None:
+            self._front.hold(is_held)
+        elif self._clients is not None and is_held:
+            self._poller.remove(self._clients.FD)
+        elif self._clients is not None:
+            self._poller.add(self._clients.FD)
+            self._unread |= CLIENTS  # the descriptor tells of news only
 
     def receive_host_frames(self, budget: int) -> list[tuple[Source, bytes]]:
         """Return at most `budget` frames of hosts, with the DEALER each came from.
@@ -128,7 +172,7 @@ class Door:
             if source is None:
                 source = source_of(identity)
                 if source is None:
-                    self.strangers += 1
+                    self._strangers += 1
                     continue
                 if len(sources) >= SOURCES_MAX:
                     sources.clear()
@@ -138,6 +182,10 @@ class Door:
 
     def receive_client_frames(self, budget: int) -> list[tuple[bytes, bytes]]:
         """Return at most `budget` frames of clients as (client identity, frame)."""
+        if self._front is not None:
+            self._unread &= ~CLIENTS
+            return self._front.take(budget)
+        assert self._clients is not None, "there is one or the other"
         return self._drain(self._clients, CLIENTS, budget)
 
     def open(
@@ -194,6 +242,9 @@ class Door:
 
     def reply(self, client: bytes, data: bytes) -> bool:
         """Send one frame to a client; False: it is gone, or doesn't read."""
+        if self._front is not None:
+            return self._front.reply(client, data)
+        assert self._clients is not None, "there is one or the other"
         self._replied = True
         try:
             self._clients.send(client, _NOW_AND_MORE)
@@ -242,6 +293,9 @@ class Door:
             pipe.close(linger_s)
         self._pipes.clear()
         self._greets.clear()
+        if self._front is not None:
+            self._sockets.watched.pop(self._front.fd, None)
+            self._front.shut(linger_s)
         self._sockets.shut(linger_s)
         self._waker.close()
 
@@ -270,7 +324,7 @@ class Door:
             data = frame.bytes
             size += len(data)
             if frame.more:
-                self.strangers += 1
+                self._strangers += 1
                 while receive(_NOW, False).more:
                     pass
                 continue

@@ -54,25 +54,28 @@ class Waker:
 
 
 class Poller:
-    """Waits until one of many descriptors is readable: epoll, or poll where there is none."""
+    """Waits until one of many descriptors is ready: epoll, or poll where there is none."""
 
     def __init__(self) -> None:
         self._is_epoll = hasattr(select, "epoll")
         self._poll = select.epoll() if self._is_epoll else select.poll()
 
-    def add(self, fd: int) -> None:
-        """Wait for this descriptor too."""
-        self._poll.register(fd, _READABLE)
+    def add(self, fd: int, mask: int = 1) -> None:
+        """Wait for this descriptor too, to be readable (1), writable (4), or either (5)."""
+        self._poll.register(fd, mask)
+
+    def change(self, fd: int, mask: int) -> None:
+        """Wait for something else of this descriptor."""
+        self._poll.modify(fd, mask)
 
     def remove(self, fd: int) -> None:
         """Wait for this descriptor no more."""
         self._poll.unregister(fd)
 
     def wait(self, timeout_s: float) -> list[int]:
-        """Return the readable descriptors; none when `timeout_s` (>= 0) is over."""
+        """Return the ready descriptors; none when `timeout_s` (>= 0) is over."""
         timeout = timeout_s if self._is_epoll else timeout_s * 1000
         return [fd for fd, _ in self._poll.poll(timeout)]
 
 
 _ONE = (1).to_bytes(8, "little")
-_READABLE = 1  # EPOLLIN and POLLIN

@@ -128,7 +128,7 @@ class Server:
         self._on_note = on_note
         self._owns_process = owns_process
         self._wall = wall
-        self._asleep = False
+        self._asleep = self._holds_clients = False
         self._is_stopping = self._is_over = False
         self._thread: threading.Thread | None = None
         self._tick_due_s = 0.0
@@ -239,6 +239,9 @@ class Server:
         self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
         if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
             timeout_s = 0.0
+        if self.clients.is_over_limit is not self._holds_clients:
+            self._holds_clients = not self._holds_clients
+            self.door.hold_clients(self._holds_clients)
         ready = self.door.poll(timeout_s)
         self._asleep = False
         return ready
@@ -257,7 +260,7 @@ class Server:
         if self._submissions:
             self._take_submissions()
         if ready & CLIENTS:
-            self._take_client_frames(ready)
+            self._take_client_frames()
         if ready & GREETED:
             self._take_greetings()
         if self.workers.has_results:
@@ -324,12 +327,8 @@ class Server:
             if performer.said:
                 performer.tell_all()
 
-    def _take_client_frames(self, ready: int) -> None:
+    def _take_client_frames(self) -> None:
         clients, performer = self.clients, self.performer
-        if clients.is_over_limit:
-            if ready == CLIENTS:
-                time.sleep(0.0005)  # the door goes on saying that clients wait: don't spin on it
-            return
         now_s = self.clock()
         for client, data in self.door.receive_client_frames(CLIENT_FRAMES):
             try:

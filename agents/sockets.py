@@ -64,6 +64,7 @@ class Sockets:
 
     def __init__(self, security: Security | None) -> None:
         self._security = security
+        self.frame_bytes_max = FRAME_BYTES_MAX
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
         self.poller = Poller()
@@ -136,7 +137,7 @@ class Sockets:
         socket = self._context.socket(kind)
         socket.set_hwm(frames_max)
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        socket.setsockopt(zmq.MAXMSGSIZE, self.frame_bytes_max)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         socket.setsockopt(zmq.IPV6, "[" in endpoint)
         return socket

@@ -1,8 +1,8 @@
-"""ZMTP 3.1 without encryption, as a client's DEALER speaks it.
+"""ZMTP 3.1 without encryption: a client's DEALER, a host's ROUTER.
 
-Pure: bytes come in; messages, and bytes to answer with, come out. Hosts are
-ROUTERs of ZeroMQ, which send one frame to a message; whatever else comes is
-checked, and ends the conversation.
+Pure: bytes come in; messages, and bytes to answer with, come out. Both sides
+send one frame to a message; whatever else comes is checked, and ends the
+conversation, but for messages of several frames to a host, which are dropped.
 
 Source: rfc.zeromq.org/spec/37 (ZMTP 3.1).
 """
@@ -20,7 +20,7 @@ _SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 
 
 class ZmtpError(ValueError):
-    """What came is not what a host's ROUTER sends; the text says what is wrong."""
+    """What came is not what the other side sends; the text says what is wrong."""
 
 
 def greeting(mechanism: bytes = b"NULL") -> bytes:
@@ -30,10 +30,13 @@ def greeting(mechanism: bytes = b"NULL") -> bytes:
 
 def framed(message: bytes) -> bytes:
     """Return a message as it travels: one frame."""
+    return header(message) + message
+
+
+def header(message: bytes) -> bytes:
+    """Return what goes before a message."""
     size = len(message)
-    if size < 256:
-        return bytes((0, size)) + message
-    return b"\x02" + size.to_bytes(8, "big") + message
+    return bytes((0, size)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
 
 
 def command(name: bytes, data: bytes) -> bytes:
@@ -52,8 +55,15 @@ def ready(socket_type: bytes, identity: bytes = b"") -> bytes:
     return command(b"READY", data)
 
 
+def refusal(reason: str) -> bytes:
+    """Return the command that ends a handshake, with its reason."""
+    text = reason.encode("utf-8")[:255]
+    return command(b"ERROR", bytes((len(text),)) + text)
+
+
 OPENING = greeting()[:12]  # signature and version
 READY = greeting()[12:] + ready(b"DEALER")
+HOST_GREETING, HOST_READY = greeting(), ready(b"ROUTER")
 PING = command(b"PING", bytes(2))  # time to live 0: silence of ours means nothing
 
 
@@ -77,21 +87,26 @@ class Conversation:
 
     Args:
         message_bytes_max: Larger messages end the conversation.
+        is_host: We are the ROUTER, and have sent `HOST_GREETING`; else the DEALER, and have sent `OPENING`.
 
     Attributes:
-        is_open: The other side is a ROUTER, and ready.
+        is_open: The other side is what it should be, and ready.
+        dropped: Messages of several frames that came to a host; the shell counts them elsewhere.
         messages: Received and not taken yet.
         answers: What must be sent back; the shell takes it away.
     """
 
-    def __init__(self, message_bytes_max: int) -> None:
+    def __init__(self, message_bytes_max: int, *, is_host: bool = False) -> None:
         self.is_open = False
+        self.dropped = 0
         self.messages: deque[bytes] = deque()
         self.answers = b""
         self._message_bytes_max = message_bytes_max
         self._buffer = bytearray()
         self._needed = GREETING_BYTES
         self._is_greeted = False
+        self._is_host = is_host
+        self._is_within = False  # a message of several frames
 
     @property
     def missing(self) -> int:
@@ -100,7 +115,7 @@ class Conversation:
 
     def received(self, data: bytes) -> None:
         """Take in what came; raises `ZmtpError`, after which nothing may follow."""
-        if not self._buffer and self.is_open and data:
+        if not self._buffer and self.is_open and data and not self._is_within:
             # Nearly always: one message, whole.
             if data[0] == 0:
                 if len(data) > 1 and len(data) == data[1] + 2:
@@ -131,7 +146,7 @@ class Conversation:
             name = mechanism.decode("ascii", "replace")
             raise ZmtpError(f"it demands {name}: connect with its keys")
         # Not before: a host that demands keys would hear that we have none, and hang up without a word.
-        self.answers += READY
+        self.answers += HOST_READY if self._is_host else READY
         del self._buffer[:GREETING_BYTES]
         self._is_greeted = True
         self._needed = 2
@@ -147,7 +162,7 @@ class Conversation:
             flags = buffer[at]
             if flags > 6 or flags & (_MORE | _COMMAND) == (_MORE | _COMMAND):
                 raise ZmtpError(f"a frame with flags {flags:#x}")
-            if flags & _MORE:
+            if flags & _MORE and not self._is_host:
                 raise ZmtpError("a message of several frames")
             body, size = at + 2, buffer[at + 1]
             if flags & _LONG:
@@ -171,10 +186,15 @@ class Conversation:
             if not name or len(name) < size:
                 raise ZmtpError("a command without a name")
             self._command(name, data)
-        elif self.is_open:
-            self.messages.append(body)
-        else:
+        elif not self.is_open:
             raise ZmtpError("a message before the handshake")
+        elif flags & _MORE:
+            self._is_within = True
+        elif self._is_within:
+            self._is_within = False
+            self.dropped += 1
+        else:
+            self.messages.append(body)
 
     def _command(self, name: bytes, data: bytes) -> None:
         if name == b"ERROR":
@@ -184,8 +204,9 @@ class Conversation:
             if name != b"READY":
                 raise ZmtpError("its handshake can't be read")
             kind = properties_in(data).get(b"socket-type", b"")
-            if kind != b"ROUTER":
-                raise ZmtpError(f"it is no host, but a {kind.decode('ascii', 'replace')!r}")
+            if kind != (b"DEALER" if self._is_host else b"ROUTER"):
+                wanted = "client" if self._is_host else "host"
+                raise ZmtpError(f"it is no {wanted}, but a {kind.decode('ascii', 'replace')!r}")
             self.is_open = True
         elif name == b"PING":
             if not 2 <= len(data) <= 2 + CONTEXT_BYTES_MAX:

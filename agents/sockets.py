@@ -16,6 +16,7 @@ import zmq
 from agents.messages.client import OK, Greet, Greeting
 from agents.poller import Poller
 from agents.wire import (
+    BULK,
     FRAME_BYTES_MAX,
     Source,
     WireError,
@@ -28,6 +29,7 @@ from agents.wire import (
 # A dead *host* answers no ZMTP ping: noticed in 0.2 to 0.4 s, and a busy interpreter is never
 # mistaken for one, since libzmq's own thread answers. (The wire carries the TTL in 0.1 s.)
 PING_EVERY_MS, PONG_WITHIN_MS = 100, 300
+CALM_TIMES = 10  # the bulk plane's are rarer: the other one tells of a death
 CLIENT_PING_EVERY_MS, CLIENT_PONG_WITHIN_MS = 2_000, 10_000
 CONNECT_MS = 1_000
 HANDSHAKE_MS = 1_000
@@ -98,7 +100,7 @@ class Sockets:
         return router
 
     def dial(
-        self, address: str, public_key: str, identity: bytes = b""
+        self, address: str, public_key: str, identity: bytes = b"", *, calm: bool = False
     ) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
         """Return a DEALER that will connect to this address, and its monitor.
 
@@ -115,9 +117,10 @@ class Sockets:
             dealer.setsockopt(zmq.IMMEDIATE, 1)
             dealer.setsockopt(zmq.RECONNECT_IVL, -1)
             dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
-            dealer.setsockopt(zmq.HEARTBEAT_IVL, PING_EVERY_MS)
-            dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, PONG_WITHIN_MS)
-            dealer.setsockopt(zmq.HEARTBEAT_TTL, PONG_WITHIN_MS)
+            slower = CALM_TIMES if calm else 1
+            dealer.setsockopt(zmq.HEARTBEAT_IVL, slower * PING_EVERY_MS)
+            dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, slower * PONG_WITHIN_MS)
+            dealer.setsockopt(zmq.HEARTBEAT_TTL, slower * PONG_WITHIN_MS)
             if self._security is not None:
                 self._security.connect(dealer, public_key)
             monitor = dealer.get_monitor_socket(_WATCHED)
@@ -157,8 +160,10 @@ class Dealer:
         public_key: str,
         identity: bytes,
         on_lost: Callable[[str], None],
+        *,
+        calm: bool = False,
     ) -> None:
-        self.socket, self._monitor = sockets.dial(address, public_key, identity)
+        self.socket, self._monitor = sockets.dial(address, public_key, identity, calm=calm)
         self._sockets = sockets
         self._on_lost = on_lost
         self.is_connected = False
@@ -229,7 +234,8 @@ class Pipe:
 
     def open(self, plane: int, on_lost: Callable[[str], None]) -> Dealer:
         identity = identity_of(self.source._replace(plane=plane))
-        dealer = Dealer(self._sockets, self._address, self._public_key, identity, on_lost)
+        calm = plane == BULK
+        dealer = Dealer(self._sockets, self._address, self._public_key, identity, on_lost, calm=calm)
         self.planes[plane] = dealer
         return dealer
 

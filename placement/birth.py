@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from placement.labels import Level
-from placement.moves import better_spread, rebalance
+from placement.moves import better_spread, improve
 from placement.peers import Peers
 from placement.repulsion import penalty_added
 from placement.resources import Candidate
@@ -75,7 +75,7 @@ def _even_out(born: list[Peers], hosts: list[Candidate]) -> None:
     quiet = 0
     while quiet < len(born):
         for n, peers in enumerate(born):
-            move = rebalance(peers.colony, peers.holders, hosts, primary=peers.primary)
+            move = improve(peers.colony, peers.holders, hosts, primary=peers.primary)
             if move is None:
                 quiet += 1
                 continue

@@ -17,6 +17,7 @@ from agents.client_link import Curve, Link, link_to
 from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, Greet, Reply
 from agents.wire import WireError, decode_replies, encode
+from colony.batches import WINDOW_BYTES_MAX, WINDOW_CALLS_MAX
 from colony.calls import Call, Finish, GiveUp
 from colony.directory import Directory
 from colony.drafts import Draft, outcome
@@ -24,7 +25,7 @@ from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.exchange import Exchange
 from colony.lanes import Lane, LaneSource
 from colony.watch import Event, Watch
-from colony.wires import CONNECT_S, WINDOW_BYTES_MAX, WINDOW_CALLS_MAX, Attempts, frames_of, judged
+from colony.wires import CONNECT_S, Attempts, frames_of, judged
 
 _now = time.monotonic
 

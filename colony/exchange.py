@@ -80,13 +80,17 @@ class Exchange:
         call.done = done
         self.calls[call] = None
         self._perform(call, call.began(now_s))
+        self.keep_fresh(now_s)
+        self._plan(call)
+
+    def keep_fresh(self, now_s: float) -> None:
+        """Refresh a directory that has grown old: calls are made."""
         if now_s >= self._stale_s:
             # Else all hosts that it knows could be replaced, one by one, unseen.
             self._stale_s = now_s + FRESH_S
             self.refresh(now_s)
         elif self._stale_s == inf:
             self._stale_s = now_s + FRESH_S
-        self._plan(call)
 
     def adopt(self, call: Call, attempt: int, address: str, now_s: float) -> None:
         """Take over a call whose first attempt the shell has sent already."""

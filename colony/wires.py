@@ -16,6 +16,7 @@ from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, MOVED, OK, WRONG_CLUSTER, Greet, Reply
 from agents.poller import Waker
 from agents.wire import WireError, decode_replies, encode
+from colony.batches import Batch
 from colony.calls import Call, Finish, GiveUp
 from colony.directory import Directory, ForeignCluster
 from colony.drafts import Draft, outcome
@@ -24,10 +25,7 @@ from colony.lanes import Lane, LaneSource
 
 CONNECT_S = 1.0  # a handful of round trips to the far side of the world
 FRAME_REQUESTS_MAX = 256
-FLUSH_CALLS = 128  # of many, so that hosts have something to do while the rest is made ready
 FRAME_BYTES_MAX = 1024 * 1024  # a host's turn handles a frame as a whole: keep turns short
-WINDOW_CALLS_MAX = 1024  # what a host lets wait per connection
-WINDOW_BYTES_MAX = 8 * 1024 * 1024
 
 _now = time.monotonic
 Attempts = list[tuple[int, Call]]
@@ -60,6 +58,7 @@ class Wire:
         self._exchange = Exchange(directory, source)
         self._links = Links()
         self._by_address = self._links.by_address
+        self._batch: Batch | None = None
 
     # -- calls -----------------------------------------------------------------
 
@@ -136,33 +135,21 @@ class Wire:
         then: Callable[[int, Finish | GiveUp], None],
     ) -> None:
         """Run many calls, a window of them at a time; `then(place, result)` as they end."""
-        exchange, directory = self._exchange, self._directory
-        under_way = [0, 0]
-        places: dict[Call, int] = {}
-
-        def done(call: Call) -> None:
-            under_way[0] -= 1
-            under_way[1] -= call.bytes_about
-            assert call.result is not None, "only ended calls are done"
-            then(places.pop(call), call.result)
-
-        self._weed()
         now_s = _now()
-        for place, (kind, key, rest) in enumerate(drafts):
-            lane = exchange.lanes.take() if mutating else None
-            colony = colony_of(key, directory.colonies)
-            call = exchange.draft(kind, key, rest, colony, now_s + timeout_s, lane)
-            places[call] = place
-            under_way[0] += 1
-            under_way[1] += call.bytes_about
-            exchange.begin(call, now_s, done)
-            if place % FLUSH_CALLS == FLUSH_CALLS - 1:
-                self._flush()
-            while under_way[0] >= WINDOW_CALLS_MAX or under_way[1] >= WINDOW_BYTES_MAX:
+        self._weed()
+        self._exchange.keep_fresh(now_s)
+        batch = self._batch = Batch(self._exchange, self._by_address, now_s + timeout_s, mutating, then)
+        try:
+            for place, draft in enumerate(drafts):
+                batch.add(place, draft)
+                while batch.is_full:
+                    batch.flush()
+                    self.turn(SLICE_S)
+            batch.flush()
+            while not batch.is_over:
                 self.turn(SLICE_S)
-                now_s = _now()
-        while under_way[0]:
-            self.turn(SLICE_S)
+        finally:
+            self._batch = None
 
     # -- for a pump ------------------------------------------------------------
 
@@ -231,15 +218,19 @@ class Wire:
 
     def turn(self, timeout_s: float) -> None:
         """Send what is to be sent, and take what came; sleep for at most `timeout_s`."""
+        exchange, batch = self._exchange, self._batch
         if self._is_over():
-            self._exchange.drop_all("the store was closed")
+            if batch is not None:
+                batch.hand_over_all(_now())
+            exchange.drop_all("the store was closed")
             return
-        exchange = self._exchange
         self._flush()
         left_s = min(exchange.wake_s - _now(), timeout_s)
         if left_s > 0:
             self._links.wait(left_s)
         self._collect()
+        if batch is not None:
+            batch.passed(_now())
         exchange.passed(_now())
 
     def _flush(self) -> None:
@@ -255,20 +246,23 @@ class Wire:
 
     def _collect(self) -> None:
         exchange = self._exchange
+        take = exchange.replied if self._batch is None else self._batch.replied
         for link in list(self._by_address.values()):
             is_lost = link.is_lost
             try:
                 for frame in link.take_all():
-                    exchange.replied(decode_replies(frame), _now())
+                    take(decode_replies(frame), _now())
             except WireError:
                 is_lost = True
             if is_lost:
                 self._lose(link)
-            elif exchange.calls:
+            elif exchange.calls or self._batch is not None:
                 link.look_after(_now())
 
     def _lose(self, link: Link) -> None:
         self._links.drop(link)
+        if self._batch is not None:
+            self._batch.lost(link.address, _now())
         self._exchange.lost(link.address, _now())
 
     def _weed(self) -> None:

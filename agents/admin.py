@@ -70,6 +70,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
         "view": {
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,
+            "protocol": view.protocol if view is not None else 0,
             "members": [_member(host, m) for m in view.members] if view is not None else [],
         },
         "colonies": {
@@ -113,6 +114,8 @@ def _member(host: Container, member: Member) -> dict[str, Any]:
         "memory_free": load.memory_free,
         "memory_total": load.memory_total,
         "late_s": load.late_s,
+        "protocol": member.protocol,
+        "software": member.software,
         "uptime_s": load.uptime_s,
     }
 

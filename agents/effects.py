@@ -299,6 +299,23 @@ class SeedFound:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedSilent:
+    """Nobody of ours answers at an address given at the start."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRefused:
+    """One end of a link refuses the other; `why` as in `agents.wire.Goodbye`."""
+
+    member: Member
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class InitOrdered:
     """An operator wants a cluster to be born of the zombies seen from here."""
 

@@ -94,11 +94,12 @@ from agents.surroundings import (
     ViewInstalled,
 )
 from agents.views import Member, Status, View
-from agents.wire import PROTOCOL
+from agents.wire import SPOKEN, Versions
 from placement.peers import Peers
 from placement.resources import Candidate
 
 SOFTWARE = "0.1.0"
+SPOKEN_BY_CLIENTS = Versions(client.CLIENT_PROTOCOL_OLDEST, client.CLIENT_PROTOCOL)
 HOST_KINDS = frozenset((Census, Located, WantLocations, Invite, InviteAnswer))
 COLONY_KINDS = (
     frozenset(kind for kind in (*ReplicationMessage.__args__, Scan) if "colony" in kind.__struct_fields__)
@@ -129,6 +130,7 @@ class Container(Surroundings):
         found: The snapshot that a whole-cluster stop left there.
         restore_wait_s: How long colonies wait for hosts of that stop that are
             not back; None = until they are.
+        versions: Of the protocol among hosts, that this one speaks.
     """
 
     def __init__(
@@ -144,10 +146,13 @@ class Container(Surroundings):
         keeps: bool = False,
         found: Found | None = None,
         restore_wait_s: float | None = None,
+        versions: Versions = SPOKEN,
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
+        me = msgspec.structs.replace(me, protocol=versions.newest, software=SOFTWARE)
         self.membership = Membership(me, settings, record, now_s)
-        self.links = Links(lambda: self.membership.me, self.membership.stamp, first_link)
+        stamp = self.membership.stamp
+        self.links = Links(lambda: self.membership.me, stamp, first_link, SOFTWARE, versions)
         self.directory = Directory(0)
         self.colonies: dict[int, Colony] = {}
         self.governor = Governor(self)
@@ -612,12 +617,8 @@ class Container(Surroundings):
 
     def _requested(self, event: Requested, now_s: float, out: Out) -> None:
         caller, request = event.caller, event.request
-        if type(request) is Greet and request.protocol != client.CLIENT_PROTOCOL:
-            text = f"this host speaks client protocol {client.CLIENT_PROTOCOL}, not {request.protocol}"
-            out.append(Answer(caller, Reply(request.id, client.BAD, text=text)))
-        elif type(request) is Greet:
-            value = msgspec.msgpack.encode(self._greeting())
-            out.append(Answer(caller, Reply(request.id, client.OK, value=value)))
+        if type(request) is Greet:
+            out.append(Answer(caller, self._greeted(request)))
         elif type(request) is Watch:
             self._watch(caller, request, out)
         elif type(request) is Unwatch:
@@ -651,11 +652,20 @@ class Container(Surroundings):
                 value = msgspec.msgpack.encode(change)
                 out.append(Answer(caller, Reply(watch, client.OK, change.version, value=value)))
 
-    def _greeting(self) -> Greeting:
+    def _greeted(self, request: Greet) -> Reply:
+        """Return the answer to first words: who we are, or why we have no language in common."""
+        theirs = Versions(request.oldest or request.protocol, request.protocol)
+        version = SPOKEN_BY_CLIENTS.common(theirs)
+        if request.protocol and not version:
+            text = f"this host speaks client protocol {SPOKEN_BY_CLIENTS}, not {theirs}"
+            return Reply(request.id, client.BAD, text=text)
+        return Reply(request.id, client.OK, value=msgspec.msgpack.encode(self._greeting(version)))
+
+    def _greeting(self, version: int) -> Greeting:
         member, view = self.membership, self.view
         entries = self.directory.entries
         return Greeting(
-            protocol=PROTOCOL,
+            protocol=version,
             software=SOFTWARE,
             tag=member.tag,
             view=view.id if view is not None else 0,

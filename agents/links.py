@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from agents.effects import HelloSeen, HostMessage, LinkWentDown, Note
+from agents.effects import HelloSeen, HostMessage, LinkRefused, LinkWentDown, Note
 from agents.framing import UNGATED, pack
 from agents.messages.membership import Install, WantView
 from agents.pairing import (
@@ -28,7 +28,17 @@ from agents.pairing import (
     State,
 )
 from agents.views import Member, View
-from agents.wire import CONTROL, PROTOCOL_OLDEST, Frame, Goodbye, Hello, LinkFrame, Source
+from agents.wire import (
+    CONTROL,
+    SPOKEN,
+    Frame,
+    Goodbye,
+    Hello,
+    LinkFrame,
+    Source,
+    Versions,
+    spoken,
+)
 
 STRANGERS_MAX = 64
 STRANGER_S = 2.0  # a stranger that is not UP and says nothing for so long is forgotten
@@ -51,16 +61,18 @@ class Links:
     """All links of one host.
 
     Every method returns effects, to be performed in order: OpenPipe, ClosePipe, SendFrame,
-    DeliverMessages, LinkCameUp (its incarnation is this end's of the link), LinkWentDown, HelloSeen, Note.
+    DeliverMessages, LinkCameUp (its incarnation is this end's of the link), LinkWentDown, LinkRefused,
+    HelloSeen, Note.
 
     Args:
         me: Returns this host as it is now (its incarnation may change).
         stamp: Returns (tag, installed view id, stage name) for Hellos.
         first_incarnation: First link incarnation, >= 1; above all that this host incarnation used.
         software: Version that Hellos show.
+        versions: Of the protocol, that this host speaks.
 
     Attributes:
-        dropped: Messages to hosts whose link was not UP.
+        dropped: Messages to hosts whose link was not UP, or too old for them.
         strays: Frames of no pair of pipes that stands.
     """
 
@@ -70,8 +82,10 @@ class Links:
         stamp: Callable[[], tuple[str, int, str]],
         first_incarnation: int,
         software: str = "",
+        versions: Versions = SPOKEN,
     ) -> None:
-        self._home = Home(me, stamp, first_incarnation, software)
+        self._home = Home(me, stamp, first_incarnation, software, versions)
+        self._newest = versions.newest
         self._own = (me().id, me().incarnation)
         self._links: dict[str, Link] = {}
         self._view: View | None = None
@@ -84,6 +98,11 @@ class Links:
         """Return whether messages to this host would leave."""
         link = self._links.get(host)
         return link is not None and link.is_up
+
+    def version(self, host: str) -> int:
+        """Return the version of the protocol on the link to a host; 0 = it is not UP."""
+        link = self._links.get(host)
+        return link.version if link is not None and link.is_up else 0
 
     @property
     def states(self) -> dict[str, State]:
@@ -133,6 +152,9 @@ class Links:
             if link is None or not link.is_up:
                 self.dropped += len(messages)
                 continue
+            if link.version != self._newest:  # the other end is older: it can't read what is new
+                said, messages = messages, spoken(messages, link.version)
+                self.dropped += len(said) - len(messages)
             for plane, is_gated, load in pack(messages):
                 if not is_gated:
                     link.send(load, 0, plane, out)
@@ -254,9 +276,9 @@ class Links:
         if member.incarnation < link.member.incarnation or hello.link < link.heard:
             return  # late: from a process, or a pipe, that is gone
         link.heard_s = now_s
-        refusal = self._refusal(hello)
-        if refusal:
-            self._refuse(link, refusal, now_s, out)
+        why = self._objection(hello)
+        if why:
+            self._refuse(link, hello, why, now_s, out)
             return
         link.member = member
         seen = (hello.link, hello.tag, hello.view, hello.stage)
@@ -265,18 +287,26 @@ class Links:
             out.append(HelloSeen(member, hello.tag, hello.view, hello.stage))
         link.greeted(hello, now_s, out)
 
-    def _refusal(self, hello: Hello) -> str:
-        """Return why this Hello can't open a link, or ""."""
-        if hello.protocol < PROTOCOL_OLDEST:
-            return f"protocol {hello.protocol} is too old: this host speaks {PROTOCOL_OLDEST} and later"
+    def _objection(self, hello: Hello) -> str:
+        """Return why this Hello can't open a link: "version", "tag", or "" (it can)."""
+        if not self._home.versions.common(Versions(hello.oldest, hello.protocol)):
+            return "version"
         tag = self._home.stamp()[0]
-        if tag and hello.tag and hello.tag != tag:
-            return f"this host belongs to the cluster {tag}, not to {hello.tag}"
-        return ""
+        return "tag" if tag and hello.tag and hello.tag != tag else ""
 
-    def _refuse(self, link: Link, reason: str, now_s: float, out: Out) -> None:
-        self._note_once("link_refused", link.member.id, reason, out)
-        link.refuse(reason, now_s, out)
+    def _refuse(self, link: Link, hello: Hello, why: str, now_s: float, out: Out) -> None:
+        """Refuse a link, in words for our own log, and in words for the other end's."""
+        if why == "version":
+            ours, theirs = self._home.versions, Versions(hello.oldest, hello.protocol)
+            about = f"it speaks protocol {theirs}, this host {ours}"
+            reason = f"this host speaks protocol {ours}, not {theirs}"
+        else:
+            tag = self._home.stamp()[0]
+            about = f"it belongs to the cluster {hello.tag}, this host to {tag}"
+            reason = f"this host belongs to the cluster {tag}, not to {hello.tag}"
+        self._note_once("link_refused", link.member.id, about, out)
+        out.append(LinkRefused(hello.member, about, why))
+        link.refuse(reason, why, now_s, out)
 
     def _refused(self, source: Source, goodbye: Goodbye, now_s: float, out: Out) -> None:
         link = self._links.get(source.host)
@@ -285,7 +315,9 @@ class Links:
             return
         reason = f"refused: {goodbye.reason}"
         if goodbye.reason != HUNG_UP:
-            self._note_once("link_refused_by", source.host, goodbye.reason, out)
+            if link.state is not State.REFUSING:  # else we said as much ourselves
+                self._note_once("link_refused_by", source.host, goodbye.reason, out)
+                out.append(LinkRefused(link.member, goodbye.reason, goodbye.why))
             if not link.is_up:
                 out.append(LinkWentDown(source.host, reason))  # who waits for it to come up need not
         link.down(reason, now_s, out, pause_s=REFUSED_PAUSE_S)

@@ -23,7 +23,7 @@ import msgspec
 
 from agents.effects import HostMessage, LinkCameUp, LinkWentDown
 from agents.views import Member
-from agents.wire import BULK, CONTROL, PROTOCOL, Frame, Goodbye, Hello, LinkFrame
+from agents.wire import BULK, CONTROL, SPOKEN, Frame, Goodbye, Hello, LinkFrame, Versions
 
 HELLO_EVERY_S = 0.1  # while the other end hasn't answered
 PAIR_WITHIN_S = 2.0  # then the pipe is given up: a fresh one needs two one-way trips
@@ -92,6 +92,7 @@ class Home:
         me: Returns this host as it is now.
         stamp: Returns (tag, installed view id, stage name).
         software: Version that Hellos show.
+        versions: Of the protocol, that this host speaks.
     """
 
     def __init__(
@@ -100,12 +101,14 @@ class Home:
         stamp: Callable[[], tuple[str, int, str]],
         first_incarnation: int,
         software: str,
+        versions: Versions = SPOKEN,
     ) -> None:
         if first_incarnation < 1:
             raise ValueError("link incarnations begin at 1 or above")
         self.me = me
         self.stamp = stamp
         self.software = software
+        self.versions = versions
         self._next = first_incarnation
 
     def mint(self) -> int:
@@ -126,6 +129,7 @@ class Link:
         counted: Per plane, the number of the last frame taken.
         heard_s: When the other end was last heard of, by Hello.
         seen: What its last Hello said of itself.
+        version: Of the protocol: the highest that both ends speak; 0 = not known yet.
         kept: (view, messages, bytes) of frames that came ahead of their view.
     """
 
@@ -152,6 +156,7 @@ class Link:
         "own",
         "seen",
         "told_s",
+        "version",
     )
 
     def __init__(self, home: Home, member: Member, *, is_wanted: bool, now_s: float) -> None:
@@ -164,6 +169,7 @@ class Link:
         self.heard = 0
         self.heard_s = now_s
         self.seen: tuple[int, str, int, str] | None = None
+        self.version = 0
         self.counted = [0, 0]
         self.kept: deque[tuple[int, tuple[HostMessage, ...], int]] = deque()
         self.kept_bytes = 0
@@ -191,7 +197,8 @@ class Link:
         self._say_hello(now_s, out)
 
     def greeted(self, hello: Hello, now_s: float, out: Out) -> None:
-        """Take a Hello that is not stale (`hello.link >= heard`)."""
+        """Take a Hello that is not stale (`hello.link >= heard`), and speaks a version of ours."""
+        self.version = self._home.versions.common(Versions(hello.oldest, hello.protocol))
         if hello.link > self.heard:
             if self.is_up:
                 self.down("the other end began anew", now_s, out)
@@ -237,7 +244,7 @@ class Link:
         self._retry_s = now_s + max(pause_s, self._back_off_s())
         self._attempts += 1
 
-    def refuse(self, reason: str, now_s: float, out: Out) -> None:
+    def refuse(self, reason: str, why: str, now_s: float, out: Out) -> None:
         """Say Goodbye, and close the pipe once that had time to leave."""
         if self._state is State.REFUSING:
             return
@@ -246,13 +253,13 @@ class Link:
         if self._state is State.CLOSED:
             self._open_pipe(now_s, out)
         self._turn(State.REFUSING)
-        self._say_goodbye(reason, out)
+        self._say_goodbye(reason, why, out)
         self._close_s = now_s + REFUSED_PAUSE_S
 
     def hang_up(self, out: Out) -> None:
         """Close for good, with a last word to the other end; the link is not used after that."""
         if self.is_up:
-            self._say_goodbye(HUNG_UP, out)
+            self._say_goodbye(HUNG_UP, "", out)
             out.append(LinkWentDown(self.member.id, HUNG_UP))
         if self._state is not State.CLOSED:
             out.append(ClosePipe(self.member.id, self.own, GOODBYE_LINGER_S))
@@ -317,13 +324,14 @@ class Link:
 
     def _say_hello(self, now_s: float, out: Out) -> None:
         home = self._home
-        hello = Hello(PROTOCOL, home.software, *home.stamp(), home.me(), self.own, self.heard)
+        newest, oldest = home.versions.newest, home.versions.oldest
+        hello = Hello(newest, oldest, home.software, *home.stamp(), home.me(), self.own, self.heard)
         out.append(SendFrame(self.member.id, self.own, CONTROL, hello))
         self._shown = self.heard
         self._hello_s = now_s + HELLO_EVERY_S
 
-    def _say_goodbye(self, reason: str, out: Out) -> None:
-        out.append(SendFrame(self.member.id, self.own, CONTROL, Goodbye(reason)))
+    def _say_goodbye(self, reason: str, why: str, out: Out) -> None:
+        out.append(SendFrame(self.member.id, self.own, CONTROL, Goodbye(reason, why)))
 
     def _back_off_s(self) -> float:
         doubled_s = min(BACK_OFF_MAX_S, BACK_OFF_S * (1 << min(self._attempts, 10)))

@@ -262,7 +262,7 @@ class Question:
         self._dealer = Dealer(sockets, address, "", b"", self.end)
         self._fd = self._dealer.socket.FD
         sockets.watch(self._fd, self._look)
-        self._dealer.send(encode([Greet(0, tag=tag)]))
+        self._dealer.send(encode([Greet(0, 0, tag)]))
 
     def end(self, answer: Greeting | str) -> None:
         self._on_end(self._address, answer)

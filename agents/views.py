@@ -101,6 +101,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         started_s: Process start, seconds since boot (wall clocks may be set).
         entered: Id of the view that first listed this incarnation.
         durable: It has a state directory: it can be stopped and come back.
+        protocol: The newest version of the wire protocol that it speaks.
+        software: Its release.
     """
 
     id: Id
@@ -118,6 +120,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     status: Status = Status.JOINING
     entered: Count = 0
     durable: bool = False
+    protocol: Count = 1
+    software: Word = ""
 
 
 class View(msgspec.Struct, frozen=True, array_like=True):
@@ -162,6 +166,11 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     def majority(self) -> int:
         """How many members are more than half."""
         return len(self.members) // 2 + 1
+
+    @property
+    def protocol(self) -> int:
+        """The version that every member speaks: what is agreed or replicated may need no later one."""
+        return min((member.protocol for member in self.members), default=1)
 
     def admitted_here(self, host: str) -> bool:
         """Return whether this very view admitted the member."""

@@ -2,6 +2,13 @@
 
 A frame is one ZeroMQ message: all that one turn of the loop had for one
 destination. Decoding never builds anything but the structs named here.
+
+Versions: a host speaks the newest protocol and the one before it, and a link
+the highest that both ends speak. Hello and Goodbye come before anything is
+agreed, so every version must be able to read them. All structs grow at their
+end alone, and each new field has a default: who is older leaves out what it
+doesn't know, who is newer takes the default. A new kind of message is named
+in `SINCE`, and leaves only through links that speak its version.
 """
 
 from __future__ import annotations
@@ -20,11 +27,29 @@ from agents.messages.stopping import StopMessage
 from agents.views import Member
 
 PROTOCOL = 1
-PROTOCOL_OLDEST = 1
+PROTOCOL_OLDEST = 1  # PROTOCOL - 1 from the second one on: two neighbours live in one cluster
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 65_536  # messages of hosts, requests or replies in one frame
 
 CONTROL, BULK = 0, 1  # planes: bulk carries clones, so that they delay nobody
+
+
+class Versions(NamedTuple):
+    """The versions of a protocol that one end speaks."""
+
+    oldest: int
+    newest: int
+
+    def common(self, other: Versions) -> int:
+        """Return the highest version that both speak; 0 = there is none."""
+        version = min(self.newest, other.newest)
+        return version if version >= max(self.oldest, other.oldest) else 0
+
+    def __str__(self) -> str:
+        return str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
+
+
+SPOKEN = Versions(PROTOCOL_OLDEST, PROTOCOL)
 
 
 class Source(NamedTuple):
@@ -61,11 +86,23 @@ _IDENTITY = re.compile(rb"([0-9a-f]{32})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/(
 
 HostMessage = Membership | Replication | StopMessage
 
+# Kinds of messages that the first version did not have, and the version that brought each.
+SINCE: dict[type, int] = {}
+
+
+def spoken(messages: list[HostMessage], version: int) -> list[HostMessage]:
+    """Return the messages that a link of this version may carry."""
+    return [message for message in messages if SINCE.get(type(message), 1) <= version]
+
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Opens a link: who I am, and which of your link incarnations I heard."""
+    """Opens a link: who I am, and which of your link incarnations I heard.
+
+    `oldest` to `protocol` are the versions that the sender speaks.
+    """
 
     protocol: Count
+    oldest: Count
     software: Word
     tag: Id
     view: Count
@@ -94,10 +131,13 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Refuses a link, and says why."""
+    """Refuses a link, and says why.
+
+    `why`: "tag" (of another cluster) and "version" can't heal by themselves; "" = it may.
+    """
 
     reason: Text
-    protocol: Count = PROTOCOL
+    why: Id = ""
 
 
 LinkFrame = Hello | Frame | Goodbye

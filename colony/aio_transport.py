@@ -15,7 +15,7 @@ from math import inf
 from agents import client_link
 from agents.client_link import Curve, Link, link_to
 from agents.keys import colony_of
-from agents.messages.client import CLIENT_PROTOCOL, Greet, Reply
+from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, Greet, Reply
 from agents.wire import WireError, decode_replies, encode
 from colony.batches import WINDOW_BYTES_MAX, WINDOW_CALLS_MAX
 from colony.calls import Call, Finish, GiveUp
@@ -257,7 +257,8 @@ class AioClient:
         try:
             reason = await link.open_soon(CONNECT_S)
             if not reason:
-                link.send(encode((Greet(0, CLIENT_PROTOCOL, self.directory.tag),)))
+                greet = Greet(0, CLIENT_PROTOCOL, self.directory.tag, CLIENT_PROTOCOL_OLDEST)
+                link.send(encode((greet,)))
                 frame = await link.take_soon(CONNECT_S)
                 reason = judged(frame, self.directory) if frame is not None else "it does not greet"
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from agents.keys import colony_of
-from agents.messages.client import CLIENT_PROTOCOL, Greeting
+from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, Greeting
 
 _greetings = msgspec.msgpack.Decoder(Greeting)
 VALUE_BYTES_MAX = 16 * 1024 * 1024
@@ -66,7 +66,7 @@ class Directory:
             greeting = _greetings.decode(value or b"")
         except (msgspec.MsgspecError, ValueError):
             return "its greeting can't be read"
-        if greeting.protocol != CLIENT_PROTOCOL:
+        if not CLIENT_PROTOCOL_OLDEST <= greeting.protocol <= CLIENT_PROTOCOL:
             return f"it speaks protocol {greeting.protocol}, this client {CLIENT_PROTOCOL}"
         if self.tag and greeting.tag and greeting.tag != self.tag:
             raise ForeignCluster(f"host {greeting.name} is of cluster {greeting.tag}, not {self.tag}")

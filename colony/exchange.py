@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
-from agents.messages.client import CLIENT_PROTOCOL, OK, UNAVAILABLE, WRONG_CLUSTER, Greet, Reply
+from agents.messages.client import (
+    CLIENT_PROTOCOL,
+    CLIENT_PROTOCOL_OLDEST,
+    OK,
+    UNAVAILABLE,
+    WRONG_CLUSTER,
+    Greet,
+    Reply,
+)
 from colony.calls import Ask, Call, Effect, Finish, GiveUp
 from colony.directory import Directory, ForeignCluster
 from colony.lanes import Lane, Lanes, LaneSource
@@ -66,7 +74,8 @@ class Exchange:
 
     def greeting(self, deadline_s: float) -> Call:
         """Return a call that will fill the directory; any host may answer it."""
-        return self.draft(Greet, CLIENT_PROTOCOL, (self.directory.tag,), -1, deadline_s)
+        rest = (self.directory.tag, CLIENT_PROTOCOL_OLDEST)
+        return self.draft(Greet, CLIENT_PROTOCOL, rest, -1, deadline_s)
 
     @property
     def wake_s(self) -> float:

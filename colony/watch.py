@@ -16,7 +16,7 @@ import msgspec
 
 from agents import client_link
 from agents.client_link import Curve, Links, ZmqLink
-from agents.messages.client import CLIENT_PROTOCOL, OK, Change, Greet, Reply
+from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, OK, Change, Greet, Reply
 from agents.messages.client import Watch as WatchRequest
 from agents.wire import WireError, decode_replies, encode
 from colony.directory import Directory, ForeignCluster
@@ -160,7 +160,7 @@ class Watch:
                 self._links.add(link)
 
     def _greet(self) -> Greet:
-        return Greet(GREET_ID, CLIENT_PROTOCOL, self._directory.tag)
+        return Greet(GREET_ID, CLIENT_PROTOCOL, self._directory.tag, CLIENT_PROTOCOL_OLDEST)
 
     def _settle(self, end_s: float) -> None:
         while time.monotonic() < end_s and not self._links.by_address.keys() <= self._greeted:

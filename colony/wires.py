@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 from agents.client_link import SLICE_S, Curve, Link, Links, link_to
 from agents.keys import colony_of
-from agents.messages.client import CLIENT_PROTOCOL, MOVED, OK, WRONG_CLUSTER, Greet, Reply
+from agents.messages.client import (
+    CLIENT_PROTOCOL,
+    CLIENT_PROTOCOL_OLDEST,
+    MOVED,
+    OK,
+    WRONG_CLUSTER,
+    Greet,
+    Reply,
+)
 from agents.poller import Waker
 from agents.wire import WireError, decode_replies, encode
 from colony.batches import Batch
@@ -302,7 +310,7 @@ def opened(
     reason = link.open(timeout_s)
     if not reason:
         reason = "it does not greet"
-        link.send(encode((Greet(0, CLIENT_PROTOCOL, directory.tag),)))
+        link.send(encode((Greet(0, CLIENT_PROTOCOL, directory.tag, CLIENT_PROTOCOL_OLDEST),)))
         while _now() < end_s and not link.is_lost:
             frame = link.receive()
             if frame is not None:

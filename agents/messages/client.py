@@ -18,6 +18,7 @@ from agents.fields import Count, Finite, Id, Lane, Milliseconds, Text
 from agents.messages.replication import Attributes, Names
 
 CLIENT_PROTOCOL = 1
+CLIENT_PROTOCOL_OLDEST = 1  # clients may be one version behind hosts, or ahead of them
 
 # Result codes of a reply.
 OK = 0
@@ -48,11 +49,16 @@ Arguments = Annotated[
 
 
 class Greet(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """First words of a client or a joiner: who are you, and where is what?"""
+    """First words of a client or a joiner: who are you, and where is what?
+
+    `oldest` to `protocol` are the versions that the client speaks, `oldest` 0
+    = that one alone. `protocol` 0: a host asks, which speaks none of them.
+    """
 
     id: int
     protocol: int = CLIENT_PROTOCOL
     tag: Id = ""
+    oldest: int = 0
 
 
 class Get(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -186,6 +192,8 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True):
     """The answer to `Greet`, as msgpack in `Reply.value`.
 
     Attributes:
+        protocol: The highest version of requests and replies that both ends
+            speak; the client may use no later one on this connection.
         host: The answering host's id.
         link: Where other hosts connect to it.
         hosts: (host id, public address) of every member.

@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.effects import HelloSeen, LinkCameUp, LinkWentDown, Note
+from agents.effects import HelloSeen, LinkCameUp, LinkRefused, LinkWentDown, Note
 from agents.links import ClosePipe, DeliverMessages, Links, OpenPipe, SendFrame
 from agents.views import Charter, Member, View, view_id
-from agents.wire import BULK, CONTROL, Frame, Hello, LinkFrame, Source
+from agents.wire import BULK, CONTROL, SPOKEN, Frame, Hello, LinkFrame, Source, Versions
 
 TICK_S = 0.025
 
@@ -46,15 +46,16 @@ class Pipe:
 class End:
     """One host: its links, and all that they said."""
 
-    def __init__(self, me: Member, first: int = 100) -> None:
+    def __init__(self, me: Member, first: int = 100, versions: Versions = SPOKEN) -> None:
         self.me = me
         self.tag = ""
         self.view: View | None = None
-        self.links = Links(lambda: self.me, self.stamp, first)
+        self.links = Links(lambda: self.me, self.stamp, first, versions=versions)
         self.got: list[tuple[str, Any]] = []
         self.ups: list[LinkCameUp] = []
         self.downs: list[LinkWentDown] = []
         self.hellos: list[HelloSeen] = []
+        self.refused: list[LinkRefused] = []
         self.notes: list[Note] = []
 
     def stamp(self) -> tuple[str, int, str]:
@@ -65,10 +66,13 @@ class End:
 class World:
     """Hosts, the pipes between them, and virtual time."""
 
-    def __init__(self, *members: Member, seed: int = 0) -> None:
+    def __init__(self, *members: Member, seed: int = 0, versions: dict[str, Versions] | None = None) -> None:
         self.chance = random.Random(seed)
         self.now_s = 0.0
-        self.ends = {member.id: End(member, 100 + at) for at, member in enumerate(members)}
+        self.ends = {
+            member.id: End(member, 100 + at, (versions or {}).get(member.name, SPOKEN))
+            for at, member in enumerate(members)
+        }
         self.pipes: list[Pipe] = []
         self.lost_share = 0.0  # chance that a frame is swallowed without a word
         self.sent: list[tuple[Pipe, LinkFrame]] = []
@@ -98,6 +102,8 @@ class World:
                 end.downs.append(effect)
             elif isinstance(effect, HelloSeen):
                 end.hellos.append(effect)
+            elif isinstance(effect, LinkRefused):
+                end.refused.append(effect)
             else:
                 assert isinstance(effect, Note), effect
                 end.notes.append(effect)

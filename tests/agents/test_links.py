@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.effects import HelloSeen
+from agents.effects import HelloSeen, Note
 from agents.links import (
     KEPT_FRAMES_MAX,
     STRANGERS_MAX,
@@ -136,7 +136,7 @@ def test_hellos_are_few_however_often_the_other_end_repeats_its_own() -> None:
     world.dial("a", "a")  # itself: nothing
     assert world.end("a").links.states == {}
     world.perform(world.end("a"), world.end("a").links.dial(B, 0.0))
-    hello = Hello(1, "", "", 0, "", B, 50, 0)
+    hello = Hello(1, 1, "", "", 0, "", B, 50, 0)
     for _ in range(1_000):
         world.perform(world.end("a"), world.end("a").links.on_frame(Source(*own(B), 50, 0), hello, 0.0))
     assert len(world.hellos_sent()) == 2  # one as the pipe opened, one to show that B was heard
@@ -241,15 +241,18 @@ def test_a_host_without_a_cluster_may_talk_to_any() -> None:
 def test_too_old_a_protocol_is_refused() -> None:
     world = World(A, B)
     end = world.end("a")
-    effects = end.links.on_frame(Source(*own(B), 5, 0), Hello(0, "", "", 0, "", B, 5, 0), 0.0)
+    effects = end.links.on_frame(Source(*own(B), 5, 0), Hello(0, 0, "", "", 0, "", B, 5, 0), 0.0)
     frames = [effect.frame for effect in effects if isinstance(effect, SendFrame)]
-    assert len(frames) == 1 and isinstance(frames[0], Goodbye) and "protocol 0" in frames[0].reason
+    assert frames == [Goodbye("this host speaks protocol 1, not 0", "version")]
+    assert [note.reason for note in effects if isinstance(note, Note)] == [
+        "it speaks protocol 0, this host 1"
+    ]
 
 
 def test_a_refused_stranger_is_forgotten() -> None:
     world = World(A, B)
     end = world.end("a")
-    world.perform(end, end.links.on_frame(Source(*own(B), 5, 0), Hello(0, "", "", 0, "", B, 5, 0), 0.0))
+    world.perform(end, end.links.on_frame(Source(*own(B), 5, 0), Hello(0, 0, "", "", 0, "", B, 5, 0), 0.0))
     world.run(1.5)
     assert end.links.states == {}
 
@@ -265,7 +268,7 @@ def test_a_refused_stranger_is_forgotten() -> None:
 )
 def test_a_hello_of_somebody_else_is_none(source: Source) -> None:
     end = World(A).end("a")
-    assert end.links.on_frame(source, Hello(1, "", "", 0, "", B, 50, 0), 0.0) == []
+    assert end.links.on_frame(source, Hello(1, 1, "", "", 0, "", B, 50, 0), 0.0) == []
     assert end.links.states == {}
 
 
@@ -274,7 +277,7 @@ def test_strangers_are_few_and_soon_forgotten() -> None:
     end = world.end("a")
     for number in range(STRANGERS_MAX + 10):
         stranger = Member(f"{number:032x}", 1, "", "", "tcp://x:1")
-        hello = Hello(1, "", "", 0, "", stranger, 50, 0)
+        hello = Hello(1, 1, "", "", 0, "", stranger, 50, 0)
         world.perform(end, end.links.on_frame(Source(*own(stranger), 50, 0), hello, 0.0))
     assert len(end.links.states) == STRANGERS_MAX
     world.dial("a", "a")
@@ -377,7 +380,7 @@ def test_a_hello_of_an_earlier_pipe_is_no_news_even_if_it_names_ours() -> None:
     end = world.end("a")
     world.perform(end, end.links.dial(B, 0.0))
     for link, heard in ((50, 0), (49, 100)):
-        hello = Hello(1, "", "", 0, "", B, link, heard)
+        hello = Hello(1, 1, "", "", 0, "", B, link, heard)
         world.perform(end, end.links.on_frame(Source(*own(B), link, CONTROL), hello, 0.0))
     assert not end.links.is_up(B.id) and len(end.hellos) == 1
 

@@ -39,7 +39,7 @@ MEMBER = Member("a" * 32, 1, "h1", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
 ENTRY = Entry(1, 0, b"key", b"dna")
 VIEW = View("f" * 32, 1, Charter(), (MEMBER,))
 LINK_FRAMES = [
-    Hello(PROTOCOL, "0.1", "f" * 32, 3, "HOLD", MEMBER, 1, 2),
+    Hello(PROTOCOL, PROTOCOL, "0.1", "f" * 32, 3, "HOLD", MEMBER, 1, 2),
     Goodbye("no"),
     Frame(1, 2, 3, 4, (Replicate(0, 1, 2, 0.5, (ENTRY, Entry(2, 3, b"k", (("a", b"1"),), ("b",)))),)),
     Frame(1, 2, 3, 0, (Heartbeat(1, 2.0, ("a" * 32,)), Install(VIEW), Wish("leave", "a", 1))),

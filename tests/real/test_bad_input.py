@@ -90,7 +90,7 @@ def test_garbage_and_mutated_frames_to_the_client_port(hosts: Hosts, store: colo
 def test_garbage_and_mutated_frames_to_the_link_port(hosts: Hosts, store: colony.Store) -> None:
     tag = str(hosts.status()["tag"])
     member = Member("f" * 32, 1, "stranger", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9", Labels())
-    hello = Hello(1, "0", tag, 1, "COMMIT", member, 1, 0)
+    hello = Hello(1, 1, "0", tag, 1, "COMMIT", member, 1, 0)
     valid = [encode(hello), encode(Frame(1, 1, 1, 1, (Retire(0, 1 << 40),)))]
     for seed in range(3):
         send_all(link_of(hosts), garbage(seed, valid))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agents.causes import Cause
 from agents.cells import Cell, Cells, cell_bytes
 from agents.messages.replication import CellState, Chunk, LaneState
 
@@ -62,6 +63,7 @@ class Clone:
         "acked_seq",
         "bytes_acked",
         "bytes_whole",
+        "cause",
         "number",
         "reason",
         "sizes",
@@ -71,10 +73,13 @@ class Clone:
         "touched_s",
     )
 
-    def __init__(self, target: str, number: int, reason: str, now_s: float) -> None:
+    def __init__(
+        self, target: str, number: int, reason: str, now_s: float, cause: Cause | None = None
+    ) -> None:
         self.target = target
         self.number = number
         self.reason = reason
+        self.cause = cause
         self.started = False
         self.started_s = now_s
         self.touched_s = now_s

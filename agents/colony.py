@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agents import transfers
+from agents.causes import Cause
 from agents.effects import (
     Answer,
     ClosureRan,
@@ -460,21 +461,22 @@ class Colony:
             return
         if transfers.retired(primary, sender, now_s, out):
             reason = message.reason or "it has freed its cells"
-            out.append(Note("retired", reason, self.colony, sender))
+            asked = Cause("retire", self.colony, sender)
+            out.append(Note("retired", reason, self.colony, sender, cause=asked))
             self._announce(out)
 
     def _clone_ordered(self, event: CloneOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None and self.primary.is_open:
-            transfers.order_clone(self.primary, event.target, event.reason, now_s, out)
+            transfers.order_clone(self.primary, event.target, event.reason, now_s, out, event.cause)
             self._announce(out)
 
     def _retire_ordered(self, event: RetireOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None and self.primary.is_open:
-            transfers.order_retire(self.primary, event.target, event.reason, now_s, out)
+            transfers.order_retire(self.primary, event.target, event.reason, now_s, out, event.cause)
 
     def _hand_over_ordered(self, event: HandOverOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None:
-            transfers.order_hand_over(self.primary, event.target, event.reason, now_s, out)
+            transfers.order_hand_over(self.primary, event.target, event.reason, now_s, out, event.cause)
 
     def _try_to_hand_over(self, primary: Primary, now_s: float, out: Out) -> None:
         view, handing = self.host.view, primary.transfers.handing
@@ -514,7 +516,9 @@ class Colony:
         here = set(view.ids if view is not None else ()) - {self.host.me}
         self._lead({host: message.seq for host in message.ack_set if host in here}, now_s, out)
         out.append(Send(sender, HandedOver(self.colony, message.epoch)))
-        out.append(Note("promote", "handed over", self.colony, self.host.me))
+        giver = Cause("hand_over", self.colony, self.host.me, by=sender)
+        reason = f"handed over by {self.host.called(sender)}"
+        out.append(Note("promote", reason, self.colony, self.host.me, {"before": sender}, giver))
 
     def _handed_over(self, sender: str, message: HandedOver, now_s: float, out: Out) -> None:
         handed = self.handed
@@ -563,7 +567,7 @@ class Colony:
         self.handed = None  # void: the census finds out whether it arrived
         if self.primary is not None:
             transfers.cancel_hand_over(self.primary, "a new view", now_s, out)
-            transfers.view_installed(self.primary, members, now_s, out)
+            transfers.view_installed(self.primary, members, now_s, out, event.view.id)
             self._counted = frozenset(self.primary.ack_set)
         learner = self.learner
         if learner is not None and learner.source not in members:
@@ -599,8 +603,14 @@ class Colony:
             out.append(TellHost(RecountWanted(reason)))
             return
         self.peer.epoch = event.epoch
-        out.append(Note("promote", "the census names this peer", self.colony, me))
+        # The view itself: its reason names the dead, whichever of them led this colony.
+        view = epoch_view(event.epoch)
         primary = self._lead(others, now_s, out)
+        primary.transfers.fell = Cause("view", view=view)
+        gone = f"{self.host.called(event.before)}, which led it, is gone; " if event.before else ""
+        reason = f"{gone}the census names this peer"
+        details = {"before": event.before, "view": view}
+        out.append(Note("promote", reason, self.colony, me, details, primary.transfers.fell))
         for host, seq in others.items():
             if seq < self.peer.last:
                 primary.resend(host, now_s, out)
@@ -611,7 +621,8 @@ class Colony:
         for host in counted.intersection(primary.ack_set):
             if host not in others and host not in primary.transfers.activating:
                 # By asking, not by dropping: it may have come back meanwhile.
-                transfers.order_retire(primary, host, "not in the census", now_s, out)
+                census = Cause("census", view=view.id) if (view := self.host.view) is not None else None
+                transfers.order_retire(primary, host, "not in the census", now_s, out, census)
         for host in others:
             if host not in counted and host not in primary.ack_set:
                 reason = "an ACTIVE peer outside the ack set"
@@ -626,7 +637,8 @@ class Colony:
         self.peer.become(PeerStatus.ACTIVE)
         self.peer.epoch = event.epoch
         self.peer.offset_s = -now_s
-        self._lead({}, now_s, out)
+        primary = self._lead({}, now_s, out)
+        primary.transfers.fell = Cause("census", view=epoch_view(event.epoch))
 
     def _restored(self, event: Restored, now_s: float, out: Out) -> None:
         assert self.primary is None, "who leads has cells of its own"

@@ -23,6 +23,7 @@ class Contact:
         seed: The shell found it at an address given at the start.
         told_s: When it was last told that it is dead, or sent the view.
         introduced: Zombies that it was told of on this link.
+        lost: Why the link went down last.
     """
 
     member: Member
@@ -37,6 +38,7 @@ class Contact:
     first_knock_s: float = -inf
     told_s: float = -inf
     introduced: set[str] = field(default_factory=set)
+    lost: str = ""
 
 
 class Contacts:

@@ -12,12 +12,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
+from agents.causes import Cause
 from agents.detector import Verdict
 from agents.effects import Note, Send
 from agents.leases import STRETCH
 from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
 from agents.stages import MEMBER_STAGES, Stage
-from agents.succession import Evidence, Plan, successor, too_old
+from agents.succession import EVICTED, Evidence, Plan, successor, too_old
 from agents.views import Member, Status, View, generation_of, number_of, view_id
 
 if TYPE_CHECKING:
@@ -171,6 +172,17 @@ class Council:
         reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
         return reasons
 
+    def _cause(self, view: View, now_s: float) -> Cause | None:
+        """Return the event for which the view should change: a death first, an order, a joiner."""
+        host = self._host
+        for member in view.members:
+            if host.is_member and host.detector.verdict(member.id, now_s) is Verdict.DEAD:
+                kind = "confirmed" if member.id in host.detector.attested() else "suspect"
+                return Cause(kind, host=member.id)
+        for wish in host.wishes.open(view, now_s):
+            return host.wishes.cause(wish.kind, wish.host)
+        return None
+
     def _returns_soon(self, member: Member, now_s: float) -> bool:
         """Return whether a later incarnation has just come: one view for both."""
         contact = self._host.contacts.get(member.id)
@@ -259,7 +271,8 @@ class Council:
         self._gathered = frozenset(self._in_reach(view, now_s))
         if host.stage is not Stage.ELECTION:
             host.enter(Stage.ELECTION, "; ".join(reasons[:5]))
-        host.do(Note("election", "; ".join(reasons[:5]), details={"view": view.id, "round": ballot.round}))
+        details = {"view": view.id, "round": ballot.round}
+        host.do(Note("election", "; ".join(reasons[:5]), details=details, cause=self._cause(view, now_s)))
         self._ask(Prepare(view.id, ballot), view)
         self.attempt.promise(host.me.id, self._promise(view, ballot, now_s), now_s)
         self._drive(now_s)
@@ -382,8 +395,11 @@ class Council:
         elif plan.view is None:
             self._drop("nothing to change by what the promises say", now_s)
         else:
+            asked = {"promises": sorted(attempt.promises)}
             for gone, reason in plan.reasons.items():
-                host.do(Note("confirmed", reason, host=gone))
+                ordered = reason.startswith(EVICTED)
+                why = host.wishes.cause("evict", gone) if ordered else Cause("suspect", host=gone)
+                host.do(Note("confirmed", reason, host=gone, details=asked, cause=why))
             host.enter(Stage.VERIFICATION, "a majority promised")
             self._propose(plan.view, now_s)
 
@@ -426,7 +442,8 @@ class Council:
             self._host.passage.conclude(attempt.proposal, now_s)
         elif not self._waiting_noted:
             self._waiting_noted = True
-            self._host.do(Note("lease_wait", f"{free_s - now_s:.3f} s until dropped hosts' leases end"))
+            reason = f"{free_s - now_s:.3f} s until dropped hosts' leases end"
+            self._host.do(Note("lease_wait", reason, cause=Cause("election", view=attempt.view.id)))
 
     def _drop(self, reason: str, now_s: float, wait_s: float = 0.0) -> None:
         """Give this ballot up: one stage down, and a higher ballot later."""

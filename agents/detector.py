@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
+from typing import Any
 
 from agents.views import View
 
@@ -150,6 +151,17 @@ class Detector:
             for host, trace in self._traces.items()
             if not trace.attested and now_s - trace.said_s < self._suspect_s + self.doubt_s(now_s)
         }
+
+    def evidence(self, host: str, now_s: float) -> dict[str, Any]:
+        """Return what speaks against a member, for people: silence, our own lateness, who hears it."""
+        trace = self._traces[host]
+        told: dict[str, Any] = {"link": "up" if trace.up else "down"}
+        if trace.heard_s > -inf:
+            told["silent_s"] = round(now_s - trace.heard_s, 3)
+        if self.doubt_s(now_s):
+            told["own_lateness_s"] = round(self.doubt_s(now_s), 3)
+        heard_by = [other for other, hears in self.said(now_s).items() if host in hears]
+        return told | {"heard_by": heard_by} if heard_by else told
 
     def suspected(self, host: str, now_s: float) -> bool:
         """Return whether a member is doubted: good enough to go first?"""

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from agents.causes import Cause
 from agents.messages.client import Reply
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
@@ -94,13 +95,14 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A decision or an event, with its reason; log, events and metrics read it."""
+    """A decision or an event, with its reason and its cause; log, events and metrics read it."""
 
     kind: str
     reason: str = ""
     colony: int | None = None
     host: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)

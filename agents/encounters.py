@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.causes import Cause
 from agents.effects import HelloSeen, LinkCameUp, LinkWentDown, Note, ProcessGone, SeedFound, Send
 from agents.messages.membership import Install, WantView, Wish, YouAreDead
 from agents.stages import MEMBER_STAGES, Stage
@@ -17,10 +18,16 @@ TOLD_EVERY_S = 0.2  # so rarely is one told that it is dead or behind; it sends 
 
 
 class Encounters:
-    """Meets hosts, and tells those that are behind or dead, for one host's membership."""
+    """Meets hosts, and tells those that are behind or dead, for one host's membership.
+
+    Attributes:
+        links_up: How often a link came up; metrics read it.
+        links_down: How often one went down.
+    """
 
     def __init__(self, here: Membership) -> None:
         self._here = here
+        self.links_up = self.links_down = 0
 
     def on_seed(self, event: SeedFound, now_s: float) -> None:
         here = self._here
@@ -63,7 +70,7 @@ class Encounters:
         if not here.detector.attest(member.id, member.incarnation) or not here.is_member:
             return
         assert here.known is not None
-        here.do(Note("confirmed", reason, host=member.id))
+        here.do(Note("confirmed", reason, host=member.id, cause=Cause("suspect", host=member.id)))
         wish = Wish("dead", member.id, member.incarnation, reason, here.known.id)
         here.wishes.add(wish, now_s, mine=True, wait_s=wait_s)
         if wait_s == 0.0:
@@ -82,6 +89,7 @@ class Encounters:
         if contact is None:
             return
         contact.up = True
+        self.links_up += 1
         contact.seen_s = now_s
         contact.introduced.clear()
         if here.wants_to_enter:
@@ -108,6 +116,8 @@ class Encounters:
         if contact is None:
             return
         contact.up = False
+        contact.lost = event.reason
+        self.links_down += 1
         here.detector.link_down(event.host)
         if here.is_member:
             here.watch(now_s)

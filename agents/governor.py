@@ -12,6 +12,7 @@ from dataclasses import replace
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
+from agents.causes import Cause
 from agents.colony import Colony
 from agents.effects import Effect, Note, Send, TellColony
 from agents.messages.membership import Load
@@ -75,11 +76,17 @@ class Governor:
         self._claims: deque[Move] = deque()
         self._claimed_s = float("-inf")
         self._grown = (-1, 0.0)
+        self._leaving = 0  # the view that marked a member LEAVING last
+        self._leavers: frozenset[str] = frozenset()
 
     # -- what is told -------------------------------------------------------------
 
     def view_installed(self, view: View) -> None:
         """Look at everything again: hosts came, went, or changed their status."""
+        leavers = frozenset(member.id for member in view.members if member.status is Status.LEAVING)
+        if leavers - self._leavers:
+            self._leaving = view.id
+        self._leavers = leavers
         self._view_s = float("nan")  # known at the next tick
         self._sweep_s = float("-inf")
         self._dirty.update(self._mine)
@@ -144,6 +151,8 @@ class Governor:
             tuple(moves.retiring),
             machine.peer.cells.bytes_used,
             self.moves.get(machine.colony),
+            moves.fell,
+            Cause("view", view=self._leaving) if self._leaving else None,
         )
 
     # -- the pace -----------------------------------------------------------------------
@@ -181,7 +190,8 @@ class Governor:
         settled = settled_number(wanted, self.candidates(), colonies=colonies, now=now)
         if settled != self.settled:
             reason = str(settled.shortfall) if settled.shortfall else "as many peers as wanted"
-            out.append(Note("settle", reason, details={"settled": settled.number, "wanted": wanted}))
+            details = {"settled": settled.number, "wanted": wanted}
+            out.append(Note("settle", reason, details=details, cause=Cause("view", view=view.id)))
             self.settled = settled
 
     def _urgent(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
@@ -190,7 +200,7 @@ class Governor:
         for _, colony, facts in self._most_endangered(candidates, has_room=room > 0):
             order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
             if isinstance(order, Lack):
-                self._lacking(colony, order.because, out)
+                self._lacking(colony, order.because, facts.fell, out)
             elif order is None:
                 if not facts.coming and not facts.going:
                     self._dirty.discard(colony)
@@ -234,12 +244,12 @@ class Governor:
                 due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
         return sorted(due, key=lambda item: item[:2])
 
-    def _lacking(self, colony: int, because: str, out: Out) -> None:
+    def _lacking(self, colony: int, because: str, cause: Cause | None, out: Out) -> None:
         """Say once what a colony lacks, and look again with the next sweep."""
         self._dirty.discard(colony)
         if self._lacks.get(colony) != because:
             self._lacks[colony] = because
-            out.append(Note("shortfall", because, colony))
+            out.append(Note("shortfall", because, colony, cause=cause))
 
     def _room(self) -> tuple[int, int]:
         """Return how many more clones, and bytes of clones, may be under way."""
@@ -307,12 +317,22 @@ class Governor:
         out: Out,
     ) -> None:
         order, move = found
+        details = {"what": move.kind, "from": move.source, "to": move.target}
+        out.append(Note(move.rule, move.because, colony, move.target, details, self._joined(move.target)))
         self._rested_s[colony] = now_s
         self._idle_round = 0
         self._dirty.add(colony)
         if isinstance(order, CloneOrdered):
             self.moves[colony] = move
         self._give(colony, order, candidates, out)
+
+    def _joined(self, host: str) -> Cause | None:
+        """Return the event by which a joiner entered, for what moves to it; None = it is none."""
+        view = self.host.view
+        member = view.member(host) if view is not None else None
+        if member is None or member.status is not Status.JOINING:
+            return None
+        return Cause("view", view=member.entered)
 
     # -- a joiner's share -----------------------------------------------------------------
 
@@ -410,9 +430,10 @@ class Governor:
             )
             reason = "it would not even anything out"
             if move is not None:
-                order: Order = CloneOrdered(move.target, move.because)
+                cause = Cause(move.rule, move.colony, move.target)
+                order: Order = CloneOrdered(move.target, move.because, cause)
                 if move.kind == "role":
-                    order = HandOverOrdered(move.target, move.because)
+                    order = HandOverOrdered(move.target, move.because, cause)
                 self._begin(message.colony, (order, move), candidates, now_s, out)
                 reason = ""
         out.append(Send(sender, InviteAnswer(message.colony, not reason, reason)))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.admin import answer_admin
+from agents.causes import Cause
 from agents.census import CensusRound, Heir, counted, elect, returning
 from agents.colony import Colony
 from agents.directory import Directory
@@ -167,6 +168,7 @@ class Container(Surroundings):
         self._started_s = now_s
         self._watches: dict[tuple[Any, int], bytes] = {}
         self._last_view: View | None = None
+        self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
         self._round: CensusRound | None = None
         self._uncounted: set[int] = set()
         self._counted: list[CensusPeer] = []
@@ -233,6 +235,10 @@ class Container(Surroundings):
         view, host = self.view, self.directory.primary(colony)
         member = view.member(host) if view is not None and host else None
         return (host, member.address) if member is not None else ("", "")
+
+    def called(self, host: str) -> str:
+        """Return what people call a host of this view or the one before; else the start of its id."""
+        return self._names.get(host, host[:8])
 
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
@@ -354,6 +360,9 @@ class Container(Surroundings):
     def _view_installed(self, view: View, known: int, now_s: float, out: Out) -> None:
         if len(self.directory.entries) != view.charter.colonies:
             self.directory = Directory(view.charter.colonies)
+        for listed in (self._last_view, view):
+            named = {m.id: m.name for m in listed.members} if listed is not None else {}
+            self._names = {**self._names, **named} if listed is view else named
         self._last_view = view
         self._round = CensusRound(view)
         self._census = None
@@ -380,9 +389,11 @@ class Container(Surroundings):
         if event.stop:
             self.stopping.saved(event, now_s, out)
         elif event.error:
-            out.append(Note("lost_and_found", f"what this host held could not be kept: {event.error}"))
+            reason = f"what this host held could not be kept: {event.error}"
+            out.append(Note("lost_and_found", reason, cause=Cause("undead", host=self.me)))
         else:
-            out.append(Note("lost_and_found", f"what this host held is kept in {event.path}"))
+            reason = f"what this host held is kept in {event.path}"
+            out.append(Note("lost_and_found", reason, cause=Cause("undead", host=self.me)))
 
     def _drop_everything(self, reason: str, now_s: float, out: Out) -> None:
         self.stopping.dropped(now_s, out)
@@ -440,11 +451,16 @@ class Container(Surroundings):
         if self.restoring.decided(returning(round_.heard), heirs, now_s, out):
             self._recount_wanted(RecountWanted("hosts of the stop are back"), now_s, out)
         for heir in heirs:
-            self._settle_heir(heir, out)
+            self._settle_heir(heir, round_.view.id, out)
         tally = {kind: sum(h.outcome == kind for h in heirs) for kind in ("kept", "promoted", "born", "lost")}
-        out.append(Note("census", f"the census of {len(round_.heard)} hosts is complete", details=tally))
+        reason, details = (
+            f"the census of {len(round_.heard)} hosts is complete",
+            {**tally, "view": round_.view.id},
+        )
+        out.append(Note("census", reason, details=details, cause=Cause("view", view=round_.view.id)))
 
-    def _settle_heir(self, heir: Heir, out: Out) -> None:
+    def _settle_heir(self, heir: Heir, view: int, out: Out) -> None:
+        before = self.directory.primary(heir.colony)
         peers = (heir.primary, *(host for host in heir.seqs if host != heir.primary))
         seq = max(heir.seqs.values(), default=0)
         located = Located(heir.colony, heir.epoch, 0, heir.primary, peers, seq=seq)
@@ -455,14 +471,14 @@ class Container(Surroundings):
         if heir.outcome == "lost":
             self.lost.add(heir.colony)
             reason = "every host with an active peer of it is gone; it starts again empty"
-            out.append(Note("lost", reason, heir.colony, heir.primary))
+            out.append(Note("lost", reason, heir.colony, heir.primary, cause=Cause("view", view=view)))
         if heir.outcome in ("born", "lost"):
             if heir.primary == self.me:
                 out.append(TellColony(heir.colony, Born(heir.epoch)))
                 return
         if heir.colony in self.colonies:
             kept = heir.outcome == "kept"
-            decided = CensusDecided(heir.epoch, heir.primary, heir.seqs, kept)
+            decided = CensusDecided(heir.epoch, heir.primary, heir.seqs, kept, before)
             out.append(TellColony(heir.colony, decided))
 
     def _recount_wanted(self, event: RecountWanted, now_s: float, out: Out) -> None:
@@ -484,7 +500,8 @@ class Container(Surroundings):
     def _peer_failed(self, event: PeerFailed, now_s: float, out: Out) -> None:
         """A machine broke: a new, empty one takes its place, and others are told."""
         broken = self.colonies.pop(event.colony, None)
-        out.append(Note("peer_failed", event.reason, event.colony, self.me))
+        broke = Cause("colony_broke", event.colony)
+        out.append(Note("peer_failed", event.reason, event.colony, self.me, cause=broke))
         self._uncounted.discard(event.colony)
         if broken is not None and broken.status is PeerStatus.ACTIVE:
             # A primary waits for the acks of a peer that is no more, or the

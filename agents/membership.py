@@ -387,12 +387,19 @@ class Membership:
                 continue
             suspects.append(member.id)
             if member.id not in self._suspects:
-                up = self.contacts.up(member.id)
-                self.do(Note("suspect", "silent" if up else "its link is down", host=member.id))
+                self.do(self._suspicion(member, now_s))
             near = member.machine != "" and member.machine == self.me.machine
             if look and near and self.detector.verdict(member.id, now_s) is not Verdict.DEAD:
                 self.do(ProbeProcess(member))
         self._suspects = frozenset(suspects)
+
+    def _suspicion(self, member: Member, now_s: float) -> Note:
+        """Return who is suspected of what, on what evidence."""
+        contact, told = self.contacts.get(member.id), self.detector.evidence(member.id, now_s)
+        reason = "silent"
+        if contact is None or not contact.up:
+            reason = f"its link is down{f': {contact.lost}' if contact is not None and contact.lost else ''}"
+        return Note("suspect", reason, host=member.id, details=told)
 
     def _rest(self, now_s: float) -> None:
         """Be in the stage that fits, when no ballot of ours is under way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.causes import Cause
 from agents.effects import (
     Emptied,
     EvictOrdered,
@@ -59,11 +60,13 @@ class Orders:
             return
         if wish.kind == "dead":
             if wish.host != here.me.id and here.detector.attest(wish.host, wish.incarnation):
-                here.wishes.add(wish, now_s, mine=False)
+                seen = Cause("confirmed", host=wish.host, by=sender)
+                here.do(Note("confirmed", wish.reason or "attested", host=wish.host, cause=seen))
+                here.wishes.add(wish, now_s, mine=False, by=sender)
                 here.council.consider(now_s)
             return
         settle_s = 0.0 if wish.kind in ("left", "evict", "recount") else here.settings.settle_s
-        here.wishes.add(wish, now_s, mine=False, wait_s=settle_s)
+        here.wishes.add(wish, now_s, mine=False, wait_s=settle_s, by=sender)
 
     def on_leave(self, event: LeaveOrdered, now_s: float) -> None:
         here = self._here
@@ -124,7 +127,8 @@ class Orders:
             return
         self.renounced = True
         here.quorum.clear()
-        here.do(Note("leave", "empty", host=here.me.id))
+        leave = Cause("view", view=here.known.id)
+        here.do(Note("leave", "empty: it asks to be dropped", host=here.me.id, cause=leave))
         self.wish(Wish("left", here.me.id, here.me.incarnation, "empty", here.known.id), now_s)
 
     def take_leave(self, now_s: float) -> None:
@@ -135,7 +139,7 @@ class Orders:
         late = now_s - farewell.since_s >= here.settings.left_limit_s
         if farewell.complete or late:
             reason = "a majority goes on without it" if farewell.complete else "nobody confirmed it in time"
-            here.do(Note("left", reason, host=here.me.id))
+            here.do(Note("left", reason, host=here.me.id, cause=Cause("leave", host=here.me.id)))
             if farewell.complete:
                 here.do(Persist(Record(here.me.id, here.me.incarnation)))
             here.do(Halt(0 if farewell.complete else 1, f"left: {reason}"))
@@ -153,6 +157,7 @@ class Orders:
     def on_recount(self, event: RecountNeeded, now_s: float) -> None:
         here = self._here
         if here.is_member and here.known is not None:
+            here.do(Note("recount", event.reason, details={"of": here.known.id}))
             self.wish(Wish("recount", here.me.id, here.me.incarnation, event.reason, here.known.id), now_s)
 
     def on_evict(self, event: EvictOrdered, now_s: float) -> None:
@@ -161,6 +166,7 @@ class Orders:
         if listed is None or not here.is_member or here.known is None:
             here.do(Note("refused", "no such member can be evicted", host=event.host))
         else:
+            here.do(Note("evict", f"ordered: {event.reason}", host=event.host))
             self.wish(Wish("evict", event.host, listed.incarnation, event.reason, here.known.id), now_s)
 
     def on_recover(self, event: RecoverOrdered, now_s: float) -> None:

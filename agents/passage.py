@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agents.agreement import dropped
+from agents.causes import Cause
 from agents.effects import DropEverything, Halt, InstallView, Note, Send
 from agents.farewell import Farewell
 from agents.leases import Grants
@@ -22,6 +23,16 @@ from agents.views import Status, View
 
 if TYPE_CHECKING:
     from agents.membership import Membership
+
+
+def told_by(sender: str, view: View) -> str:
+    """Return who told of a view, in words."""
+    member = view.member(sender)
+    return f"told by {member.name if member is not None else sender[:8]}"
+
+
+def _said(dead: list[str], left: list[str], joined: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    return ("dead", dead), ("left", left), ("joined", joined)
 
 
 class Passage:
@@ -36,7 +47,7 @@ class Passage:
         assert here.known is not None
         before = here.known
         if view.lists(here.me.id, here.me.incarnation):
-            self.install(view, now_s)
+            self.install(view, now_s, Cause("election", view=before.id))
         for member in view.members:
             if member.id != here.me.id and here.contacts.up(member.id):
                 here.do(Send(member.id, Install(view)))
@@ -46,8 +57,8 @@ class Passage:
         if not view.lists(here.me.id, here.me.incarnation):
             self.not_listed(view, "the view that it proposed itself", now_s)
 
-    def install(self, view: View, now_s: float) -> None:
-        """Move to a view that lists this host."""
+    def install(self, view: View, now_s: float, cause: Cause) -> None:
+        """Move to a view that lists this host; `cause`: who made it, or from whom it came."""
         here = self._here
         assert view.lists(here.me.id, here.me.incarnation)
         assert here.known is None or view.id > here.known.id, "a vote once given must not be forgotten"
@@ -62,8 +73,8 @@ class Passage:
             here.quorum.install(view, here.me.id)
         here.detector.watch(view, here.contacts.all_up(), now_s, grace=True)
         here.persist()
+        self._note_view(view, old, cause)  # before all that follows from it
         here.do(InstallView(view, before, old.id if old is not None else 0))
-        self._note_view(view, old)
         if here.stage is not Stage.COMMIT:
             here.enter(Stage.COMMIT, "a view was installed")
         here.hold_s = None
@@ -87,7 +98,7 @@ class Passage:
             here.encounters.overtaken(contact.member, now_s)
         here.rewire(now_s)
 
-    def _note_view(self, view: View, old: View | None) -> None:
+    def _note_view(self, view: View, old: View | None, cause: Cause) -> None:
         """Say who came and went, by name."""
         here = self._here
         names = {member.id: member.name for member in (*(old.members if old else ()), *view.members)}
@@ -95,7 +106,12 @@ class Passage:
         left = [names.get(host, host) for host, _ in view.left]
         dead = [names.get(host, host) for host, _ in view.dead]
         details = {"view": view.id, "joined": joined, "left": left, "dead": dead}
-        here.do(Note("view", f"{len(view.members)} members", details=details))
+        before = {member.id: member.status for member in old.members} if old is not None else {}
+        changed = [m for m in view.members if m.entered != view.id and before.get(m.id, m.status) != m.status]
+        words = [f"{len(view.members)} members"]
+        words += [f"{', '.join(who)} {how}" for how, who in _said(dead, left, joined) if who]
+        words += [f"{member.name} {member.status.value}" for member in changed]
+        here.do(Note("view", "; ".join(words), details=details, cause=cause))
 
     def adopt(self, view: View, now_s: float) -> None:
         """Learn a later view that does not list this incarnation."""
@@ -127,24 +143,27 @@ class Passage:
         if view.lists(here.me.id, here.me.incarnation):
             if not here.tag and promised is not None and promised.view.tag != view.tag:
                 return  # a founder that we gave no promise to counts us in: it is mistaken
-            self.install(view, now_s)
+            self.install(view, now_s, Cause("view", view=view.id, by=sender))
             here.do(Send(sender, Installed(view.id)))
         else:
-            self.not_listed(view, f"told by {sender[:8]}", now_s)
+            self.not_listed(view, told_by(sender, view), now_s, sender)
 
-    def not_listed(self, view: View, reason: str, now_s: float) -> None:
-        """A later view does not list this incarnation."""
+    def not_listed(self, view: View, reason: str, now_s: float, by: str = "") -> None:
+        """A later view does not list this incarnation; `by`: from whom it came."""
         here = self._here
         if here.farewell is None and here.is_member:
             if here.orders.renounced:
                 here.quorum.clear()
                 here.farewell = Farewell(view, now_s)
                 self.adopt(view, now_s)
-                here.do(Note("left", "dropped as left; answering until a majority has installed it"))
+                cause = Cause("leave", host=here.me.id)
+                here.do(
+                    Note("left", "dropped as left; answering until a majority has installed it", cause=cause)
+                )
             else:
-                self._die(view, reason, now_s)
+                self._die(view, reason, now_s, by)
         elif here.farewell is None and self._too_old(view):
-            self._die(view, reason, now_s)
+            self._die(view, reason, now_s, by)
         else:
             self.adopt(view, now_s)
 
@@ -153,11 +172,14 @@ class Passage:
         here = self._here
         return too_old(view, here.me.id, here.me.incarnation)
 
-    def _die(self, view: View, reason: str, now_s: float) -> None:
+    def _die(self, view: View, reason: str, now_s: float, by: str) -> None:
         """Undead: drop everything, become another incarnation, and ask to enter."""
         here = self._here
         here.quorum.clear()
-        here.do(Note("undead", reason, host=here.me.id, details={"view": view.id}))
+        why = f"a later view was made without this incarnation: {reason}"
+        details = {"view": view.id, "incarnation": here.me.incarnation}
+        cause = Cause("view", view=view.id, by=by) if by else Cause("election", view=view.id - 1)
+        here.do(Note("undead", why, host=here.me.id, details=details, cause=cause))
         here.do(DropEverything(reason))
         last = max((gone for host, gone in view.gone if host == here.me.id), default=0)
         listed = view.member(here.me.id)
@@ -184,11 +206,11 @@ class Passage:
             return
         if here.known is not None and view.id <= here.known.id:
             if view.id == here.known.id and here.wants_to_enter and self._too_old(view):
-                self._die(view, f"told by {sender[:8]}", now_s)
+                self._die(view, told_by(sender, view), now_s, sender)
             return
         if here.farewell is not None:
             here.farewell.confirmed(sender)
-        self.not_listed(view, f"told by {sender[:8]}", now_s)
+        self.not_listed(view, told_by(sender, view), now_s, sender)
 
     def on_installed(self, sender: str, message: Installed, now_s: float) -> None:
         here = self._here

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.causes import Cause
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from placement.choice import choose_retiree, choose_successor, choose_target, standing
 from placement.moves import better_spread, rebalance, relieve
@@ -32,6 +33,8 @@ class Facts:
         going: Hosts that were asked to retire.
         bytes_used: Weight of its cells.
         move: The improvement that is under way, if any.
+        fell: The event by which the population fell last.
+        leaving: The event that marked a member LEAVING.
     """
 
     colony: int
@@ -41,6 +44,8 @@ class Facts:
     going: tuple[str, ...]
     bytes_used: int
     move: Move | None = None
+    fell: Cause | None = None
+    leaving: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,14 @@ def urgent_step(facts: Facts, candidates: Sequence[Candidate], settled: int) -> 
     stay = {host.id for host in standing(facts.active, candidates)}
     leaving = [host for host in facts.active if host not in stay]
     if facts.primary in leaving and stay and not facts.coming:
-        return _hand_over(facts, candidates, "this host leaves")
+        return _hand_over(facts, candidates, "this host leaves", facts.leaving)
     if len(stay) + len(facts.coming) < settled:
         return _clone(facts, candidates, stay, settled)
     if facts.coming:
         return None
     others = [host for host in leaving if host != facts.primary]
     if others and stay:
-        return RetireOrdered(others[0], "its host leaves")
+        return RetireOrdered(others[0], "its host leaves", facts.leaving)
     if len(stay) > settled:
         return _shrink(facts, candidates)
     return None
@@ -81,8 +86,8 @@ def _shrink(facts: Facts, candidates: Sequence[Candidate]) -> Order | Lack | Non
     move = facts.move
     if move is not None and move.target in facts.active and move.source in facts.active:
         if move.source == facts.primary:
-            return HandOverOrdered(move.target, move.because)
-        return RetireOrdered(move.source, move.because)
+            return HandOverOrdered(move.target, move.because, Cause(move.rule, facts.colony, move.target))
+        return RetireOrdered(move.source, move.because, Cause(move.rule, facts.colony, move.target))
     choice = choose_retiree(facts.colony, facts.active, candidates, primary=facts.primary)
     if choice.chosen is None or choice.chosen == facts.primary:
         return None
@@ -97,14 +102,17 @@ def _clone(facts: Facts, candidates: Sequence[Candidate], stay: set[str], settle
     if choice.chosen is None:
         return Lack(str(choice.shortfall))
     terms = next((v.terms for v in choice.reasons if v.host == choice.chosen), ())
-    return CloneOrdered(choice.chosen, f"{have} of {settled} peers; {'; '.join(terms)}")
+    cause = facts.leaving if len(stay) < len(facts.active) else facts.fell
+    return CloneOrdered(
+        choice.chosen, f"{have} of {settled} peers; {'; '.join(terms)}", cause or Cause("settle")
+    )
 
 
-def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str) -> Order | Lack:
+def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str, cause: Cause | None) -> Order | Lack:
     choice = choose_successor(facts.colony, facts.active, candidates, primary=facts.primary)
     if choice.chosen is None:
         return Lack(str(choice.shortfall))
-    return HandOverOrdered(choice.chosen, why)
+    return HandOverOrdered(choice.chosen, why, cause)
 
 
 def better_step(
@@ -129,13 +137,14 @@ def better_step(
             return None
     if move is None:
         return None
+    cause = Cause(move.rule, facts.colony, move.target)
     if move.kind == "role":
-        return HandOverOrdered(move.target, move.because), move
+        return HandOverOrdered(move.target, move.because, cause), move
     if move.source == facts.primary and len(facts.active) > 1:
         # The role goes first; the new primary then moves the copy.
-        order = _hand_over(facts, candidates, move.because)
+        order = _hand_over(facts, candidates, move.because, cause)
         return None if isinstance(order, Lack) else (order, move)
-    return CloneOrdered(move.target, move.because), move
+    return CloneOrdered(move.target, move.because, cause), move
 
 
 def _gives_first(move: Move, candidates: Sequence[Candidate]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from agents.causes import Cause
 from agents.cells import Cell, after, batches, dna_bytes, whole
 from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
 from agents.evaluate import (
@@ -457,7 +458,8 @@ class Primary:
         if upto >= self.inherited and self.peer.committed >= self.inherited:
             self.is_open = True
             self._expiries = Expiries(self.peer.cells.live)
-            out.append(Note("open", "all inherited entries are acked", self.peer.colony))
+            promoted = Cause("promote", self.peer.colony, self.peer.host.me)
+            out.append(Note("open", "all inherited entries are acked", self.peer.colony, cause=promoted))
             self.take_waiting(now_s, out)
 
     # -- expiry ----------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -111,7 +112,7 @@ class Server:
         self.container = container
         self.door = door
         self.clock = clock
-        self.notes = Notes()
+        self.notes = Notes(life=secrets.token_hex(4))
         self.timers = Timers()
         self.workers = Workers(self._wake)
         self.dispatcher = Dispatcher(self._wake)
@@ -361,7 +362,12 @@ class Server:
         else:
             events = [noted.as_json() for noted in self.notes.after(after, limit)]
             text = json.dumps(
-                {"name": self.container.membership.me.name, "events": events, "last": self.notes.last},
+                {
+                    "name": self.container.membership.me.name,
+                    "life": self.notes.life,
+                    "events": events,
+                    "last": self.notes.last,
+                },
                 default=str,
             )
             reply = Reply(request.id, OK, text=text)

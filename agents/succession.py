@@ -15,6 +15,7 @@ from agents.messages.membership import Wish
 from agents.views import Member, Status, View
 
 GONE_MAX = 64  # drops remembered in a view: as many as flap in a bad hour, at 3 KB
+EVICTED = "evicted: "  # so begin the reasons of deaths that an operator ordered
 BRANCHES_MAX = 4096  # of the search for the largest connected set; beyond it, greedy
 
 
@@ -153,7 +154,7 @@ def _why_dead(member: Member, evidence: Evidence, wished: Mapping[tuple[str, str
         return "its death is attested"
     evicted = wished.get(("evict", member.id, member.incarnation))
     if evicted is not None:
-        return f"evicted: {evicted.reason}"
+        return f"{EVICTED}{evicted.reason}"
     if any(member.id in hears for hears in evidence.promises.values()):
         return ""
     return "no promising acceptor hears it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from agents.causes import Cause
 from agents.cells import Cells
 from agents.messages.client import Change
 from agents.messages.replication import CensusPeer, Located
@@ -67,6 +68,9 @@ class Surroundings(Protocol):
     def where(self, colony: int) -> tuple[str, str]:
         """Return (host id, public address) of a primary; ("", "") = unknown."""
 
+    def called(self, host: str) -> str:
+        """Return what people call a host of this view or the one before; else the start of its id."""
+
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
 
@@ -98,6 +102,7 @@ class CensusDecided:
     primary: str
     seqs: dict[str, int]
     kept: bool
+    before: str = ""  # who led it before, as far as this host knew
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class CloneOrdered:
 
     target: str
     reason: str
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ class RetireOrdered:
 
     target: str
     reason: str
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ class HandOverOrdered:
 
     target: str
     reason: str
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from agents.causes import Cause
 from agents.cells import batches, whole
 from agents.cloning import Clone
 from agents.effects import Effect, Note, Send, TellHost
@@ -47,15 +48,21 @@ class Transfers:
             it has not answered `activate` yet.
         retiring: Hosts in the ack set that have not answered `retire` yet.
         handing: The hand-over that waits for the last acks.
+        fell: The event by which the population fell last, and is not made good yet.
+        newest: The host whose peer became ACTIVE last.
+        weights: Host that is activating -> bytes that were cloned to it.
     """
 
-    __slots__ = ("activating", "clones", "handing", "next_clone", "retiring")
+    __slots__ = ("activating", "clones", "fell", "handing", "newest", "next_clone", "retiring", "weights")
 
     def __init__(self) -> None:
         self.clones: dict[str, Clone] = {}
         self.activating: dict[str, int] = {}
         self.retiring: dict[str, float] = {}
         self.handing: Handing | None = None
+        self.fell: Cause | None = None
+        self.newest = ""
+        self.weights: dict[str, int] = {}
         self.next_clone = 1
 
     @property
@@ -67,15 +74,25 @@ class Transfers:
 # -- clone ---------------------------------------------------------------------
 
 
-def order_clone(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> None:
-    """Ask `target` to take a copy."""
+def order_clone(
+    primary: Primary,
+    target: str,
+    reason: str,
+    now_s: float,
+    out: Out,
+    cause: Cause | None = None,
+    *,
+    again: bool = False,
+) -> None:
+    """Ask `target` to take a copy; `again`: what a link or a view broke off is no new decision."""
     transfers, peer = primary.transfers, primary.peer
     if target in transfers.clones or target in primary.ack_set or transfers.handing is not None:
         return
-    clone = Clone(target, transfers.next_clone, reason, now_s)
+    cause = cause or transfers.fell
+    clone = Clone(target, transfers.next_clone, reason, now_s, cause)
     transfers.next_clone += 1
     transfers.clones[target] = clone
-    out.append(Note("clone", reason, peer.colony, target, {"step": "asked"}))
+    out.append(Note("clone", reason, peer.colony, target, {"step": "again" if again else "asked"}, cause))
     out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, peer.cells.bytes_used)))
 
 
@@ -118,6 +135,7 @@ def finish_clones(primary: Primary, out: Out) -> None:
             del transfers.clones[target]
             primary.ack_set[target] = clone.acked_seq
             transfers.activating[target] = clone.number
+            transfers.weights[target] = clone.bytes_whole
             out.append(Send(target, Activate(peer.colony, peer.epoch, clone.number)))
 
 
@@ -126,7 +144,8 @@ def drop_clone(primary: Primary, target: str, reason: str, out: Out, *, tell: bo
     transfers, peer = primary.transfers, primary.peer
     if transfers.clones.pop(target, None) is None:
         return
-    out.append(Note("clone", reason, peer.colony, target, {"step": "given up"}))
+    broken = Cause("clone", peer.colony, target)
+    out.append(Note("clone", reason, peer.colony, target, {"step": "given up"}, broken))
     out.append(TellHost(MoveRefused(peer.colony, target, reason)))
     if tell:
         out.append(Send(target, Retire(peer.colony, peer.epoch)))
@@ -136,21 +155,32 @@ def activated(primary: Primary, target: str, number: int, out: Out) -> bool:
     """Return whether a new peer has become ACTIVE by this answer."""
     if primary.transfers.activating.get(target) != number:
         return False
-    del primary.transfers.activating[target]
-    out.append(Note("cloned", "the new peer is ACTIVE", primary.peer.colony, target))
+    transfers, colony = primary.transfers, primary.peer.colony
+    del transfers.activating[target]
+    transfers.newest = target
+    if not transfers.clones:
+        transfers.fell = None
+    details = {"bytes": transfers.weights.pop(target, 0)}
+    out.append(
+        Note("cloned", "the new peer is ACTIVE", colony, target, details, Cause("clone", colony, target))
+    )
     return True
 
 
 # -- retire --------------------------------------------------------------------
 
 
-def order_retire(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> None:
+def order_retire(
+    primary: Primary, target: str, reason: str, now_s: float, out: Out, cause: Cause | None = None
+) -> None:
     """Ask a peer to go; it stays in the ack set until it answered."""
     transfers, peer = primary.transfers, primary.peer
     if target not in primary.ack_set or target in transfers.retiring or transfers.handing:
         return
     transfers.retiring[target] = now_s
-    out.append(Note("retire", reason, peer.colony, target))
+    if cause is None and transfers.newest:
+        cause = Cause("cloned", peer.colony, transfers.newest)
+    out.append(Note("retire", reason, peer.colony, target, cause=cause))
     out.append(Send(target, Retire(peer.colony, peer.epoch)))
 
 
@@ -163,9 +193,11 @@ def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
     if dropped:
         drop_clone(primary, target, "the target has given it up", out, tell=False)
     transfers.activating.pop(target, None)
-    transfers.retiring.pop(target, None)
+    asked = transfers.retiring.pop(target, None) is not None
     if primary.ack_set.pop(target, None) is None:
         return dropped
+    if not asked:
+        transfers.fell = Cause("retired", primary.peer.colony, target)
     primary.commit(now_s, out)
     return True
 
@@ -173,7 +205,9 @@ def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
 # -- hand over -----------------------------------------------------------------
 
 
-def order_hand_over(primary: Primary, target: str, reason: str, now_s: float, out: Out) -> bool:
+def order_hand_over(
+    primary: Primary, target: str, reason: str, now_s: float, out: Out, cause: Cause | None = None
+) -> bool:
     """Begin a hand-over; return whether it may begin."""
     transfers = primary.transfers
     if transfers.under_way or transfers.handing is not None:
@@ -183,7 +217,7 @@ def order_hand_over(primary: Primary, target: str, reason: str, now_s: float, ou
     if epoch_count(primary.peer.epoch) == (1 << COUNT_BITS) - 1:
         return False  # this view has no epoch left for another primary; the next one has
     transfers.handing = Handing(target, now_s, reason)
-    out.append(Note("hand_over", reason, primary.peer.colony, target, {"step": "begun"}))
+    out.append(Note("hand_over", reason, primary.peer.colony, target, {"step": "begun"}, cause))
     return True
 
 
@@ -215,7 +249,9 @@ def cancel_hand_over(primary: Primary, reason: str, now_s: float, out: Out) -> N
     if handing is None:
         return
     primary.transfers.handing = None
-    out.append(Note("hand_over", reason, primary.peer.colony, handing.target, {"step": "given up"}))
+    colony, target = primary.peer.colony, handing.target
+    begun = Cause("hand_over", colony, target)
+    out.append(Note("hand_over", reason, colony, target, {"step": "given up"}, begun))
     primary.take_waiting(now_s, out)
 
 
@@ -227,7 +263,7 @@ def link_up(primary: Primary, host: str, now_s: float, out: Out) -> None:
     transfers, peer = primary.transfers, primary.peer
     clone = transfers.clones.pop(host, None)
     if clone is not None:
-        order_clone(primary, host, clone.reason, now_s, out)
+        order_clone(primary, host, clone.reason, now_s, out, clone.cause, again=True)
     if host not in primary.ack_set:
         return
     if host in transfers.activating:  # before the deltas that follow it
@@ -238,17 +274,18 @@ def link_up(primary: Primary, host: str, now_s: float, out: Out) -> None:
         out.append(Send(host, Retire(peer.colony, peer.epoch)))
 
 
-def view_installed(primary: Primary, members: frozenset[str], now_s: float, out: Out) -> None:
-    """Drop the dropped; send the rest again in the new view; wait for nobody."""
+def view_installed(primary: Primary, members: frozenset[str], now_s: float, out: Out, view: int = 0) -> None:
+    """Drop the dropped; send the rest again in the new view (its id: `view`); wait for nobody."""
     transfers = primary.transfers
     for host in [host for host in primary.ack_set if host not in members]:
         del primary.ack_set[host]
+        transfers.fell = Cause("view", view=view)
         transfers.activating.pop(host, None)
         transfers.retiring.pop(host, None)
     for host in list(transfers.clones):
         clone = transfers.clones.pop(host)
         if host in members:  # messages of the old view are gone: start over
-            order_clone(primary, host, clone.reason, now_s, out)
+            order_clone(primary, host, clone.reason, now_s, out, clone.cause, again=True)
     if not primary.is_open:  # the promise of this view, not of the last one
         primary.ack_set = dict.fromkeys(primary.ack_set, 0)
     for host in primary.ack_set:

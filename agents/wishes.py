@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agents.causes import Cause
 from agents.messages.membership import Wish
 from agents.views import Status, View
 
@@ -23,6 +24,7 @@ class Kept:
     until_s: float
     mine: bool
     settled_s: float
+    by: str = ""  # whose it is, if not ours
 
 
 class Wishes:
@@ -31,8 +33,8 @@ class Wishes:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, int], Kept] = {}
 
-    def add(self, wish: Wish, now_s: float, *, mine: bool, wait_s: float = 0.0) -> bool:
-        """Keep a wish; True if it is new. It counts after `wait_s`."""
+    def add(self, wish: Wish, now_s: float, *, mine: bool, wait_s: float = 0.0, by: str = "") -> bool:
+        """Keep a wish, of the host `by` if not our own; True if it is new. It counts after `wait_s`."""
         key = (wish.kind, wish.host, wish.incarnation)
         old = self._kept.get(key)
         if old is not None and old.wish.view >= wish.view:
@@ -41,8 +43,14 @@ class Wishes:
             return False
         if len(self._kept) >= WISHES_MAX and old is None:
             return False
-        self._kept[key] = Kept(wish, now_s + KEPT_S, mine, now_s + wait_s)
+        self._kept[key] = Kept(wish, now_s + KEPT_S, mine, now_s + wait_s, by)
         return True
+
+    def cause(self, kind: str, host: str) -> Cause:
+        """Return the event by which somebody came to wish this."""
+        found = [kept for kept in self._kept.values() if (kept.wish.kind, kept.wish.host) == (kind, host)]
+        by = "" if not found or any(kept.mine for kept in found) else found[0].by
+        return Cause(kind, by=by) if kind == "recount" else Cause(kind, host=host, by=by)
 
     def prune(self, view: View, now_s: float) -> None:
         """Forget what the view shows done, and what nobody repeats."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.causes import Cause
 from agents.effects import InitOrdered, Note, Send
 from agents.messages.membership import Founding, FoundingAnswer, Install
 from agents.stages import Stage
@@ -68,7 +69,7 @@ class Zombies:
             here.do(effect)
         if first is not None:
             trying = foundry.trying
-            here.passage.install(first, now_s)
+            here.passage.install(first, now_s, Cause("election"))
             for host in first.ids:
                 if host != here.me.id and trying is not None and host not in trying.installed:
                     here.do(Send(host, Install(first)))

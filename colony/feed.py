@@ -22,6 +22,7 @@ HOSTS_HEARD = 16  # whose events are asked for; in a larger cluster they repeat 
 STORES_MAX = 2 * HOSTS_HEARD  # hosts come and go
 ASK_TIMEOUT_S = 1.0  # a host that is silent for longer tells its news later
 SAME_S = 2.0  # the same news from several hosts within this time is one
+SEEN_BY_ALL = ("suspect", "confirmed")
 BURST_S = 0.5  # what a host does to many colonies within this time is one thing to people
 
 
@@ -61,7 +62,7 @@ class Feed:
         fresh = {"kind": "?", **event, "host": self._names.get(about, about), "by": source}
         for known in reversed(self._events):
             apart_s = abs((known.get("at") or 0.0) - (fresh.get("at") or 0.0))
-            if known["by"] != source and apart_s < SAME_S and _agree(known, fresh, "kind", "host", "reason"):
+            if known["by"] != source and apart_s < SAME_S and _same_news(known, fresh):
                 return None  # another host told it already
             if self._folds and apart_s < BURST_S and _is_burst(known, fresh):
                 _fold(known, fresh)
@@ -72,6 +73,13 @@ class Feed:
 
 def _agree(one: Json, other: Json, *keys: str) -> bool:
     return all(one.get(key) == other.get(key) for key in keys)
+
+
+def _same_news(one: Json, other: Json) -> bool:
+    """Return whether two hosts say the same; of one that is doubted each has its own evidence."""
+    if not _agree(one, other, "kind", "host", "colony"):
+        return False
+    return one.get("kind") in SEEN_BY_ALL or _agree(one, other, "reason")
 
 
 def _is_burst(known: Json, fresh: Json) -> bool:

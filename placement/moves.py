@@ -87,7 +87,7 @@ def better_spread(
     (after, _, _), source, target = best
     instead = f"{after.words} with the copy of {source.called} on {target.called}"
     because = f"apart is safer: {before.words} now, {instead}"
-    return Move(colony, "copy", source.id, target.id, because)
+    return Move(colony, "copy", source.id, target.id, because, "repel")
 
 
 def relieve(

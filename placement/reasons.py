@@ -77,6 +77,7 @@ class Move:
         source: Host id.
         target: Host id.
         because: What gets better by it.
+        rule: Which rule asks for it: peers that repel each other, or fuller and emptier hosts.
     """
 
     colony: int
@@ -84,6 +85,7 @@ class Move:
     source: str
     target: str
     because: str
+    rule: Literal["repel", "migrate"] = "migrate"
 
 
 def tally(vetoes: Sequence[str]) -> str:

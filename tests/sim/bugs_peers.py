@@ -64,8 +64,10 @@ BUGS["activate before the ack set holds X"] = Bug(
 _order_retire = agents.transfers.order_retire
 
 
-def _retires_at_once(primary: Primary, target: str, reason: str, now_s: float, out: list[Any]) -> None:
-    _order_retire(primary, target, reason, now_s, out)
+def _retires_at_once(
+    primary: Primary, target: str, reason: str, now_s: float, out: list[Any], cause: Any = None
+) -> None:
+    _order_retire(primary, target, reason, now_s, out, cause)
     primary.ack_set.pop(target, None)
 
 

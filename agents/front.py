@@ -13,6 +13,7 @@ import errno
 import select
 import socket
 import time
+from typing import Any
 
 from agents.poller import Poller
 from agents.zmtp import HOST_GREETING, Conversation, ZmtpError, framed, header, refusal
@@ -35,11 +36,15 @@ _IN, _OUT = 1, 4  # POLLIN and EPOLLIN, POLLOUT and EPOLLOUT
 
 
 class Connection:
-    """One peer: what it said, and what it has not read yet."""
+    """One peer: what it said, and what it has not read yet.
+
+    Attributes:
+        identity: What `Front.take` calls it.
+    """
 
     __slots__ = ("fd", "identity", "socket", "talk", "unsent", "until_s", "watched")
 
-    def __init__(self, peer: socket.socket, identity: bytes, frame_bytes_max: int, until_s: float) -> None:
+    def __init__(self, peer: socket.socket, identity: Any, frame_bytes_max: int, until_s: float) -> None:
         self.socket = peer
         self.fd = peer.fileno()
         self.identity = identity
@@ -108,7 +113,7 @@ class Front:
         self.strangers = 0
         self._poller = poller
         self._frame_bytes_max = frame_bytes_max
-        self._by_identity: dict[bytes, Connection] = {}
+        self._by_identity: dict[Any, Connection] = {}
         self._young: dict[int, Connection] = {}  # before their handshake's end; the oldest first
         self._counter = 0
         self._is_held = False
@@ -184,7 +189,7 @@ class Front:
             return
         self.ready.pop(connection.fd, None)
         self._young.pop(connection.fd, None)
-        del self._by_identity[connection.identity]
+        self._by_identity.pop(connection.identity, None)
         if connection.watched:
             self._poller.remove(connection.fd)
         connection.unsent.clear()
@@ -234,11 +239,11 @@ class Front:
         self.ready[connection.fd] = connection
         return True
 
-    def take(self, budget: int) -> list[tuple[bytes, bytes]]:
+    def take(self, budget: int) -> list[tuple[Any, bytes]]:
         """Return at most `budget` messages as (identity, message); what is left stays `ready`."""
-        taken: list[tuple[bytes, bytes]] = []
+        taken: list[tuple[Any, bytes]] = []
         size = 0
-        for fd, connection in list(self.ready.items()):
+        for fd, connection in self._in_turn():
             if budget <= 0 or size >= TURN_BYTES_MAX:
                 break
             messages = connection.talk.messages
@@ -251,6 +256,14 @@ class Front:
             if messages and fd in self.connections:
                 self.ready[fd] = connection  # behind the others
         return taken
+
+    def _in_turn(self) -> list[tuple[int, Connection]]:
+        """Return those that are ready, in the order in which they are served."""
+        return list(self.ready.items())
+
+    def _admit(self, connection: Connection) -> bool:
+        """Return whether one whose handshake is over may stay."""
+        return True
 
     def _read(self, connection: Connection) -> int:
         """Read once; return how many bytes came."""
@@ -278,6 +291,9 @@ class Front:
             self._send(connection, answers)
         if connection.fd in self._young and talk.is_open:
             del self._young[connection.fd]
+            if not self._admit(connection):
+                talk.messages.clear()
+                self._hang_up(connection)
         return len(data)
 
     # -- what leaves ---------------------------------------------------------------

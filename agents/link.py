@@ -1,11 +1,12 @@
 """The ZeroMQ door: every socket of a host, behind one poller.
 
 Only the I/O thread that made the door may call it, except `Door.wake`.
-Two ROUTERs receive (hosts on the link address, clients on the public one,
-where without keys it is a `Front` of ours instead of ZeroMQ's); to other
-hosts everything leaves through DEALERs, one per host and plane, each for one
-incarnation of a link: never reconnected, its identity never used again.
-Nothing that arrives, however malformed, raises out of here.
+Two ROUTERs receive, hosts on the link address, clients on the public one; to
+other hosts everything leaves through DEALERs, one per host and plane, each
+for one incarnation of a link: never reconnected, its identity never used
+again. With keys they are ZeroMQ's; without, ours (`tcp_plane.Plane`, `Front`)
+speak the same protocol over plain TCP. Nothing that arrives, however
+malformed, raises out of here.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from agents.sockets import (
     Security,
     Sockets,
 )
+from agents.tcp_plane import Outgoing, Plane, TcpPipe, place_of
 from agents.wire import CONTROL, Source, source_of
 
 # What `Door.poll` found ready; bits of one int.
@@ -55,34 +57,41 @@ class Door:
         self._sockets = Sockets(security)
         self._poller = self._sockets.poller
         self._waker = Waker()
-        self._pipes: dict[str, Pipe] = {}
+        self._pipes: dict[str, Pipe | TcpPipe] = {}
         self._greets: dict[str, Question] = {}
         self._sources: dict[bytes, Source | None] = {}
         self._lost: list[tuple[str, int, str]] = []
         self._greetings: list[tuple[str, Greeting | str]] = []
-        self._unread = HOSTS  # what may have been left by the last drain
+        self._unread = 0  # what may have been left by the last drain
         self._held = 0
         self._front: Front | None = None
+        self._plane: Plane | None = None
         self._clients: zmq.Socket[bytes] | None = None
+        self._hosts: zmq.Socket[bytes] | None = None
         self._replied = False
         self._is_shut = False
         self._strangers = 0
         try:
-            self._hosts = self._sockets.serve(link, HOST_FRAMES_MAX, clients=False)
+            sockets = self._sockets
             if security is None:
-                self._front = Front(listen, self._sockets.poller, self._sockets.frame_bytes_max)
+                self._plane = Plane(link, sockets.poller, sockets.watched, sockets.frame_bytes_max)
+                self._front = Front(listen, sockets.poller, sockets.frame_bytes_max)
             else:
+                self._hosts = sockets.serve(link, HOST_FRAMES_MAX, clients=False)
                 self._clients = self._sockets.serve(listen, CLIENT_FRAMES_MAX, clients=True)
-                self._unread |= CLIENTS
+                self._unread = HOSTS | CLIENTS
         except OSError:
             self.shut()
             raise
-        self._bits: dict[int, int] = {self._waker.fd: WOKEN, self._hosts.FD: HOSTS}
+        self._bits: dict[int, int] = {self._waker.fd: WOKEN}
+        if self._hosts is not None:
+            self._bits[self._hosts.FD] = HOSTS
         if self._clients is not None:
             self._bits[self._clients.FD] = CLIENTS
         for fd in self._bits:
             self._poller.add(fd)
         self._connections = {} if self._front is None else self._front.connections
+        self._links = {} if self._plane is None else self._plane.incoming.connections
         if self._front is not None:
             self._sockets.watched[self._front.fd] = self._front.accept
 
@@ -97,11 +106,15 @@ class Door:
     @property
     def strangers(self) -> int:
         """How much came that was none of ours, and how many were hung up on for it."""
-        return self._strangers + (self._front.strangers if self._front is not None else 0)
+        fronts = (self._front, self._plane.incoming if self._plane is not None else None)
+        return self._strangers + sum(front.strangers for front in fronts if front is not None)
 
     @property
     def link_address(self) -> str:
         """The link endpoint as bound, with its real port."""
+        if self._plane is not None:
+            return self._plane.incoming.address
+        assert self._hosts is not None, "there is one or the other"
         return str(self._hosts.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def poll(self, timeout_s: float) -> int:
@@ -120,7 +133,11 @@ class Door:
             self._sockets.fresh = []
         if self._greets:
             timeout_s = min(timeout_s, self._expire_greets())
-        front = self._front
+        front, plane = self._front, self._plane
+        if plane is not None:
+            timeout_s = min(timeout_s, plane.check())
+            if plane.incoming.ready:
+                self._unread |= HOSTS
         if front is not None:
             if front.is_busy:
                 timeout_s = min(timeout_s, front.expire())
@@ -130,9 +147,11 @@ class Door:
             timeout_s = 0
         found = 0
         for fd in self._poller.wait(timeout_s):
-            connection = self._connections.get(fd)
-            if connection is not None and front is not None:
-                if front.see(connection):
+            if fd in self._links and plane is not None:
+                if plane.incoming.see(self._links[fd]):
+                    found |= HOSTS
+            elif fd in self._connections and front is not None:
+                if front.see(self._connections[fd]):
                     found |= CLIENTS
             elif fd in self._bits:
                 found |= self._bits[fd]
@@ -165,6 +184,10 @@ class Door:
 
         Frames with an identity that is none of ours are dropped and counted in `strangers`.
         """
+        if self._plane is not None:
+            self._unread &= ~HOSTS
+            return self._plane.incoming.take(budget)
+        assert self._hosts is not None, "there is one or the other"
         frames: list[tuple[Source, bytes]] = []
         sources = self._sources
         for identity, data in self._drain(self._hosts, HOSTS, budget):
@@ -202,7 +225,18 @@ class Door:
         before = self._pipes.pop(host, None)
         if before is not None:
             before.close(0)
-        pipe = Pipe(self._sockets, address, Source(*own, incarnation, CONTROL), public_key)
+        source = Source(*own, incarnation, CONTROL)
+        where = None
+        if self._plane is not None:
+            try:
+                where = place_of(address)
+            except OSError as error:
+                self._lost.append((host, incarnation, str(error)))
+                return
+        if self._plane is None or where is None:  # ZeroMQ's thread may wait until a name is looked up
+            pipe: Pipe | TcpPipe = Pipe(self._sockets, address, source, public_key)
+        else:
+            pipe = TcpPipe(self._plane, where, source)
         self._pipes[host] = pipe
         self._try_plane(host, pipe, CONTROL)
 
@@ -293,6 +327,8 @@ class Door:
             pipe.close(linger_s)
         self._pipes.clear()
         self._greets.clear()
+        if self._plane is not None:
+            self._plane.shut(linger_s)
         if self._front is not None:
             self._sockets.watched.pop(self._front.fd, None)
             self._front.shut(linger_s)
@@ -334,7 +370,7 @@ class Door:
                 break
         return frames
 
-    def _try_plane(self, host: str, pipe: Pipe, plane: int) -> Dealer | None:
+    def _try_plane(self, host: str, pipe: Pipe | TcpPipe, plane: int) -> Dealer | Outgoing | None:
         try:
             return pipe.open(plane, lambda reason: self._lose(host, pipe.source.link, reason))
         except (zmq.ZMQError, OSError) as error:

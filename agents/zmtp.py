@@ -88,16 +88,19 @@ class Conversation:
     Args:
         message_bytes_max: Larger messages end the conversation.
         is_host: We are the ROUTER, and have sent `HOST_GREETING`; else the DEALER, and have sent `OPENING`.
+        identity: What a DEALER calls itself; "" = nothing.
 
     Attributes:
         is_open: The other side is what it should be, and ready.
         dropped: Messages of several frames that came to a host; the shell counts them elsewhere.
+        peer: What the other side calls itself, once it is open.
         messages: Received and not taken yet.
         answers: What must be sent back; the shell takes it away.
     """
 
-    def __init__(self, message_bytes_max: int, *, is_host: bool = False) -> None:
+    def __init__(self, message_bytes_max: int, *, is_host: bool = False, identity: bytes = b"") -> None:
         self.is_open = False
+        self.peer = b""
         self.dropped = 0
         self.messages: deque[bytes] = deque()
         self.answers = b""
@@ -106,6 +109,9 @@ class Conversation:
         self._needed = GREETING_BYTES
         self._is_greeted = False
         self._is_host = is_host
+        self._ready = HOST_READY if is_host else READY
+        if identity:
+            self._ready = greeting()[12:] + ready(b"DEALER", identity)
         self._is_within = False  # a message of several frames
 
     @property
@@ -146,7 +152,7 @@ class Conversation:
             name = mechanism.decode("ascii", "replace")
             raise ZmtpError(f"it demands {name}: connect with its keys")
         # Not before: a host that demands keys would hear that we have none, and hang up without a word.
-        self.answers += HOST_READY if self._is_host else READY
+        self.answers += self._ready
         del self._buffer[:GREETING_BYTES]
         self._is_greeted = True
         self._needed = 2
@@ -203,10 +209,12 @@ class Conversation:
         if not self.is_open:
             if name != b"READY":
                 raise ZmtpError("its handshake can't be read")
-            kind = properties_in(data).get(b"socket-type", b"")
+            properties = properties_in(data)
+            kind = properties.get(b"socket-type", b"")
             if kind != (b"DEALER" if self._is_host else b"ROUTER"):
                 wanted = "client" if self._is_host else "host"
                 raise ZmtpError(f"it is no {wanted}, but a {kind.decode('ascii', 'replace')!r}")
+            self.peer = properties.get(b"identity", b"")
             self.is_open = True
         elif name == b"PING":
             if not 2 <= len(data) <= 2 + CONTEXT_BYTES_MAX:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from agents import sockets
+from agents import sockets, tcp_plane
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, WOKEN, Door
 from agents.messages.client import OK, UNAVAILABLE, Greeting, Reply
 from agents.poller import Poller, Waker
@@ -81,12 +81,14 @@ def lost(door: Door, within_s: float = 5.0) -> list[tuple[str, int, str]]:
     return []
 
 
-def connect(door: Door, address: str) -> None:
+def connect(door: Door, address: str, *others: Door) -> None:
     """Open a pipe, and wait until it stands."""
     door.open(B, address, 7, (A, 3))
     until_s = time.monotonic() + 5
     while not door.is_connected(B) and time.monotonic() < until_s:
         door.poll(0.01)
+        for other in others:
+            other.poll(0.01)
     assert door.is_connected(B)
 
 
@@ -175,7 +177,7 @@ def test_more_than_may_wait_for_a_connection_is_a_pipe_lost(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = doors(), doors()
-    monkeypatch.setattr(sockets, "WAITING_FRAMES_MAX", 5)
+    monkeypatch.setattr(tcp_plane, "WAITING_FRAMES_MAX", 5)
     a.open(B, b.link_address, 7, (A, 3))
     assert [a.send(B, 7, CONTROL, b"x") for _ in range(6)] == [True] * 5 + [False]
     assert [(host, incarnation) for host, incarnation, _ in a.lost()] == [(B, 7)]
@@ -195,7 +197,7 @@ def test_the_other_end_shut_is_noticed_in_milliseconds(doors: Doors) -> None:
 
 def test_a_drain_takes_no_more_than_its_budget_and_the_next_poll_does_not_sleep(doors: Doors) -> None:
     a, b = doors(), doors()
-    connect(a, b.link_address)
+    connect(a, b.link_address, b)
     for number in range(10):
         a.send(B, 7, CONTROL, b"%d" % number)
     assert b.poll(1) & HOSTS
@@ -455,5 +457,6 @@ def test_a_stalled_process_is_noticed_by_its_silence(
     assert door.poll(0.5) & LOST == 0, "while it lives, its silence is none"
     start_s = time.monotonic()
     process.send_signal(signal.SIGSTOP)
-    assert lost(door) == [(B, 7, "disconnected")]
-    assert 0.1 < time.monotonic() - start_s < 1.5
+    assert lost(door) == [(B, 7, "silent")]
+    # Not before the failure detector would say so of a host whose link stands: it may be but busy.
+    assert 1.9 < time.monotonic() - start_s < 4

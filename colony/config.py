@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _ADDRESS = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s\[\],]+):(\d{1,5})")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -104,6 +107,22 @@ def seconds(value: str) -> float:
     if not 0 < number <= 366 * 86400:
         raise ValueError(f"{value} is out of range: more than 0 seconds, at most a year")
     return number
+
+
+def moment(value: str) -> float:
+    """Return a time, in seconds since the epoch: so long ago (90s, 10m, 2h, 1d), or a date and time."""
+    match = _AGO.fullmatch(value.strip())
+    if match is not None:
+        return time.time() - float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2] or "s"]
+    try:
+        return datetime.fromisoformat(value.strip()).timestamp()
+    except ValueError:
+        raise ValueError(f"{value!r} is no time like 90s, 10m, 2h or 2026-01-31T12:00") from None
+
+
+def words(value: str) -> list[str]:
+    """Return the words of a comma-separated list; at least one."""
+    return [text(part).strip() for part in value.split(",")]
 
 
 def size(value: str) -> int:

@@ -30,12 +30,10 @@ class Feed:
     """The latest events, whoever told them; any thread.
 
     Args:
-        kept: How many at most.
-        folds: Whether one host's burst of a kind becomes one event with a count.
+        kept: How many at most; one host's burst of a kind becomes one event with a count.
     """
 
-    def __init__(self, kept: int = EVENTS_KEPT, *, folds: bool = True) -> None:
-        self._folds = folds
+    def __init__(self, kept: int = EVENTS_KEPT) -> None:
         self._events: deque[dict[str, Any]] = deque(maxlen=kept)
         self._names: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -64,7 +62,7 @@ class Feed:
             apart_s = abs((known.get("at") or 0.0) - (fresh.get("at") or 0.0))
             if known["by"] != source and apart_s < SAME_S and _same_news(known, fresh):
                 return None  # another host told it already
-            if self._folds and apart_s < BURST_S and _is_burst(known, fresh):
+            if apart_s < BURST_S and _is_burst(known, fresh):
                 _fold(known, fresh)
                 return None
         self._events.append(fresh)
@@ -108,7 +106,7 @@ class Listener:
     def __init__(self, connect: Callable[..., Any]) -> None:
         self._connect = connect
         self._stores: dict[str, Any] = {}
-        self._last: dict[str, int] = {}
+        self._last: dict[str, tuple[str, int]] = {}  # host id -> life of its process, and what was read of it
 
     def ask(self, addresses: str, command: str, arguments: dict[str, Any]) -> Json | None:
         """Return the answer to one question; None = there was none in time."""
@@ -130,8 +128,9 @@ class Listener:
         news: list[Json] = []
         for member in members[:HOSTS_HEARD]:
             name = str(member.get("name", "?"))
-            source = f"{member.get('id')}/{member.get('incarnation')}"
-            asked = {"after": self._last.get(source, 0), "limit": limit}
+            source = str(member.get("id"))
+            life, last = self._last.get(source, ("", 0))
+            asked = {"after": last, "limit": limit, **({"life": life} if life else {})}
             answer = (
                 self.ask(str(member.get("address", "")), "events", asked) if member.get("address") else None
             )
@@ -141,7 +140,7 @@ class Listener:
                 continue
             events = answer.get("events") or []
             if events:
-                self._last[source] = int(events[-1].get("number") or answer.get("next") or 0)
+                self._last[source] = str(answer.get("life") or ""), int(events[-1].get("number") or 0)
             news += feed.add(name, events)
         return sorted(news, key=lambda event: event.get("at") or 0.0)
 

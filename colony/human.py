@@ -47,12 +47,26 @@ def move_line(move: Json) -> str:
 
 
 def event_line(event: Json) -> str:
-    """Return one event as a line: when, who says it, what, about whom, and why."""
+    """Return one event as a line: when, who says it, what, about whom, why, and what it followed from."""
     at = event.get("at")
     clock = "--:--:--.---"
     if isinstance(at, (int, float)):
         clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
-    return f"{clock} {event.get('by') or event.get('host') or '-':<4} {event_words(event)}"
+    cause = event.get("cause")
+    followed = f"  ← {cause_words(cause)}" if isinstance(cause, Mapping) else ""
+    return f"{clock} {event.get('by') or event.get('host') or '-':<4} {event_words(event)}{followed}"
+
+
+def cause_words(cause: Json) -> str:
+    """Return from what an event followed: `view 0.7`, `suspect h3`, `hand over colony 5 at h2`."""
+    text = str(cause.get("kind", "?")).replace("_", " ")
+    if cause.get("colony") is not None:
+        text += f" colony {cause['colony']}"
+    if cause.get("host"):
+        text += f" {cause['host']}"
+    if isinstance(cause.get("view"), int):
+        text += f" {cause['view'] >> 32}.{cause['view'] & 0xFFFFFFFF}"
+    return f"{text} at {cause['by']}" if cause.get("by") else text
 
 
 def event_words(event: Json) -> str:

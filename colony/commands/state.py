@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, warn
-from colony.config import Option, whole, yes_or_no
-from colony.feed import EVENTS_KEPT, Feed, Listener
+from colony.config import Option, moment, text, whole, words, yes_or_no
+from colony.feed import EVENTS_KEPT
 from colony.human import event_line, human_bytes, human_epoch, human_time, move_line
+from colony.journal import Journal, wanted
 
 FOLLOW_S = 0.3  # as often as people read
 
@@ -113,21 +114,24 @@ def _yes(value: Any) -> str:
 
 def events(call: Call) -> int:
     """Print the event logs of all hosts, merged; with --follow for ever."""
-    feed, listener = Feed(call["limit"], folds=False), Listener(call.connect)
+    journal = Journal(call.connect, call["connect"])
+    is_wanted = wanted(call["kind"], call["colony"], call["host"], call["since"])
+    limit: int | None = call["limit"]
     try:
         while True:
-            answer = listener.ask(",".join(call["connect"]), "status", {})
-            if answer is None and not call["follow"]:
+            news = journal.look(all_of_it=not call["follow"])
+            if news is None and not call["follow"]:
                 raise Failure(
                     f"no host answers at {','.join(call['connect'])}: see --connect", Exit.UNAVAILABLE
                 )
-            for event in listener.news(answer or {}, feed, call["limit"])[-call["limit"] :]:
+            for event in [event for event in news or () if is_wanted(event)][-limit if limit else 0 :]:
                 say(json.dumps(event, ensure_ascii=False, default=str) if call["json"] else event_line(event))
             if not call["follow"]:
                 return Exit.DONE
+            limit = None if news else limit  # of what was there before; all that is new is told
             time.sleep(FOLLOW_S)
     finally:
-        listener.close()
+        journal.close()
 
 
 def where(call: Call) -> int:
@@ -190,7 +194,11 @@ COMMANDS = (
         events,
         (
             Option("follow", yes_or_no, False, "go on as events happen"),
-            Option("limit", whole(1, 100_000), EVENTS_KEPT, "how many at most, the latest", "COUNT"),
+            Option("limit", whole(1, 1_000_000), EVENTS_KEPT, "how many at most, the latest", "COUNT"),
+            Option("kind", words, [], "only these kinds, such as promote,clone", "KIND[,KIND…]"),
+            Option("colony", whole(0, 65_535), None, "only about this colony", "COLONY"),
+            Option("host", text, None, "only by this host, or about it", "HOST"),
+            Option("since", moment, None, "not before: 90s, 10m, 2h ago, or 2026-01-31T12:00", "WHEN"),
         ),
     ),
     Command("where", "say where the cell with a key lives", where, positionals=(Positional("KEY", "a key"),)),

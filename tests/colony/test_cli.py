@@ -145,10 +145,25 @@ def test_status_without_quorum_is_3_and_with_lost_colonies_4(colony: Terminal) -
 def test_events_are_lines_or_json_lines(colony: Terminal) -> None:
     about = status()["view"]["members"][1]["id"]
     event = {"number": 1, "at": 1e9, "host": about, "kind": "promote", "colony": 5, "reason": "h3 is dead"}
-    colony.store.answers["events"] = {"events": [event], "last": 1}
-    assert colony("events") == 0 and colony.out.endswith("h1   promote colony 5 h2: h3 is dead\n")
+    event["cause"] = {"kind": "view", "view": (1 << 32) + 7, "id": "aa.3"}
+    colony.store.answers["events"] = {"events": [event], "last": 1, "life": "aa"}
+    line = "h1   promote colony 5 h2: h3 is dead  ← view 1.7\n"
+    assert colony("events") == 0 and colony.out.endswith(line)
     assert colony("events", "--json") == 0
     assert json.loads(colony.out) == {**event, "host": "h2", "by": "h1"}
+    shown = [
+        ((), True),
+        (("--kind", "clone,promote"), True),
+        (("--kind", "clone"), False),
+        (("--colony", "5", "--host", "h2"), True),
+        (("--colony", "4"), False),
+        (("--host", "h4"), False),
+        (("--since", "2001-09-09T00:00"), True),
+        (("--since", "10m"), False),
+    ]
+    for filters, is_shown in shown:
+        assert colony("events", *filters) == 0 and bool(colony.out) is is_shown, filters
+    assert colony("events", "--since", "yesterday") == 2 and "is no time" in colony.err
 
 
 def test_where_and_why(colony: Terminal) -> None:

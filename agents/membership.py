@@ -243,10 +243,10 @@ class Membership:
         self.do(Note("stage", reason, details={"from": self.stage.value, "to": stage.value}))
         self.stage = stage
 
-    def persist(self) -> None:
-        """Write the record, before whatever effect comes next."""
+    def persist(self, spoiled: str = "") -> None:
+        """Write the record, before whatever effect comes next; `spoiled`: it must never be used again."""
         acceptor, promised = self.council.acceptor, self.foundry.promised
-        record = Record(self.me.id, self.me.incarnation, self.tag, self.known)
+        record = Record(self.me.id, self.me.incarnation, self.tag, self.known, spoiled=spoiled)
         if self.known is not None:
             record = msgspec.structs.replace(
                 record,

@@ -19,7 +19,7 @@ from agents.leases import Grants
 from agents.messages.membership import Install, Installed, WantView, YouAreDead
 from agents.stages import Stage
 from agents.succession import too_old
-from agents.views import Status, View
+from agents.views import Member, Status, View
 
 if TYPE_CHECKING:
     from agents.membership import Membership
@@ -113,6 +113,33 @@ class Passage:
         words += [f"{member.name} {member.status.value}" for member in changed]
         here.do(Note("view", "; ".join(words), details=details, cause=cause))
 
+    def _is_outlived(self, view: View) -> bool:
+        """Return whether a view knows more of this host's past than the host itself; if so, end.
+
+        Each start is recorded before anybody hears of it. So whoever reads of
+        a later life of its own, or of another process under its own number,
+        goes on from an old record, or shares it with somebody: what it, or
+        the other, has promised meanwhile it does not know.
+        """
+        here = self._here
+        me, listed = here.me, view.member(here.me.id)
+        last = max((gone for host, gone in view.gone if host == me.id), default=0)
+        last = max(last, listed.incarnation if listed is not None else 0)
+        if last < me.incarnation or (here.tag and view.tag != here.tag):
+            return False
+        if last == me.incarnation and (listed is None or _process(listed) == _process(me)):
+            return False
+        reason = (
+            f"this host's record is old, or a copy: it starts as incarnation {me.incarnation} "
+            f"and the cluster has seen {last}"
+        )
+        here.quorum.clear()
+        here.grants.fence()
+        here.do(Note("record_outlived", reason, host=me.id, details={"view": view.id}))
+        here.persist(spoiled=reason)
+        here.do(Halt(1, f"{reason}; move the state directory away and join as a new host"))
+        return True
+
     def adopt(self, view: View, now_s: float) -> None:
         """Learn a later view that does not list this incarnation."""
         here = self._here
@@ -138,6 +165,8 @@ class Passage:
         if here.known is not None and view.id <= here.known.id:
             if view.id == here.known.id and here.is_member:
                 here.do(Send(sender, Installed(view.id)))
+            return
+        if self._is_outlived(view):
             return
         promised = here.foundry.promised
         if view.lists(here.me.id, here.me.incarnation):
@@ -202,6 +231,8 @@ class Passage:
         view = message.view
         if message.incarnation != here.me.incarnation or (here.tag and view.tag != here.tag):
             return
+        if self._is_outlived(view):
+            return
         if view.lists(here.me.id, here.me.incarnation):
             return
         if here.known is not None and view.id <= here.known.id:
@@ -224,3 +255,8 @@ class Passage:
         here = self._here
         if here.known is not None and here.known.id >= message.view:
             here.do(Send(sender, Install(here.known)))
+
+
+def _process(member: Member) -> tuple[str, int, float, str]:
+    """Return what tells one process from another that bears the same name and number."""
+    return member.machine, member.pid, member.started_s, member.link

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from agents.bodies import Body, ColonyActor
 from agents.clients import ClientCaller, Clients
+from agents.disk import remedy
 from agents.effects import (
     Answer,
     ClosureRan,
@@ -416,10 +417,13 @@ class Performer:
             return
         try:
             self._persist(effect.record)
-        except OSError as error:
+        except Exception as error:
             # What depends on the record must not be said: not now, and not by the next turn.
             self.is_mute = True
-            self.halt = Halt(1, f"can't write the durable record: {error}")
+            hint = remedy(error) if isinstance(error, OSError) else "that is a bug"
+            reason = f"can't write the durable record, so it can't keep its word: {error}; {hint}"
+            self._tools.note(Note("record_failed", reason))
+            self.halt = Halt(1, f"{reason}, and start the host again")
 
     def _save(self, effect: SaveSnapshot, body: Body | None) -> None:
         stop = effect.head.stop

@@ -23,6 +23,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         promised: The highest ballot promised for the view after `view`.
         accepted_ballot: Ballot of `accepted`.
         accepted: The proposal accepted for the view after `view`.
+        spoiled: Why this record must never be used again; "" = it may be.
     """
 
     host: str
@@ -32,3 +33,4 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     promised: Ballot | None = None
     accepted_ballot: Ballot | None = None
     accepted: View | None = None
+    spoiled: str = ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from agents.disk import RecordFile, RecordRefused, ephemeral, load_or_create
-from agents.effects import Halt
+from agents.effects import Halt, Note
 from agents.hosting import Container
 from agents.keeping import Keeper
 from agents.link import Door
@@ -185,6 +185,9 @@ class Host:
             on_note=self._on_note,
             owns_process=self._owns_process,
         )
+        if record.incarnation == 1 and self._file is not None and self._file.was_used:
+            text = f"none in {self._state_dir}, though a host has kept cells there: this one is a new host"
+            self._server.note(Note("record_missing", text))
         self._server.start()
 
     def wait_ready(self, timeout: float = 30.0) -> None:

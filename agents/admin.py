@@ -7,7 +7,7 @@ in heartbeats, and the directory.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from agents.effects import (
@@ -21,8 +21,9 @@ from agents.effects import (
 from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
-from agents.views import Charter, Member, generation_of, number_of
-from placement.check import check, hosts_in, is_safe, safe
+from agents.safety import blow
+from agents.views import Charter, Member, Status, generation_of, number_of
+from placement.check import check, is_safe
 from placement.why import explain
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Ef
 def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return what `colony status --json` shows."""
     view, membership = host.view, host.membership
+    heard = membership.heard(now_s)
     candidates = host.candidates()
     peers = host.places()
     settled = host.governor.settled.number
@@ -71,7 +73,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,
             "protocol": view.protocol if view is not None else 0,
-            "members": [_member(host, m) for m in view.members] if view is not None else [],
+            "members": [_member(host, m, heard) for m in view.members] if view is not None else [],
         },
         "colonies": {
             "count": len(peers),
@@ -91,7 +93,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
     return [], answer
 
 
-def _member(host: Container, member: Member) -> dict[str, Any]:
+def _member(host: Container, member: Member, heard: Collection[str]) -> dict[str, Any]:
     load = host.load if member.id == host.me else host.membership.loads.get(member.id) or Load()
     directory = host.directory
     primaries = directory.primaries[member.id]
@@ -117,6 +119,10 @@ def _member(host: Container, member: Member) -> dict[str, Any]:
         "protocol": member.protocol,
         "software": member.software,
         "uptime_s": load.uptime_s,
+        "machine": member.machine,
+        "started_s": member.started_s,
+        "lost_and_found": load.kept,
+        "ready": member.status is Status.ACTIVE and not load.draining and member.id in heard,
     }
 
 
@@ -199,25 +205,13 @@ def why(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
 
 def safe_to_kill(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return whether some hosts may die at once without loss, and what would be lost."""
-    candidates = host.candidates()
     asked = [str(h) for h in arguments.get("hosts", [])]
     if arguments.get("box"):
         asked.append(f"box={arguments['box']}")
-    doomed: set[str] = set()
-    for text in asked:
-        ids = hosts_in(candidates, text)
-        if not ids:
-            raise AdminError(BAD, f"no such host or box: {text}")
-        doomed.update(ids)
-    if not doomed:
-        raise AdminError(BAD, "name at least one host, or box=NAME")
-    blow = safe(host.places(), doomed)
-    reasons = [f"colony {colony} has all its peers there" for colony in blow.lost[:20]]
-    stay = len(candidates) - len(doomed)
-    serves = stay * 2 > len(candidates)
-    if not serves:
-        reasons.append(f"{stay} of {len(candidates)} members are no majority: nothing would be served")
-    return [], {"safe": not blow.lost and serves, "lost": list(blow.lost), "reasons": reasons}
+    try:
+        return [], blow(host, asked, now_s)
+    except (LookupError, ValueError) as error:
+        raise AdminError(BAD, str(error.args[0] if error.args else error)) from None
 
 
 def _member_named(host: Container, name: str) -> Member:

@@ -8,6 +8,7 @@ and TCP hold the clients back.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from agents.messages.client import Reply, Unwatch, Watch
@@ -25,13 +26,14 @@ class ClientCaller:
     One for each frame of requests; those of one client are equal.
     """
 
-    __slots__ = ("at_s", "identity", "open", "size")
+    __slots__ = ("at_s", "identity", "open", "probe", "size")
 
     def __init__(self, identity: bytes, requests: int, size: int, at_s: float) -> None:
         self.identity = identity
         self.open = requests
         self.size = size
         self.at_s = at_s
+        self.probe: dict[int, str] | None = None  # its requests' kinds, by id, if they are timed
 
     def __eq__(self, other: object) -> bool:
         return type(other) is ClientCaller and other.identity == self.identity
@@ -53,6 +55,8 @@ class Clients:
     def __init__(self, door: Counter) -> None:
         self.backlog = 0
         self.backlog_bytes = 0
+        self.taken = 0  # requests, ever
+        self.on_probe: Callable[[ClientCaller, Reply], None] = lambda caller, reply: None
         self._door = door
         self._replies: dict[bytes, list[Reply]] = {}
         self._callers: deque[ClientCaller] = deque()
@@ -74,12 +78,15 @@ class Clients:
         """Count a frame of requests until it is answered, or long past."""
         caller = ClientCaller(identity, requests, size, now_s)
         self.backlog += requests
+        self.taken += requests
         self.backlog_bytes += size
         self._callers.append(caller)
         return caller
 
     def answer(self, caller: ClientCaller, reply: Reply) -> None:
         """Put a reply into its client's list."""
+        if caller.probe is not None:
+            self.on_probe(caller, reply)
         if caller.open > 0:
             caller.open -= 1
             self.backlog -= 1

@@ -104,6 +104,11 @@ class Door:
         return str(self._clients.getsockopt_string(zmq.LAST_ENDPOINT))
 
     @property
+    def clients(self) -> int:
+        """Connections of clients and joiners; -1 = ZeroMQ has them, and doesn't say."""
+        return len(self._front.connections) if self._front is not None else -1
+
+    @property
     def strangers(self) -> int:
         """How much came that was none of ours, and how many were hung up on for it."""
         fronts = (self._front, self._plane.incoming if self._plane is not None else None)

@@ -48,6 +48,7 @@ from agents.seeds import Seeds
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.timers import Timers
 from agents.views import Member
+from agents.vitals import Vitals
 from agents.wire import Source, WireError, decode_link_frame, decode_requests
 from agents.workers import Workers
 
@@ -90,6 +91,7 @@ class Server:
         owns_process: The process is this host's alone: its garbage collector may be tuned.
         clock: Monotonic seconds.
         wall: Seconds since the epoch, for the event log.
+        vitals: Counts what metrics want to know beside; None = nobody asks.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Server:
         owns_process: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        vitals: Vitals | None = None,
     ) -> None:
         self.container = container
         self.door = door
@@ -120,6 +123,12 @@ class Server:
         self.performer = Performer(self, run_closure, report, persist, process_gone, keeper)
         self.perform = self.performer.perform  # the actors' way there, without a step between
         self.late_s = 0.0
+        self.late_count, self.late_total_s = 0, 0.0
+        self.submitted = 0  # requests of embedding threads, ever
+        self.ticked_s = clock()  # when the loop last took a tick; any thread may read it
+        self.vitals = vitals
+        if vitals is not None:
+            self.clients.on_probe = lambda caller, reply: vitals.sampler.answered(caller, reply, clock())
         self._host = HostActor.begin(self.dispatcher, container, self)
         self._colonies: dict[int, ColonyActor] = {}
         self._submissions: deque[tuple[Any, Any]] = deque()
@@ -322,7 +331,9 @@ class Server:
 
     def _take_submissions(self) -> None:
         submissions, performer = self._submissions, self.performer
-        for _ in range(min(len(submissions), SUBMISSIONS)):
+        ready = min(len(submissions), SUBMISSIONS)
+        self.submitted += ready
+        for _ in range(ready):
             request, callback = submissions.popleft()
             self._request(callback, request)
             if performer.said:
@@ -338,6 +349,8 @@ class Server:
                 clients.answer(ClientCaller(client, 0, 0, now_s), Reply(0, BAD, text=str(error)))
                 continue
             caller = clients.took(client, len(requests), len(data), now_s)
+            if self.vitals is not None:
+                self.vitals.sampler.pick(caller, requests)
             for request in requests:
                 self._request(caller, request)
                 if performer.said:
@@ -349,6 +362,9 @@ class Server:
             self.tell_colony(colony, Requested(caller, request))
         elif type(request) is Admin and request.command == "events":
             self._answer_events(caller, request)
+        elif type(request) is Admin and request.command == "vitals":
+            report = self.vitals.report(self) if self.vitals is not None else {}
+            self.performer.answer(caller, Reply(request.id, OK, text=json.dumps(report)))
         else:
             if type(caller) is ClientCaller and type(request) in (Watch, Unwatch):
                 self.clients.watched(caller, request)
@@ -387,6 +403,7 @@ class Server:
     def _tick(self, now_s: float) -> None:
         self._tick_due_s = max(self._tick_due_s + TICK_S, now_s)  # a late loop doesn't catch up
         self._has_owned_up = False
+        self.ticked_s = now_s
         broken = self._broken_ticks
         self.tell_host(Ticked())
         if self._broken_ticks == broken:
@@ -416,6 +433,8 @@ class Server:
         self._has_owned_up = True
         self._tick_due_s = now_s
         self.late_s = max(self.late_s, late_s)
+        self.late_count += 1
+        self.late_total_s += late_s
         self.tell_host(LoopWasLate(late_s))
         self.performer.tell_all()
         return True
@@ -426,6 +445,8 @@ class Server:
             return
         self.tell_host(LoadMeasured(msgspec.structs.replace(load, late_s=self.late_s)))
         self.late_s *= 0.5  # an old stall fades
+        if self.vitals is not None:
+            self.vitals.look(self.container)
 
     # -- the stage of the actors -----------------------------------------------------
 
@@ -448,6 +469,8 @@ class Server:
     def note(self, note: Note) -> None:
         """Log a note, for events, log and dashboard alike."""
         noted = self.notes.add(note, self._wall())
+        if self.vitals is not None:
+            self.vitals.noted(note)
         if logger.isEnabledFor(logging.INFO):
             logger.info("%s: %s %s", note.kind, note.reason, note.details or "")
         if self._on_note is not None:

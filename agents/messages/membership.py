@@ -35,6 +35,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         secondaries: ACTIVE secondary peers it holds.
         late_s: How late its loop has been of late, seconds.
         uptime_s: How long this incarnation has lived, seconds.
+        kept: Files in its lost and found.
+        draining: It is about to leave: send it nobody new.
     """
 
     cpu: Finite = 0.0
@@ -46,6 +48,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     secondaries: int = 0
     late_s: Seconds = 0.0
     uptime_s: Seconds = 0.0
+    kept: Count = 0
+    draining: bool = False
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

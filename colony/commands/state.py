@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, warn
@@ -11,6 +12,7 @@ from colony.config import Option, moment, text, whole, words, yes_or_no
 from colony.feed import EVENTS_KEPT
 from colony.human import event_line, human_bytes, human_epoch, human_time, move_line
 from colony.journal import Journal, wanted
+from colony.safety import ask_all
 
 FOLLOW_S = 0.3  # as often as people read
 
@@ -169,16 +171,20 @@ def place_line(answer: Json) -> str:
 
 
 def safe_to_kill(call: Call) -> int:
-    """Say whether these hosts or boxes may die now without loss: exit 0 or 1."""
-    hosts = [word for word in call["what"] if not word.startswith("box=")]
-    boxes = [word.removeprefix("box=") for word in call["what"] if word.startswith("box=")]
-    if len(boxes) > 1:
-        raise Failure("name one box at a time, or the hosts one by one", Exit.USAGE)
-    answer = call.ask("safe_to_kill", hosts=hosts, box=boxes[0] if boxes else "")
+    """Say whether these hosts, boxes, racks or zones may die now without loss: exit 0 or 1."""
+    answer = verdict(call, call["what"])
     safe = bool(answer.get("safe"))
     reasons = [str(reason) for reason in answer.get("reasons") or ()]
     call.show(answer, "yes" if safe else "NO", *(f"  {reason}" for reason in reasons))
     return Exit.DONE if safe else Exit.FAILED
+
+
+def verdict(call: Call, what: Sequence[str]) -> Json:
+    """Return what all hosts say to the death of some."""
+    with call.store() as store:
+        first = store.admin("safe_to_kill", {"hosts": list(what)})
+        status = store.admin("status", {"colonies": False})
+    return ask_all(call.connect, status, first, what)
 
 
 COMMANDS = (
@@ -211,8 +217,8 @@ COMMANDS = (
     ),
     Command(
         "safe-to-kill",
-        "say whether hosts or a box may die now without loss",
+        "say whether hosts, a box, a rack or a zone may die now without loss",
         safe_to_kill,
-        positionals=(Positional("WHAT", "hosts by name, or box=B", "+"),),
+        positionals=(Positional("WHAT", "hosts by name, box=B, rack=R, zone=Z: all at once", "+"),),
     ),
 )

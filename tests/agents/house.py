@@ -52,6 +52,12 @@ class Scripted:
         self.may_end = True
         self.dead: set[str] = set()
 
+    def heard(self, now_s: float) -> tuple[str, ...]:
+        """Return the members that are not dead, as the test says."""
+        return tuple(
+            host for host in (self.view.ids if self.view is not None else ()) if host not in self.dead
+        )
+
     def holds_dead(self, host: str, now_s: float) -> bool:
         """Return whether the test says so."""
         return host in self.dead

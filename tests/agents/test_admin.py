@@ -86,11 +86,14 @@ def test_why_explains_every_host_and_why_not_one() -> None:
 
 def test_safe_to_kill_counts_copies_and_the_majority() -> None:
     house = founded(colonies=6)
-    assert asked(house, "safe_to_kill", hosts=["a"]) == (OK, {"safe": True, "lost": [], "reasons": []})
+    code, one = asked(house, "safe_to_kill", hosts=["a"])
+    assert code == OK and one["safe"] and (one["lost"], one["reasons"], one["hosts"]) == ([], [], ["a"])
     _, two = asked(house, "safe_to_kill", hosts=["a", "b"])
     assert not two["safe"] and two["lost"] and "majority" in " ".join(two["reasons"])
     _, box = asked(house, "safe_to_kill", box="b")
     assert box["safe"]
+    assert asked(house, "safe_to_kill", hosts=["box=b"])[1] == box
+    assert asked(house, "safe_to_kill", hosts=["rack=b"])[0] == BAD, "they stand in no rack"
     assert asked(house, "safe_to_kill")[0] == BAD and asked(house, "safe_to_kill", hosts=["x"])[0] == BAD
 
 
@@ -151,3 +154,27 @@ def test_whatever_an_operator_sends_is_answered(command: str, arguments: dict[st
     house = founded(names) if names else House("a")
     code, answer = asked(house, command, **arguments)
     assert code == OK or isinstance(answer, str)
+
+
+def test_safe_to_kill_says_what_is_on_the_move_and_who_is_silent() -> None:
+    house = founded("abcd", colonies=8)
+    leader, holder = house.leader(0), next(h for h in house.holders(0) if h != house.leader(0))
+    _, calm = asked(house, "safe_to_kill", name=leader, hosts=[holder])
+    assert calm["safe"]
+    primary = house.hosts[leader].colonies[0].primary
+    assert primary is not None
+    primary.transfers.retiring[holder * 32] = house.now_s
+    _, moving = asked(house, "safe_to_kill", name=leader, hosts=[leader])
+    assert moving["moving"] == [0] and "on the move" in " ".join(moving["reasons"])
+    assert 0 in moving["lost"], "the other copy may be gone already: it was asked to go"
+    primary.transfers.retiring.clear()
+    other = next(name for name in "abcd" if name not in house.holders(0))
+    house.members[leader].dead = {other * 32}
+    _, silent = asked(house, "safe_to_kill", name=leader, hosts=[holder])
+    assert not silent["safe"] and f"{other} is silent" in " ".join(silent["reasons"])
+    assert silent["quorum"] == {
+        "members": 4,
+        "stay": 2,
+        "needed": 3,
+        "why": "2 of 4 members are no majority: nothing would be served (1 more is silent already)",
+    }

@@ -190,7 +190,30 @@ def test_safe_to_kill_answers_by_its_exit_status(colony: Terminal) -> None:
     assert colony("safe-to-kill", "h1", "h2") == 0 and colony.out == "yes\n"
     colony.store.answers["safe_to_kill"] = {"safe": False, "reasons": ["colony 3 has no other peer"]}
     assert colony("safe-to-kill", "box=b1") == 1 and "NO\n  colony 3 has no other peer" in colony.out
-    assert colony.store.asked[-1] == ("safe_to_kill", {"hosts": [], "box": "b1"})
+    assert colony.store.asked[-1] == ("safe_to_kill", {"hosts": ["box=b1"]})
+
+
+def test_a_yes_counts_only_if_every_host_that_stays_says_it(colony: Terminal) -> None:
+    answers = iter(
+        [
+            {"safe": True, "reasons": [], "name": "h1", "hosts": ["h2"]},
+            *({"safe": True, "reasons": []} for _ in range(2)),
+            {"safe": False, "reasons": ["colony 7 has all its peers there"], "lost": [7]},
+        ]
+    )
+    colony.store.answers["safe_to_kill"] = lambda _: next(answers)
+    assert colony("safe-to-kill", "h2", "--json") == 1
+    told = json.loads(colony.out)
+    assert told["lost"] == [7] and set(told["asked"]) == {"h3", "h4", "h5"}, "the doomed are not asked"
+
+    def silent(arguments: Any) -> Any:
+        if len([asked for asked in colony.store.asked if asked[0] == "safe_to_kill"]) > before + 1:
+            raise Unavailable("no connection")
+        return {"safe": True, "reasons": [], "name": "h1", "hosts": ["h2"]}
+
+    before = len([asked for asked in colony.store.asked if asked[0] == "safe_to_kill"])
+    colony.store.answers["safe_to_kill"] = silent
+    assert colony("safe-to-kill", "h2") == 1 and "h3 does not say so" in colony.out
 
 
 def test_top_without_a_terminal_prints_one_frame(colony: Terminal, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Hazards: what fails with what, and what that means for colonies."""

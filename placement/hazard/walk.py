@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
 
 from placement.choice import choose_target
 from placement.hazard.graph import HOST, Graph, Supervisor, Vertex
@@ -21,6 +22,14 @@ from placement.resources import Candidate
 
 RUNS_MAX = 1_000_000
 EVENTS_MAX = 1_000_000  # of one run: more often nothing real fails
+
+
+class Chance(Protocol):
+    """Seeded chance of one run (`random.Random` fits)."""
+
+    def random(self) -> float:
+        """Return a number in [0, 1)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +61,19 @@ class Walked:
         return math.sqrt(max(self.lost * (1 - self.lost), 1 / self.runs) / self.runs)
 
 
-def walked(
-    graph: Graph, *, window_s: float, horizon_s: float = DAY_S, runs: int = 1_000, seed: int = 0
-) -> Walked:
-    """Return what came of `runs` runs of `horizon_s` each.
+def walked(graph: Graph, chances: Iterable[Chance], *, window_s: float, horizon_s: float = DAY_S) -> Walked:
+    """Return what came of some runs of `horizon_s` each.
 
     Args:
         graph: Vertices, colonies and supervisors.
+        chances: One for each run; 1 to `RUNS_MAX`.
         window_s: From the death of a copy until another one, elsewhere, is whole.
     """
-    if not 0 < runs <= RUNS_MAX:
-        raise ValueError(f"runs is 1 to {RUNS_MAX}")
-    done = [Walk(graph, window_s, random.Random(f"{seed}/{run}")).run(horizon_s) for run in range(runs)]
+    done = [Walk(graph, window_s, chance).run(horizon_s) for chance in islice(chances, RUNS_MAX)]
+    if not done:
+        raise ValueError("there is nothing to see in no run")
     return Walked(
-        runs,
+        len(done),
         sum(1 for walk in done if walk.lost),
         sum(walk.lost for walk in done),
         sum(walk.copies_made for walk in done),
@@ -90,7 +98,7 @@ class Walk:
         added: Hosts that supervisors added: name -> its box.
     """
 
-    def __init__(self, graph: Graph, window_s: float, chance: random.Random) -> None:
+    def __init__(self, graph: Graph, window_s: float, chance: Chance) -> None:
         self.lost = 0
         self.copies_made = 0
         self.added: dict[str, str] = {}

@@ -20,6 +20,12 @@ from placement.hazard.survival import survival
 from placement.hazard.walk import Walk, walked
 from placement.hazard.written import graph_of, parse_seconds
 
+
+def chances(runs: int, seed: int = 0) -> list[random.Random]:
+    """Return chance for so many runs."""
+    return [random.Random(f"{seed}/{run}") for run in range(runs)]
+
+
 OFTEN = Random(10 * HOUR_S, HOUR_S)
 
 
@@ -132,28 +138,28 @@ def test_the_most_dangerous_vertex_is_the_one_whose_failures_matter_most() -> No
 def test_survival_agrees_with_walks_through_time() -> None:
     graph = two_boxes(Random(20 * HOUR_S, 600.0))
     told = survival(graph, window_s=120.0)
-    seen = walked(graph, window_s=120.0, runs=250)
+    seen = walked(graph, chances(250), window_s=120.0)
     assert 0.2 < told.lost < 0.999
     # Walks re-place what they clone, so that the badly placed colony is soon well placed.
     assert seen.lost < told.lost + 3 * seen.error
     boxes = [Vertex(f"b{n}", "box", Random(20 * HOUR_S, 600.0)) for n in range(5)]
     hosts = [Vertex(f"h{n}", failure=Random(20 * HOUR_S, 60.0), fails_with=(f"b{n}",)) for n in range(5)]
     spread = Graph([*boxes, *hosts], {"0": ("h1", "h3")})
-    told, seen = survival(spread, window_s=1_200.0), walked(spread, window_s=1_200.0, runs=400)
+    told, seen = survival(spread, window_s=1_200.0), walked(spread, chances(400), window_s=1_200.0)
     assert abs(told.lost - seen.lost) < 4 * seen.error, (told.lost, seen.lost)
 
 
 def test_a_walk_is_the_same_for_the_same_seed() -> None:
     graph = two_boxes()
-    assert walked(graph, window_s=60.0, runs=5, seed=3) == walked(graph, window_s=60.0, runs=5, seed=3)
-    assert walked(graph, window_s=60.0, runs=5, seed=3) != walked(graph, window_s=60.0, runs=5, seed=4)
+    assert walked(graph, chances(5, 3), window_s=60.0) == walked(graph, chances(5, 3), window_s=60.0)
+    assert walked(graph, chances(5, 3), window_s=60.0) != walked(graph, chances(5, 4), window_s=60.0)
 
 
 def test_a_scheduled_failure_comes_when_it_is_due() -> None:
     host = Vertex("h1", failure=Scheduled(100.0, 10.0, 1_000.0))
     graph = Graph([host, Vertex("h2")], {"0": ("h1",)})
-    assert walked(graph, window_s=1.0, horizon_s=99.0, runs=1).lost == 0
-    assert walked(graph, window_s=1.0, horizon_s=101.0, runs=1).lost == 1
+    assert walked(graph, chances(1), window_s=1.0, horizon_s=99.0).lost == 0
+    assert walked(graph, chances(1), window_s=1.0, horizon_s=101.0).lost == 1
     assert host.failure.down_share == 0.01
 
 
@@ -171,8 +177,8 @@ def test_a_slow_clone_loses_what_a_fast_one_saves() -> None:
         Vertex("h3"),
     ]
     graph = Graph(hosts, {"0": ("h1", "h2")})
-    assert walked(graph, window_s=20.0, runs=1).lost == 0
-    assert walked(graph, window_s=40.0, runs=1).lost == 1
+    assert walked(graph, chances(1), window_s=20.0).lost == 0
+    assert walked(graph, chances(1), window_s=40.0).lost == 1
 
 
 def test_a_supervisor_restarts_sooner_than_a_host_mends_itself_unless_it_is_down() -> None:
@@ -184,9 +190,9 @@ def test_a_supervisor_restarts_sooner_than_a_host_mends_itself_unless_it_is_down
         watch = Supervisor("s", ("h1", "h2"), restart_s=2.0)
         return Graph([*hosts, supervisor], {"0": ("h1", "h2")}, [watch])
 
-    assert walked(cluster(Vertex("s", "supervisor")), window_s=5.0, runs=1).lost == 0
+    assert walked(cluster(Vertex("s", "supervisor")), chances(1), window_s=5.0).lost == 0
     dead = Vertex("s", "supervisor", Scheduled(50.0, 5_000.0))
-    assert walked(cluster(dead), window_s=5.0, runs=1).lost == 1
+    assert walked(cluster(dead), chances(1), window_s=5.0).lost == 1
 
 
 def test_supervisors_add_one_host_for_one_that_can_not_be_restarted() -> None:

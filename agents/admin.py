@@ -66,6 +66,8 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
     answer: dict[str, Any] = {
         "tag": membership.tag,
         "stage": membership.stage.value,
+        "waiting_for": membership.waiting,
+        "asked": [] if view is not None else membership.asking.as_json(now_s),
         "quorum": bool(host.quorum.held(now_s)),
         "safe": bool(peers) and all(p.holders for p in peers) and is_safe(peers, candidates).safe,
         "name": membership.me.name,
@@ -223,8 +225,9 @@ def _member_named(host: Container, name: str) -> Member:
 
 def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Found a cluster of the zombies that this host sees."""
-    if host.membership.tag:
-        raise AdminError(DENIED, f"there is a cluster already: {host.membership.tag}")
+    refusal = host.membership.init_refusal()
+    if refusal:
+        raise AdminError(DENIED, refusal)
     charter = Charter(int(arguments.get("colonies", 64)), int(arguments.get("peers", 2)))
     return host.membership.handle(InitOrdered(charter), now_s), {"founding": True}
 

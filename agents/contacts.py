@@ -66,13 +66,13 @@ class Contacts:
         """Return the hosts to which a link is up."""
         return frozenset(host for host, contact in self._all.items() if contact.up)
 
-    def meet(self, member: Member, now_s: float) -> Contact | None:
-        """Note that a host exists; None: too many strangers, or it is us."""
+    def meet(self, member: Member, now_s: float, *, is_member: bool = False) -> Contact | None:
+        """Note that a host exists; None: too many are known (members always fit), or it is us."""
         if member.id == self._me:
             return None
         contact = self._all.get(member.id)
         if contact is None:
-            if len(self._all) >= self._max:
+            if len(self._all) >= self._max and not is_member:
                 return None
             contact = self._all[member.id] = Contact(member, met_s=now_s)
         elif member.incarnation > contact.member.incarnation:
@@ -104,7 +104,7 @@ class Contacts:
         for member in view.members:
             known = self._all.get(member.id)
             if known is None or member.incarnation >= known.member.incarnation:
-                contact = self.meet(member, now_s)
+                contact = self.meet(member, now_s, is_member=True)
                 if contact is not None:
                     contact.member = member
                     contact.knocked_s = contact.first_knock_s = -inf

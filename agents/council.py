@@ -18,7 +18,7 @@ from agents.effects import Note, Send
 from agents.leases import STRETCH
 from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
 from agents.stages import MEMBER_STAGES, Stage
-from agents.succession import EVICTED, Evidence, Plan, successor, too_old
+from agents.succession import EVICTED, Evidence, Plan, namesake, successor, too_old
 from agents.views import Member, Status, View, generation_of, number_of, view_id
 
 if TYPE_CHECKING:
@@ -210,11 +210,8 @@ class Council:
 
     def _name_taken(self, view: View, joiner: Member) -> bool:
         """Return whether a member that is not surely gone bears the name."""
-        attested = self._host.detector.attested()
-        return any(
-            member.name == joiner.name and member.id != joiner.id and member.id not in attested
-            for member in view.members
-        )
+        other = namesake(view, joiner)
+        return other is not None and other.id not in self._host.detector.attested()
 
     def _returned(self, member: Member) -> bool:
         """Return whether a later incarnation of a member is linked to us."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agents.causes import Cause
-from agents.effects import HelloSeen, LinkCameUp, LinkWentDown, Note, ProcessGone, SeedFound, Send
+from agents.effects import (
+    HelloSeen,
+    LinkCameUp,
+    LinkRefused,
+    LinkWentDown,
+    Note,
+    ProcessGone,
+    SeedFound,
+    SeedSilent,
+    Send,
+)
 from agents.messages.membership import Install, WantView, Wish, YouAreDead
 from agents.stages import MEMBER_STAGES, Stage
 from agents.succession import too_old
@@ -31,10 +41,24 @@ class Encounters:
 
     def on_seed(self, event: SeedFound, now_s: float) -> None:
         here = self._here
+        self._tell(here.asking.found(event.member, now_s))
         contact = here.contacts.meet(event.member, now_s)
         if contact is not None:
             contact.seed = True
             here.rewire(now_s)
+
+    def on_seed_silent(self, event: SeedSilent, now_s: float) -> None:
+        self._tell(self._here.asking.silent(event.address, event.reason, now_s))
+
+    def on_link_refused(self, event: LinkRefused, now_s: float) -> None:
+        """A link was refused, here or there: one that wants to enter is told so."""
+        answer = "no" if event.why else "not_yet"
+        if not self._here.is_member:
+            self._tell(self._here.asking.answered(event.member, answer, event.reason, now_s, event.why))
+
+    def _tell(self, notes: list[Note]) -> None:
+        for note in notes:
+            self._here.do(note)
 
     def on_hello(self, event: HelloSeen, now_s: float) -> None:
         here = self._here
@@ -92,6 +116,7 @@ class Encounters:
         self.links_up += 1
         contact.seen_s = now_s
         contact.introduced.clear()
+        here.asking.linked(event.host)
         if here.wants_to_enter:
             here.do(Send(event.host, here.knocking.knock()))
         if here.known is None:

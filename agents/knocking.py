@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from agents.contacts import Contact
 from agents.effects import Note, Send
 from agents.messages.membership import Install, Knock, KnockAnswer
 from agents.stages import Stage
-from agents.succession import name_taken
+from agents.succession import namesake
+from agents.views import Member, Status
 
 if TYPE_CHECKING:
     from agents.membership import Membership
@@ -19,6 +21,7 @@ class Knocking:
 
     def __init__(self, here: Membership) -> None:
         self._here = here
+        self._is_full = False
 
     def knock(self) -> Knock:
         """Return what we say while we are in no view."""
@@ -27,8 +30,6 @@ class Knocking:
 
     def on_knock(self, sender: str, knock: Knock, now_s: float) -> None:
         here = self._here
-        if here.farewell is not None:
-            return
         if sender != knock.member.id:  # introduced by another zombie
             here.contacts.meet(knock.member, now_s)
             return here.rewire(now_s)
@@ -37,7 +38,7 @@ class Knocking:
             return
         contact = here.contacts.knock(knock, now_s)
         if contact is None:
-            return
+            return self._full(sender)
         here.encounters.found_cluster(knock.tag, now_s)
         here.encounters.overtaken(knock.member, now_s)
         if here.known is not None and knock.view > here.known.id:
@@ -48,9 +49,18 @@ class Knocking:
         if here.is_member and here.encounters.is_dropped(knock.member) and here.known is not None:
             here.encounters.tell_dead(sender, knock.member.incarnation, here.known, now_s)
             return
-        here.do(Send(sender, judge(here, knock, now_s)))
+        here.do(Send(sender, judge(here, knock.member, now_s)))
         if here.stage is Stage.ZOMBIE:
             self._introduce(contact)
+
+    def _full(self, sender: str) -> None:
+        """Too many hosts are known here already: another may have room."""
+        here = self._here
+        reason = f"no room: {here.settings.contacts_max} hosts are known here already"
+        if not self._is_full:
+            self._is_full = True
+            here.do(Note("full", reason, host=sender))
+        here.do(Send(sender, KnockAnswer("not_yet", reason, here.tag)))
 
     def _introduce(self, newcomer: Contact) -> None:
         """Make the zombies that we see see each other."""
@@ -69,20 +79,22 @@ class Knocking:
         here = self._here
         if here.is_member or here.farewell is not None:
             return
-        if answer.answer == "no":
-            if answer.reason != here.refusal:
-                here.refusal = answer.reason
-                here.do(Note("refused", answer.reason, host=sender))
+        contact = here.contacts.get(sender)
+        if contact is None:
             return
-        if answer.reason != here.refusal:
-            here.refusal = answer.reason
-            here.do(Note("knock", f"{answer.answer}: {answer.reason}", host=sender))
+        why = ""
+        if answer.answer == "no":
+            why = "tag" if answer.tag and here.tag and answer.tag != here.tag else "name"
+        for note in here.asking.answered(contact.member, answer.answer, answer.reason, now_s, why):
+            here.do(note)
+        if why:
+            return
         here.encounters.found_cluster(answer.tag, now_s)
         if answer.tag == here.tag and answer.view > (here.known.id if here.known else 0):
             here.encounters.compare(sender, answer.view, now_s)
 
 
-def judge(here: Membership, knock: Knock, now_s: float) -> KnockAnswer:
+def judge(here: Membership, joiner: Member, now_s: float) -> KnockAnswer:
     """Return *come in*, *not yet* (try another), or *no*, and why.
 
     The tag was compared, and dropped incarnations were told so, before.
@@ -90,14 +102,34 @@ def judge(here: Membership, knock: Knock, now_s: float) -> KnockAnswer:
     known = here.known
     view = known.id if known else 0
     if here.stage is Stage.ZOMBIE:
-        return KnockAnswer("not_yet", "no cluster here yet: waiting for init")
-    if known is None or not here.is_member:
-        return KnockAnswer("not_yet", "this host is itself looking for its cluster", here.tag, view)
-    if name_taken(known, knock.member):
-        return KnockAnswer("no", f"the name {knock.member.name} is taken by a live host", here.tag, view)
-    wait_s = here.reputation.wait_s(knock.member.id, now_s)
+        reason = "no cluster here yet: waiting for init"
+        if joiner.name == here.me.name:
+            reason += "; and it bears the same name: only one of the two will be let in"
+        return KnockAnswer("not_yet", reason)
+    reason = _hindrance(here, joiner, now_s)
+    if reason:
+        return KnockAnswer("not_yet", reason, here.tag, view)
+    assert known is not None, "only a member has no hindrance"
+    other = namesake(known, joiner)
+    if other is None or other.id in here.detector.attested():
+        return KnockAnswer("come_in", "by the next view", here.tag, view)
+    if other.status is Status.LEAVING:
+        return KnockAnswer("not_yet", f"the name {joiner.name} is that of a host that leaves", here.tag, view)
+    if other.id == here.me.id or here.detector.hears(other.id, now_s):
+        return KnockAnswer("no", f"the name {joiner.name} is taken by a live host", here.tag, view)
+    reason = f"the name {joiner.name} is that of a silent host, until that is held dead"
+    return KnockAnswer("not_yet", reason, here.tag, view)
+
+
+def _hindrance(here: Membership, joiner: Member, now_s: float) -> str:
+    """Return why this host can let nobody in now, or not this one; "" = it can."""
+    if here.farewell is not None or here.orders.renounced:
+        return "this host leaves: ask another"
+    if here.known is None or not here.is_member:
+        return "it is itself looking for its cluster"
+    if here.council.halted:
+        return "the whole cluster is being stopped"
+    wait_s = here.reputation.wait_s(joiner.id, now_s)
     if wait_s > 0:
-        return KnockAnswer("not_yet", f"held dead too often of late: wait {wait_s:.0f} s", here.tag, view)
-    if not here.quorum.held(now_s):
-        return KnockAnswer("not_yet", "no quorum here now", here.tag, view)
-    return KnockAnswer("come_in", "by the next view", here.tag, view)
+        return f"held dead too often of late: wait some {ceil(wait_s / 10) * 10} s"
+    return "" if here.quorum.held(now_s) else "no quorum there now: its missing members have to come back"

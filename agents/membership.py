@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from agents.agreement import Acceptor
+from agents.asking import Asking, waiting_for
 from agents.contacts import Contacts
 from agents.council import Council
 from agents.detector import Detector, Verdict
@@ -34,6 +35,7 @@ from agents.effects import (
     InitOrdered,
     LeaveOrdered,
     LinkCameUp,
+    LinkRefused,
     LinkWentDown,
     LoadMeasured,
     LoopWasLate,
@@ -45,6 +47,7 @@ from agents.effects import (
     RecountNeeded,
     RecoverOrdered,
     SeedFound,
+    SeedSilent,
     Send,
     ShareReached,
     Ticked,
@@ -138,7 +141,9 @@ class Membership:
         self._ticked_s = now_s
         self.beat_s = self._knock_s = self._probe_s = now_s
         self._load_news = False
-        self.refusal = ""  # what the last answer to a knock said
+        self.asking = Asking(me.id, settings.seeds, settings.refused_s)
+        self.waiting = ""  # for what, in words; any thread may read it
+        self._is_hopeless = False
         self._suspects: frozenset[str] = frozenset()
         self._out: list[Effect] = []
         self._handlers = self._event_handlers()
@@ -242,6 +247,7 @@ class Membership:
         assert stage in EDGES[self.stage], f"no edge {self.stage.value} -> {stage.value}: {reason}"
         self.do(Note("stage", reason, details={"from": self.stage.value, "to": stage.value}))
         self.stage = stage
+        self.waiting = waiting_for(self, self._ticked_s)
 
     def persist(self, spoiled: str = "") -> None:
         """Write the record, before whatever effect comes next; `spoiled`: it must never be used again."""
@@ -264,6 +270,8 @@ class Membership:
             Ticked: self._on_ticked,
             HelloSeen: self.encounters.on_hello,
             SeedFound: self.encounters.on_seed,
+            SeedSilent: self.encounters.on_seed_silent,
+            LinkRefused: self.encounters.on_link_refused,
             LinkCameUp: self.encounters.on_link_up,
             LinkWentDown: self.encounters.on_link_down,
             ProcessGone: self.encounters.on_process_gone,
@@ -368,6 +376,14 @@ class Membership:
             for contact in self.contacts:
                 if contact.up:
                     self.do(Send(contact.member.id, self.knocking.knock()))
+            self._despair(self.asking.verdict(now_s))
+        self.waiting = waiting_for(self, now_s)
+
+    def _despair(self, reason: str) -> None:
+        """End the process if everybody that it may ask has refused it for good."""
+        if reason and not self._is_hopeless:
+            self.do(Halt(1, f"refused by all that it asked: {reason}"))
+        self._is_hopeless = bool(reason)
 
     def rewire(self, now_s: float) -> None:
         """Dial whom we want a link to, hang up on the others."""

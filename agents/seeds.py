@@ -6,6 +6,7 @@ no quorum), since a seed may come later, or come back as another host.
 
 from __future__ import annotations
 
+from agents.effects import SeedFound, SeedSilent
 from agents.messages.client import Greeting
 from agents.views import Member
 
@@ -22,7 +23,6 @@ class Seeds:
     def __init__(self, addresses: tuple[str, ...] = ()) -> None:
         self._addresses = list(dict.fromkeys(addresses))
         self._due_s = 0.0
-        self._refusals: dict[str, str] = {}
 
     def due(self, now_s: float, alone: bool) -> tuple[str, ...]:
         """Return the addresses to greet now; none while the host has company."""
@@ -31,18 +31,10 @@ class Seeds:
         self._due_s = now_s + EVERY_S
         return tuple(self._addresses)
 
-    def found(self, address: str, answer: Greeting | str, me: str) -> Member | None:
-        """Return the host that answered, or None: nobody, or this host itself."""
+    def heard(self, address: str, answer: Greeting | str, me: str) -> SeedFound | SeedSilent:
+        """Return what an answer, or why there is none, means; one's own address is asked no more."""
         if isinstance(answer, str):
-            self._refusals[address] = answer
-            return None
-        self._refusals.pop(address, None)
+            return SeedSilent(address, answer)
         if answer.host == me:
             self._addresses = [other for other in self._addresses if other != address]
-            return None
-        return Member(answer.host, answer.incarnation, answer.name, address, answer.link)
-
-    @property
-    def refusals(self) -> dict[str, str]:
-        """Why each address that gave none has not given a greeting."""
-        return dict(self._refusals)
+        return SeedFound(Member(answer.host, answer.incarnation, answer.name, address, answer.link))

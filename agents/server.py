@@ -32,7 +32,6 @@ from agents.effects import (
     PeerFailed,
     Received,
     Requested,
-    SeedFound,
     Ticked,
 )
 from agents.keeping import Keeper
@@ -393,10 +392,8 @@ class Server:
 
     def _take_greetings(self) -> None:
         for address, answer in self.door.greetings():
-            member = self._seeds.found(address, answer, self.container.membership.me.id)
-            if member is not None:
-                self.tell_host(SeedFound(member))
-                self.performer.tell_all()
+            self.tell_host(self._seeds.heard(address, answer, self.container.membership.me.id))
+            self.performer.tell_all()
 
     # -- time ------------------------------------------------------------------------
 

@@ -87,7 +87,9 @@ class Settings:
         founding_s: Patience for zombies' answers; also between tries.
         founding_forget_s: A promise to a founder that is never heard of again
             ends after this, so that another init can be obeyed.
-        contacts_max: Strangers known at a time.
+        contacts_max: Hosts known at a time; members are known beyond it.
+        refused_s: Longest wait while everybody asked says no; above the 2 to
+            3 s after which a dead host that bears our name is held dead.
     """
 
     seeds: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ class Settings:
     founding_s: float = 0.5
     founding_forget_s: float = 30.0
     contacts_max: int = 1024
+    refused_s: float = 5.0
 
     def __post_init__(self) -> None:
         if self.expect < 0:

@@ -101,9 +101,12 @@ def remembered(
     return tuple(last.items())[-GONE_MAX:]
 
 
-def name_taken(view: View, joiner: Member) -> bool:
-    """Return whether another member of the view bears the joiner's name."""
-    return any(member.name == joiner.name and member.id != joiner.id for member in view.members)
+def namesake(view: View, joiner: Member) -> Member | None:
+    """Return another member of the view that bears the joiner's name, or None."""
+    for member in view.members:
+        if member.name == joiner.name and member.id != joiner.id:
+            return member
+    return None
 
 
 def too_old(view: View, host: str, incarnation: int) -> bool:

@@ -32,16 +32,21 @@ class Zombies:
         self.found(now_s)
 
     def in_sight(self, now_s: float) -> dict[str, Member]:
-        """Return the zombies that this host sees, itself not included."""
+        """Return the zombies that this host sees, itself not included: one of each name.
+
+        No two members may bear one name; of two that do, the lower host id counts.
+        """
         here = self._here
-        return {
-            contact.member.id: contact.member
-            for contact in here.contacts
-            if contact.up
-            and contact.tag == ""
-            and contact.stage == Stage.ZOMBIE.value
-            and now_s - contact.seen_s < SEEN_S
-        }
+        named: dict[str, Member] = {}
+        for contact in here.contacts:
+            member = contact.member
+            if contact.tag or contact.stage != Stage.ZOMBIE.value or member.name == here.me.name:
+                continue
+            if contact.up and now_s - contact.seen_s < SEEN_S:
+                other = named.setdefault(member.name, member)
+                if member.id < other.id:
+                    named[member.name] = member
+        return {member.id: member for member in named.values()}
 
     def found(self, now_s: float) -> None:
         """Found a cluster if that was ordered, or if as many are here as expected."""

@@ -314,18 +314,9 @@ class Host:
         """What the host waits for, for people; "" = nothing."""
         if self._container is None:
             return "its start"
-        stage = self._container.membership.stage
-        if stage is Stage.ZOMBIE:
-            if self._settings.expect:
-                return f"{self._settings.expect} hosts that see each other"
-            if self._seeds:
-                return "a cluster at " + ", ".join(self._seeds) + ", or `colony init`"
-            return "`colony init`"
-        refusal = self._container.membership.refusal
-        if stage is Stage.DISCOVERY:
-            return refusal or "the members of its cluster"
-        if stage is Stage.HOLD:
-            return "a majority of its view"
+        membership = self._container.membership
+        if membership.view is None or membership.stage is Stage.HOLD:
+            return membership.waiting
         return "" if self._container.is_settled else "its colonies' copies"
 
     @property

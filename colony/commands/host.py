@@ -6,8 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from math import inf
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,8 +17,6 @@ from colony.errors import ColonyError
 
 POLL_S = 0.1  # how soon a change of stage or a signal is told
 QUIT_STATUS = 130  # left in a hurry
-LOOK_S = 2.0  # hosts that are started together find each other sooner
-REACH_S = 0.3
 
 
 class Embedded(Protocol):
@@ -75,7 +72,7 @@ def host(call: Call) -> int:
     except (ColonyError, OSError) as error:
         raise Failure(f"can't start on {call['listen']}: {error}") from None
     try:
-        return serve(embedded, signals, call["leave_timeout"], call["join"])
+        return serve(embedded, signals, call["leave_timeout"])
     finally:
         embedded.close()
 
@@ -120,28 +117,14 @@ def check_free(listen: str) -> None:
             raise Failure(f"can't listen on {listen}: {because}; {hint}") from None
 
 
-def is_there(endpoint: str) -> bool:
-    """Return whether something accepts connections at an address."""
-    name, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    try:
-        socket.create_connection((name.strip("[]"), int(port)), timeout=REACH_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float, join: Sequence[str] = ()) -> int:
+def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float) -> int:
     """Tell what the host waits for and when it is ready; then wait for the end."""
-    told, ready, look_s = "", False, time.monotonic() + LOOK_S if join else inf
+    told, ready = "", False
     while not signals.asked:
         time.sleep(POLL_S)
         if embedded.halted is not None:
             return halted(embedded)
         stage = embedded.stage if ready and embedded.stage == "ACTIVE" else stage_of(embedded)
-        if time.monotonic() >= look_s:
-            look_s = inf
-            if stage.startswith("ZOMBIE") and not any(map(is_there, join)):
-                warn(f"colony host: no host answers at {', '.join(join)} yet: is --join right? trying on")
         if stage == told:
             continue
         told = stage

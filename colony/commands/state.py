@@ -22,7 +22,9 @@ def status(call: Call) -> int:
     answer = call.ask("status", colonies=call["colonies"])
     call.show(answer, *status_lines(answer))
     if not answer.get("quorum"):
-        warn("colony: no quorum: nothing is served until a majority of the view is back")
+        in_view = (answer.get("view") or {}).get("members")
+        lack = "no quorum: nothing is served until a majority of the view is back"
+        warn(f"colony: {lack if in_view else 'this host is in no cluster: nothing is served there'}")
         return Exit.UNAVAILABLE
     lost = (answer.get("colonies") or {}).get("lost", 0)
     if lost:
@@ -34,6 +36,12 @@ def status(call: Call) -> int:
 def status_lines(answer: Json) -> list[str]:
     """Return the state of a cluster as lines for people."""
     view, colonies = answer.get("view") or {}, answer.get("colonies") or {}
+    if answer.get("stage") and not view.get("members"):
+        cluster = f"of cluster {answer['tag']}, " if answer.get("tag") else ""
+        return [
+            f"host {answer.get('name', '?')}: {cluster}{answer['stage']}",
+            *([f"waiting for {answer['waiting_for']}"] if answer.get("waiting_for") else []),
+        ]
     lines = [
         f"cluster {answer.get('tag') or '-'}  view {view.get('generation', 0)}.{view.get('number', 0)}  "
         f"quorum {_yes(answer.get('quorum'))}  safe {_yes(answer.get('safe'))}",

@@ -11,6 +11,7 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
+from agents.asking import Asking
 from agents.effects import (
     Answer,
     Effect,
@@ -51,6 +52,12 @@ class Scripted:
         self.is_at_rest = True
         self.may_end = True
         self.dead: set[str] = set()
+        self.asking = Asking(me.id, (), 5.0)
+        self.waiting = ""
+
+    def init_refusal(self) -> str:
+        """Return why an init would be refused."""
+        return f"already initialised, cluster tag {self.tag}" if self.tag else ""
 
     def heard(self, now_s: float) -> tuple[str, ...]:
         """Return the members that are not dead, as the test says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.effects import SeedFound, SeedSilent
 from agents.messages.client import Greeting
 from agents.seeds import EVERY_S, Seeds
 
@@ -23,21 +24,21 @@ def test_in_company_no_seed_is_asked() -> None:
 
 
 def test_a_seed_that_answers_is_a_host_with_a_link_address() -> None:
-    found = Seeds(("a",)).found("a", greeting("h2"), me="h1")
-    assert found is not None
+    heard = Seeds(("a",)).heard("a", greeting("h2"), me="h1")
+    assert isinstance(heard, SeedFound)
+    found = heard.member
     assert (found.id, found.incarnation, found.address, found.link) == ("h2", 3, "a", "tcp://link-of-h2")
 
 
 def test_ones_own_address_is_never_asked_again() -> None:
     seeds = Seeds(("a", "b"))
-    assert seeds.found("a", greeting("h1"), me="h1") is None
-    assert seeds.found("a", greeting("h1"), me="h1") is None
+    for _ in range(2):
+        heard = seeds.heard("a", greeting("h1"), me="h1")
+        assert isinstance(heard, SeedFound) and heard.member.id == "h1"
     assert seeds.due(0.0, alone=True) == ("b",)
 
 
-def test_why_a_seed_gave_no_greeting_is_kept_until_it_gives_one() -> None:
+def test_an_address_at_which_nobody_answers_is_asked_again() -> None:
     seeds = Seeds(("a",))
-    assert seeds.found("a", "connection refused", me="h1") is None
-    assert seeds.refusals == {"a": "connection refused"}
-    seeds.found("a", greeting("h2"), me="h1")
-    assert seeds.refusals == {}
+    assert seeds.heard("a", "connection refused", me="h1") == SeedSilent("a", "connection refused")
+    assert seeds.due(0.0, alone=True) == ("a",)

@@ -388,16 +388,6 @@ def test_a_port_in_use_and_a_foreign_address_are_said_plainly() -> None:
         host_command.check_free("tcp://192.0.2.1:7420")
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_join_that_nobody_answers_is_said_once(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host_command, "LOOK_S", 0.0)
-    host = FakeHost("ZOMBIE", "ZOMBIE", "ZOMBIE", halted=(5, "solitude"))
-    assert host_command.serve(host, host_command.Signals(), 1.0, ["tcp://127.0.0.1:9"]) == 5
-    assert capsys.readouterr().err.count("no host answers at tcp://127.0.0.1:9 yet") == 1
-
-
 def test_a_host_is_built_from_its_options() -> None:
     _, values = parse(["host", "--name", "h9", "--box", "b1", "--join", "tcp://a:1,tcp://b:2"], {})
     built = host_command.arguments(values)

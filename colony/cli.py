@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import colony
 from colony import config
-from colony.commands import bench, cells, host, life, predict, state, top, up
+from colony.commands import bench, cells, host, life, map, predict, state, top, up
 from colony.commands.base import Call, Command, Exit, Failure, Positional, warn
 from colony.errors import ColonyError, OutcomeUnknown, Unavailable
 
@@ -25,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     *top.COMMANDS,
     *cells.COMMANDS,
     *bench.COMMANDS,
+    *map.COMMANDS,
     *predict.COMMANDS,
 )
 

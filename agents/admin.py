@@ -87,6 +87,9 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
             "waiting": len(host.restoring.waiting),
         },
         "missing": host.restoring.missing,
+        "keys": host.access.is_keyed,
+        "insecure": host.access.is_insecure,
+        "refused": host.access.refusals.count,
         "stopping": host.stopping.progress(),
         "moves": _moves(host, now_s),
     }

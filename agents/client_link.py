@@ -43,9 +43,11 @@ _OPENING = (
     | zmq.EVENT_CONNECT_RETRIED
 )
 _WHY = {
-    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
-    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "it does not speak our protocol",
-    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "it does not know our key",
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed: is its host.pub ours?",
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "it has no keys, or is no host",
+    int(
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    ): "it does not know our key: its list of authorized ones does not hold it",
 }
 
 forks = 0

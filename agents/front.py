@@ -120,6 +120,11 @@ class Front:
         self._accept_at_s = 0.0  # when to try again; 0 = it works
         poller.add(self.fd)
 
+    @property
+    def count(self) -> int:
+        """Connections that are open."""
+        return len(self.connections)
+
     # -- coming and going ----------------------------------------------------------
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from agents.access import Access
 from agents.admin import answer_admin
 from agents.causes import Cause
 from agents.census import CensusRound, Heir, counted, elect, returning
@@ -160,6 +161,7 @@ class Container(Surroundings):
         self.lost: set[int] = set()
         self.watched = False
         self.closures = closures
+        self.access = Access()
         self.keeps = keeps
         self.frozen = False
         self.stopping = Stopping(self)

@@ -1,12 +1,12 @@
 """The ZeroMQ door: every socket of a host, behind one poller.
 
 Only the I/O thread that made the door may call it, except `Door.wake`.
-Two ROUTERs receive, hosts on the link address, clients on the public one; to
-other hosts everything leaves through DEALERs, one per host and plane, each
-for one incarnation of a link: never reconnected, its identity never used
-again. With keys they are ZeroMQ's; without, ours (`tcp_plane.Plane`, `Front`)
-speak the same protocol over plain TCP. Nothing that arrives, however
-malformed, raises out of here.
+A listener receives from hosts on the link address, another from clients on
+the public one; to other hosts everything leaves through one connection per
+host and plane, each for one incarnation of a link: never reconnected, its
+identity never used again. With keys they are ZeroMQ's (`Guarded` for
+clients); without, ours (`tcp_plane.Plane`, `Front`) speak the same protocol
+over plain TCP. Nothing that arrives, however malformed, raises out of here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import time
 
 import zmq
 
+from agents.curve import HostKeys
 from agents.front import Front
+from agents.guarded import Guarded
 from agents.messages.client import Greeting
 from agents.poller import Waker
+from agents.refusals import Refusals
 from agents.sockets import (
-    CLIENT_FRAMES_MAX,
     HOST_FRAMES_MAX,
     Dealer,
     Pipe,
     Question,
-    Security,
     Sockets,
 )
 from agents.tcp_plane import Outgoing, Plane, TcpPipe, place_of
@@ -37,7 +38,7 @@ DRAIN_BYTES_MAX = 128 * 1024  # per turn: some 1 ms of cells, then others are se
 SOURCES_MAX = 4_096  # parsed identities remembered
 GREETS_MAX = 64
 # Plain numbers: to combine two of pyzmq's flags takes as long as to send.
-_NOW, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_NOW = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)
 
 
@@ -47,14 +48,20 @@ class Door:
     Args:
         listen: Public endpoint for clients and joiners, `tcp://IP:port`; port `*` = any free one.
         link: Endpoint for other hosts, likewise.
-        security: Prepares each socket; None = plain.
+        keys: What both endpoints demand keys by; None = they are plain.
+
+    Attributes:
+        refusals: Who was turned away, and why.
+        guarded: The clients' endpoint if it demands keys.
 
     Raises:
         OSError: An endpoint can't be bound.
     """
 
-    def __init__(self, listen: str, link: str, security: Security | None = None) -> None:
-        self._sockets = Sockets(security)
+    def __init__(self, listen: str, link: str, keys: HostKeys | None = None) -> None:
+        self.refusals = Refusals()
+        self.guarded: Guarded | None = None
+        self._sockets = Sockets(keys, self.refusals)
         self._poller = self._sockets.poller
         self._waker = Waker()
         self._pipes: dict[str, Pipe | TcpPipe] = {}
@@ -66,53 +73,54 @@ class Door:
         self._held = 0
         self._front: Front | None = None
         self._plane: Plane | None = None
-        self._clients: zmq.Socket[bytes] | None = None
         self._hosts: zmq.Socket[bytes] | None = None
-        self._replied = False
         self._is_shut = False
         self._strangers = 0
         try:
             sockets = self._sockets
-            if security is None:
+            if keys is None:
                 self._plane = Plane(link, sockets.poller, sockets.watched, sockets.frame_bytes_max)
                 self._front = Front(listen, sockets.poller, sockets.frame_bytes_max)
             else:
-                self._hosts = sockets.serve(link, HOST_FRAMES_MAX, clients=False)
-                self._clients = self._sockets.serve(listen, CLIENT_FRAMES_MAX, clients=True)
-                self._unread = HOSTS | CLIENTS
+                self._hosts = sockets.serve(link, HOST_FRAMES_MAX)
+                self._unread = HOSTS
+                self.guarded = sockets.serve_clients(listen, keys)
         except OSError:
             self.shut()
             raise
         self._bits: dict[int, int] = {self._waker.fd: WOKEN}
         if self._hosts is not None:
             self._bits[self._hosts.FD] = HOSTS
-        if self._clients is not None:
-            self._bits[self._clients.FD] = CLIENTS
         for fd in self._bits:
             self._poller.add(fd)
         self._connections = {} if self._front is None else self._front.connections
         self._links = {} if self._plane is None else self._plane.incoming.connections
+        self._clients = self._desk
         if self._front is not None:
             self._sockets.watched[self._front.fd] = self._front.accept
 
     @property
     def address(self) -> str:
         """The public endpoint as bound, with its real port."""
-        if self._front is not None:
-            return self._front.address
-        assert self._clients is not None, "there is one or the other"
-        return str(self._clients.getsockopt_string(zmq.LAST_ENDPOINT))
+        return self._clients.address
 
     @property
     def clients(self) -> int:
-        """Connections of clients and joiners; -1 = ZeroMQ has them, and doesn't say."""
-        return len(self._front.connections) if self._front is not None else -1
+        """Connections of clients and joiners."""
+        return self._clients.count
 
     @property
     def strangers(self) -> int:
         """How much came that was none of ours, and how many were hung up on for it."""
-        fronts = (self._front, self._plane.incoming if self._plane is not None else None)
-        return self._strangers + sum(front.strangers for front in fronts if front is not None)
+        links = self._plane.incoming.strangers if self._plane is not None else 0
+        return self._strangers + self._clients.strangers + links
+
+    @property
+    def _desk(self) -> Front | Guarded:
+        """Where clients come."""
+        desk = self._front or self.guarded
+        assert desk is not None, "there is one or the other"
+        return desk
 
     @property
     def link_address(self) -> str:
@@ -128,26 +136,20 @@ class Door:
         Returns at once while a drain budget left something behind. 0 = time is up.
         `timeout_s` < 0 is taken as 0.
         """
-        if self._replied and self._clients is not None:
-            # Sending took note of arrivals too, and the descriptor won't tell of them again.
-            self._replied = False
-            if int(self._clients.getsockopt(zmq.EVENTS)) & _READABLE:
-                self._unread |= CLIENTS
         if self._sockets.fresh:
             self._look_at(self._sockets.fresh)
             self._sockets.fresh = []
         if self._greets:
             timeout_s = min(timeout_s, self._expire_greets())
-        front, plane = self._front, self._plane
+        front, desk, plane = self._front, self._clients, self._plane
         if plane is not None:
             timeout_s = min(timeout_s, plane.check())
             if plane.incoming.ready:
                 self._unread |= HOSTS
-        if front is not None:
-            if front.is_busy:
-                timeout_s = min(timeout_s, front.expire())
-            if front.ready:
-                self._unread |= CLIENTS
+        if desk.is_busy:
+            timeout_s = min(timeout_s, desk.expire())
+        if desk.ready:
+            self._unread |= CLIENTS
         if self._unread & ~self._held or self._lost or self._greetings or timeout_s < 0:
             timeout_s = 0
         found = 0
@@ -164,6 +166,8 @@ class Door:
                 self._look_at([fd])
         if found & WOKEN:
             self._waker.clear()
+        if desk.ready:
+            found |= CLIENTS
         self._unread |= found & (HOSTS | CLIENTS)
         if self._lost:
             found |= LOST
@@ -176,13 +180,7 @@ class Door:
         if is_held == bool(self._held):
             return
         self._held = CLIENTS if is_held else 0
-        if self._front is not None:
-            self._front.hold(is_held)
-        elif self._clients is not None and is_held:
-            self._poller.remove(self._clients.FD)
-        elif self._clients is not None:
-            self._poller.add(self._clients.FD)
-            self._unread |= CLIENTS  # the descriptor tells of news only
+        self._clients.hold(is_held)
 
     def receive_host_frames(self, budget: int) -> list[tuple[Source, bytes]]:
         """Return at most `budget` frames of hosts, with the DEALER each came from.
@@ -210,11 +208,8 @@ class Door:
 
     def receive_client_frames(self, budget: int) -> list[tuple[bytes, bytes]]:
         """Return at most `budget` frames of clients as (client identity, frame)."""
-        if self._front is not None:
-            self._unread &= ~CLIENTS
-            return self._front.take(budget)
-        assert self._clients is not None, "there is one or the other"
-        return self._drain(self._clients, CLIENTS, budget)
+        self._unread &= ~CLIENTS
+        return self._clients.take(budget)
 
     def open(
         self, host: str, address: str, incarnation: int, own: tuple[str, int], public_key: str = ""
@@ -281,16 +276,7 @@ class Door:
 
     def reply(self, client: bytes, data: bytes) -> bool:
         """Send one frame to a client; False: it is gone, or doesn't read."""
-        if self._front is not None:
-            return self._front.reply(client, data)
-        assert self._clients is not None, "there is one or the other"
-        self._replied = True
-        try:
-            self._clients.send(client, _NOW_AND_MORE)
-            self._clients.send(data, _NOW)
-        except zmq.ZMQError:
-            return False
-        return True
+        return self._clients.reply(client, data)
 
     def lost(self) -> list[tuple[str, int, str]]:
         """Return (host, link incarnation, reason) of the pipes lost since the last call; they are closed."""
@@ -337,6 +323,8 @@ class Door:
         if self._front is not None:
             self._sockets.watched.pop(self._front.fd, None)
             self._front.shut(linger_s)
+        if self.guarded is not None:
+            self.guarded.close()
         self._sockets.shut(linger_s)
         self._waker.close()
 

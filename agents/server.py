@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from agents.access import Roster, refusal
 from agents.bodies import Body, ColonyActor, HostActor
 from agents.clients import ClientCaller, Clients
 from agents.dispatcher import Dispatcher
@@ -34,10 +35,11 @@ from agents.effects import (
     Requested,
     Ticked,
 )
+from agents.guarded import Guarded
 from agents.keeping import Keeper
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
 from agents.links import DeliverMessages
-from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
+from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
 from agents.notes import Noted, Notes
@@ -86,6 +88,8 @@ class Server:
         process_gone: Whether a member's process on this machine is seen to be gone.
         keeper: Where snapshots go; None = an ephemeral host.
         sample: Measures the host about once a second, on a worker thread.
+        read_roster: Returns the list of known keys if it has changed, else None; on a worker's
+            thread, once a second. Raises `ValueError` or `OSError` if it can't be read.
         on_note: Called on the I/O thread with each note; must not block.
         owns_process: The process is this host's alone: its garbage collector may be tuned.
         clock: Monotonic seconds.
@@ -105,6 +109,7 @@ class Server:
         process_gone: Callable[[Member], bool] | None = None,
         keeper: Keeper | None = None,
         sample: Callable[[], Load] | None = None,
+        read_roster: Callable[[], Roster | None] | None = None,
         on_note: Callable[[Noted], None] | None = None,
         owns_process: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -133,6 +138,8 @@ class Server:
         self._submissions: deque[tuple[Any, Any]] = deque()
         self._at_turn_end: list[Callable[[], None]] = []
         self._sample = sample
+        self._read_roster = read_roster
+        self._roster_trouble = ""
         self._seeds = Seeds(seeds)
         self._on_note = on_note
         self._owns_process = owns_process
@@ -191,6 +198,10 @@ class Server:
                 return True
             return False
         return True
+
+    def reread_roster(self) -> None:
+        """Look at the list of known keys now; any thread, a signal handler too."""
+        self._sample_due_s = 0.0
 
     def tell(self, event: Any) -> None:
         """Tell the host's machine an event; any thread."""
@@ -340,13 +351,15 @@ class Server:
 
     def _take_client_frames(self) -> None:
         clients, performer = self.clients, self.performer
-        now_s = self.clock()
+        now_s, guarded = self.clock(), self.door.guarded
         for client, data in self.door.receive_client_frames(CLIENT_FRAMES):
             try:
                 requests = decode_requests(data)
             except WireError as error:
                 clients.answer(ClientCaller(client, 0, 0, now_s), Reply(0, BAD, text=str(error)))
                 continue
+            if guarded is not None:
+                requests = self._allowed(guarded, client, requests)
             caller = clients.took(client, len(requests), len(data), now_s)
             if self.vitals is not None:
                 self.vitals.sampler.pick(caller, requests)
@@ -354,6 +367,21 @@ class Server:
                 self._request(caller, request)
                 if performer.said:
                     performer.tell_all()
+
+    def _allowed(self, guarded: Guarded, client: bytes, requests: list[Any]) -> list[Any]:
+        """Return the requests that this client's role may ask for; the others are answered."""
+        holder = guarded.holder(client)
+        if holder is None:
+            return []  # it is gone
+        allowed = []
+        for request in requests:
+            why = refusal(holder, request)
+            if not why:
+                allowed.append(request)
+                continue
+            guarded.denied(client, why)
+            self.clients.answer(ClientCaller(client, 0, 0, 0.0), Reply(request.id, DENIED, text=why))
+        return allowed
 
     def _request(self, caller: Any, request: Any) -> None:
         colony = self.container.colony_of(request)
@@ -413,9 +441,15 @@ class Server:
         for address in self._seeds.due(now_s, alone):
             self.door.greet(address)
         self.clients.try_watchers(now_s)
-        if self._sample is not None and now_s >= self._sample_due_s:
+        if self.door.refusals.fresh:
+            for note in self.door.refusals.take():
+                self.note(note)
+        if now_s >= self._sample_due_s:
             self._sample_due_s = now_s + 1.0
-            self.workers.submit(self._sample, self._sampled)
+            if self._sample is not None:
+                self.workers.submit(self._sample, self._sampled)
+            if self._read_roster is not None:
+                self.workers.submit(self._read_roster, self._roster_read)
 
     def _own_up(self, now_s: float) -> bool:
         """Tell of a stall before anything is made of the others' silence.
@@ -444,6 +478,16 @@ class Server:
         self.late_s *= 0.5  # an old stall fades
         if self.vitals is not None:
             self.vitals.look(self.container)
+
+    def _roster_read(self, roster: Roster | None, error: Exception | None) -> None:
+        """Go by a changed list of keys; one that can't be read leaves the old one in force."""
+        trouble = "" if error is None else str(error) or repr(error)
+        if trouble and trouble != self._roster_trouble:
+            self.note(Note("keys_unreadable", f"the list of keys as it was stays in force: {trouble}"))
+        self._roster_trouble = trouble
+        if roster is not None and self.door.guarded is not None:
+            self.note(Note("keys_changed", f"{len(roster)} keys are authorised from now on"))
+            self.door.guarded.roster_changed(roster)
 
     # -- the stage of the actors -----------------------------------------------------
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import zmq
 
+from agents.curve import CLIENTS, HOSTS, HostKeys, Zap
+from agents.gate import Gate
+from agents.guarded import FRAME_BYTES_MAX as CLIENT_FRAME_BYTES_MAX
+from agents.guarded import IN_FRAMES, OUT_FRAMES, Guarded
 from agents.messages.client import OK, Greet, Greeting
 from agents.poller import Poller
+from agents.refusals import Refusals
+from agents.turnstile import Bounds
 from agents.wire import (
     BULK,
     FRAME_BYTES_MAX,
@@ -31,11 +36,11 @@ from agents.wire import (
 PING_EVERY_MS, PONG_WITHIN_MS = 100, 300
 CALM_TIMES = 10  # the bulk plane's are rarer: the other one tells of a death
 CLIENT_PING_EVERY_MS, CLIENT_PONG_WITHIN_MS = 2_000, 10_000
+GONE_MS = 30_000  # what a client does not acknowledge, or has no room for, for so long
 CONNECT_MS = 1_000
 HANDSHAKE_MS = 1_000
 # The second line of defence behind the machines' credits, in ZeroMQ messages.
 HOST_FRAMES_MAX = 10_000
-CLIENT_FRAMES_MAX = 1_000
 WAITING_FRAMES_MAX = 1_024  # frames kept while a pipe connects
 SOCKETS_MAX = 16_384
 
@@ -51,28 +56,22 @@ _WATCHED = sum(_FAILURES) + _CONNECTED
 _EVENT = struct.Struct("=hi")
 
 
-class Security(Protocol):
-    """Sets the security options of sockets before they bind or connect."""
-
-    def serve(self, socket: zmq.Socket[bytes]) -> None:
-        """Prepare a ROUTER of ours."""
-
-    def connect(self, socket: zmq.Socket[bytes], public_key: str) -> None:
-        """Prepare a DEALER to the host with this public key ("" = unknown)."""
-
-
 class Sockets:
     """Makes sockets with our options, and watches file descriptors."""
 
-    def __init__(self, security: Security | None) -> None:
-        self._security = security
+    def __init__(self, keys: HostKeys | None, refusals: Refusals) -> None:
+        self._keys = keys
+        self._refusals = refusals
         self.frame_bytes_max = FRAME_BYTES_MAX
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        # With keys, clients have a thread to themselves: hosts' pings must not wait behind handshakes.
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1 if keys is None else 2)
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
         self.poller = Poller()
         self.watched: dict[int, Callable[[], None]] = {}  # file descriptor -> what to do
         # ZeroMQ signals arrivals only to a reader that has found nothing once: look, then wait.
         self.fresh: list[int] = []
+        self._zap = None if keys is None else Zap(self._context, keys, refusals, self.watch)
+        self.gates: list[Gate] = []
 
     def watch(self, fd: int, look: Callable[[], None]) -> None:
         self.watched[fd] = look
@@ -83,21 +82,40 @@ class Sockets:
         del self.watched[fd]
         self.poller.remove(fd)
 
-    def serve(self, endpoint: str, frames_max: int, *, clients: bool) -> zmq.Socket[bytes]:
-        """Return a ROUTER bound to this endpoint."""
+    def serve(self, endpoint: str, frames_max: int) -> zmq.Socket[bytes]:
+        """Return a ROUTER for hosts, bound to this endpoint."""
         router = self._socket(zmq.ROUTER, endpoint, frames_max)
-        if clients:
-            router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            router.setsockopt(zmq.HEARTBEAT_IVL, CLIENT_PING_EVERY_MS)
-            router.setsockopt(zmq.HEARTBEAT_TIMEOUT, CLIENT_PONG_WITHIN_MS)
         try:
-            if self._security is not None:
-                self._security.serve(router)
+            if self._keys is not None:
+                router.setsockopt(zmq.AFFINITY, 1)
+                self._keys.serve(router, HOSTS)
             router.bind(endpoint)
         except zmq.ZMQError as error:
             router.close()
             raise OSError(error.errno, f"can't listen on {endpoint}: {error.strerror}") from None
+        if self._keys is not None:
+            self.gates.append(Gate(router, "hosts", Bounds(), self._refusals, self.watch))
         return router
+
+    def serve_clients(self, endpoint: str, keys: HostKeys) -> Guarded:
+        """Return the clients' endpoint, which demands keys."""
+        router = self._socket(zmq.ROUTER, endpoint, OUT_FRAMES)
+        router.setsockopt(zmq.RCVHWM, IN_FRAMES)
+        router.setsockopt(zmq.MAXMSGSIZE, CLIENT_FRAME_BYTES_MAX)
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt(zmq.HEARTBEAT_IVL, CLIENT_PING_EVERY_MS)
+        router.setsockopt(zmq.HEARTBEAT_TIMEOUT, CLIENT_PONG_WITHIN_MS)
+        router.setsockopt(zmq.TCP_MAXRT, GONE_MS)
+        router.setsockopt(zmq.AFFINITY, 2)
+        try:
+            keys.serve(router, CLIENTS)
+            router.bind(endpoint)
+        except zmq.ZMQError as error:
+            router.close()
+            raise OSError(error.errno, f"can't listen on {endpoint}: {error.strerror}") from None
+        guarded = Guarded(router, keys, self._refusals, Bounds(), self)
+        self.gates.append(guarded.gate)
+        return guarded
 
     def dial(
         self, address: str, public_key: str, identity: bytes = b"", *, calm: bool = False
@@ -121,8 +139,9 @@ class Sockets:
             dealer.setsockopt(zmq.HEARTBEAT_IVL, slower * PING_EVERY_MS)
             dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, slower * PONG_WITHIN_MS)
             dealer.setsockopt(zmq.HEARTBEAT_TTL, slower * PONG_WITHIN_MS)
-            if self._security is not None:
-                self._security.connect(dealer, public_key)
+            if self._keys is not None:
+                dealer.setsockopt(zmq.AFFINITY, 1)
+                self._keys.connect(dealer, public_key)
             monitor = dealer.get_monitor_socket(_WATCHED)
             dealer.connect(address)
         except (zmq.ZMQError, OSError):
@@ -134,6 +153,8 @@ class Sockets:
     def shut(self, linger_s: float) -> None:
         for fd in list(self.watched):
             self.forget(fd)
+        for gate in self.gates:
+            gate.close()
         self._context.destroy(linger=round(linger_s * 1000))
 
     def _socket(self, kind: int, endpoint: str, frames_max: int) -> zmq.Socket[bytes]:

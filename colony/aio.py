@@ -11,15 +11,16 @@ one frame. Cancelling a call gives up waiting: it may still be applied.
 from __future__ import annotations
 
 # ruff: noqa: ASYNC109 - the time-out is the contract of each call: retries happen inside it
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from agents.client_link import Curve
 from agents.messages.client import OK, Reply
 from colony import drafts
 from colony.aio_transport import AioClient
 from colony.codecs import Codec, codec_named
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
+from colony.keyring import client_curve
 from colony.keys import K, Key, key_shown, prefix_bytes
 from colony.session import Attributes, SessionState
 from colony.transport import seeds_in
@@ -34,9 +35,11 @@ def connect(
     codec: str = "cloudpickle",
     timeout: float = TIMEOUT_S,
     tag: str = "",
-    curve: Curve | None = None,
+    keys: str | os.PathLike[str] | None = None,
+    key: str | None = None,
 ) -> AioStore:
     """Return an asyncio store; arguments as `colony.connect`. Nothing is sent before the first call."""
+    curve = client_curve(keys, key) if keys is not None else None
     client = AioClient(seeds_in(addresses), tag=tag, curve=curve)
     return AioStore(client, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 

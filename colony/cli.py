@@ -9,11 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import colony
 from colony import config
-from colony.commands import bench, cells, host, life, map, predict, state, top, up
+from colony.commands import bench, cells, host, keys, life, map, predict, state, top, up
 from colony.commands.base import Call, Command, Exit, Failure, Positional, warn
 from colony.errors import ColonyError, OutcomeUnknown, Unavailable
 
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
     *bench.COMMANDS,
     *map.COMMANDS,
     *predict.COMMANDS,
+    *keys.COMMANDS,
 )
 
 EPILOG = """\
@@ -186,7 +188,10 @@ def main(
         logging.basicConfig(
             level=values["log_level"].upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-        return command.run(Call(values, connect or colony.connect))
+        opened = connect or colony.connect
+        if values["keys"] is not None:
+            opened = partial(opened, keys=values["keys"], key=values["as"])
+        return command.run(Call(values, opened))
     except SystemExit as asked:  # --help and --version
         return int(asked.code or 0)
     except KeyboardInterrupt:

@@ -159,6 +159,8 @@ def one_of(choices: Sequence[str]) -> Callable[[str], str]:
 
 GLOBAL_OPTIONS = (
     Option("connect", addresses, [DEFAULT_CONNECT], "hosts to ask, comma-separated", "ADDR[,ADDR…]"),
+    Option("keys", text, None, "directory with keys, if the cluster demands them: see colony keygen", "DIR"),
+    Option("as", text, None, "which key of --keys, such as observer; none = the only one", "KEY"),
     Option("json", yes_or_no, False, "print JSON"),
     Option("config", text, None, "TOML file with options", "FILE"),
     Option("log-level", one_of(LOG_LEVELS), "warning", f"one of {', '.join(LOG_LEVELS)}", "LEVEL"),

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agents.access import LOOKS
 from agents.messages.client import (
     ABSENT,
     ANY,
@@ -60,7 +61,7 @@ from colony.keys import Key, key_bytes
 Draft = tuple[Any, Any, tuple[Any, ...]]
 TTL_S_MAX = 100 * 365 * 86_400  # a century; longer is a mistake
 SCAN_LIMIT = 1000
-READ_ONLY_COMMANDS = frozenset({"status", "events", "where", "why", "safe_to_kill"})
+READ_ONLY_COMMANDS = LOOKS
 
 
 class Keep:

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from agents.access import Access
+from agents.client_link import Curve
+from agents.curve import HostKeys
 from agents.disk import RecordFile, RecordRefused, ephemeral, load_or_create
 from agents.effects import Halt, Note
 from agents.hosting import Container
@@ -23,12 +26,13 @@ from agents.membership import Settings
 from agents.messages.client import DENIED, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
 from agents.notes import Noted
+from agents.record import Record
 from agents.server import Server
 from agents.snapshot import Found
 from agents.stages import Stage
 from agents.surroundings import Limits
 from agents.views import Charter, Member, View
-from colony import drafts
+from colony import drafts, keyring
 from colony.aio import AioStore
 from colony.closures import report_of, run_closure
 from colony.codecs import codec_named
@@ -45,6 +49,7 @@ LINK_PORTS_ABOVE = (
 POLL_S = 0.01
 ORDER_S = 5.0
 LEAVE_S = 30.0
+INSECURE = "without --keys, who can reach this host may read and change everything"
 
 
 class Host:
@@ -67,7 +72,10 @@ class Host:
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
-        closures: Whether clients may send closures; None = only on loopback.
+        closures: Whether clients may send closures; None = only with keys, or on loopback.
+        keys: Directory with host.key and authorized (see `colony keygen`): all links are encrypted,
+            and only known keys are let in. None = anybody may connect; on loopback only, unless `insecure`.
+        insecure: Listen without keys where strangers can connect.
         owns_process: This process is the host's alone, so its garbage collector may be tuned.
         on_note: Called with each event and decision, on the host's thread; must not block.
 
@@ -91,6 +99,8 @@ class Host:
         max_bytes: int = 0,
         link: str | None = None,
         closures: bool | None = None,
+        keys: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
         owns_process: bool = False,
         on_note: Callable[[Noted], None] | None = None,
     ) -> None:
@@ -104,9 +114,13 @@ class Host:
         self._restore_wait_s = None if restore_wait is None else drafts.seconds(restore_wait)
         self._witness = witness
         self._max_bytes = max_bytes
-        self._closures = _is_loopback(self._listen) if closures is None else closures
+        self._keys = keys
+        self._insecure = insecure
+        is_safe = keys is not None or _is_loopback(self._listen)
+        self._closures = is_safe if closures is None else closures
         self._owns_process = owns_process
         self._on_note = on_note
+        self._curve: Curve | None = None
         self._file: RecordFile | None = None
         self._server: Server | None = None
         self._container: Container | None = None
@@ -120,7 +134,8 @@ class Host:
 
         Raises:
             OSError: An address is in use, or not ours.
-            ColonyError: The state directory can't be used.
+            ColonyError: The state directory or the keys can't be used, or strangers could
+                connect and there are no keys.
         """
         if self._server is not None or self._is_closed:
             raise Closed("a host starts once; make a new one")
@@ -132,6 +147,9 @@ class Host:
 
     def _start(self) -> None:
         keeper, found = None, Found()
+        access = self._access()
+        ring = keyring.host_side(self._keys)
+        self._curve = ring.curve
         if self._state_dir is None:
             record = ephemeral()
         else:
@@ -139,25 +157,11 @@ class Host:
             keeper = Keeper(Path(self._state_dir), time.time)
             found = keeper.load(record.tag)
         try:
-            door = _door(self._listen, self._link)
+            door = _door(self._listen, self._link, ring.keys)
         except OSError:
             self._let_go()
             raise
-        address = _reachable(door.address)
-        me = Member(
-            id=record.host,
-            incarnation=record.incarnation,
-            name=self._name or f"{socket.gethostname()}-{address.rpartition(':')[2]}",
-            address=address,
-            link=_reachable(door.link_address),
-            labels=self._labels,
-            machine=probe.machine_identity(),
-            pid=os.getpid(),
-            started_s=probe.process_started_s(),
-            bytes_max=self._max_bytes,
-            witness=self._witness,
-            durable=keeper is not None,
-        )
+        me = self._me(record, door, is_durable=keeper is not None)
         self._member = me
         container = Container(
             me,
@@ -171,6 +175,8 @@ class Host:
             found=found,
             restore_wait_s=self._restore_wait_s,
         )
+        container.access = access
+        access.refusals = door.refusals
         self._container = container
         self._server = Server(
             container,
@@ -182,13 +188,51 @@ class Host:
             process_gone=lambda member: _is_gone(me, member),
             keeper=keeper,
             sample=_sampler(),
+            read_roster=ring.read_roster,
             on_note=self._on_note,
             owns_process=self._owns_process,
         )
         if record.incarnation == 1 and self._file is not None and self._file.was_used:
             text = f"none in {self._state_dir}, though a host has kept cells there: this one is a new host"
             self._server.note(Note("record_missing", text))
+        if access.is_insecure:
+            self._server.note(Note("insecure", f"{me.address}: {INSECURE}"))
         self._server.start()
+
+    def _me(self, record: Record, door: Door, *, is_durable: bool) -> Member:
+        """Return this host as it would stand in a view."""
+        address = _reachable(door.address)
+        return Member(
+            id=record.host,
+            incarnation=record.incarnation,
+            name=self._name or f"{socket.gethostname()}-{address.rpartition(':')[2]}",
+            address=address,
+            link=_reachable(door.link_address),
+            labels=self._labels,
+            machine=probe.machine_identity(),
+            pid=os.getpid(),
+            started_s=probe.process_started_s(),
+            bytes_max=self._max_bytes,
+            witness=self._witness,
+            durable=is_durable,
+        )
+
+    def _access(self) -> Access:
+        """Return how the doors stand; raises `ColonyError` if they would stand open to strangers."""
+        link = self._link or self._listen
+        is_open = self._keys is None and not (_is_loopback(self._listen) and _is_loopback(link))
+        if is_open and not self._insecure:
+            where = link if _is_loopback(self._listen) else self._listen
+            raise ColonyError(
+                f"strangers can connect to {where}, and there are no keys: make some with colony keygen DIR "
+                "and say --keys DIR, or say --insecure"
+            )
+        return Access(is_keyed=self._keys is not None, is_insecure=is_open)
+
+    def reread_keys(self) -> None:
+        """Look at the list of authorised keys now, not within a second; any thread."""
+        if self._server is not None:
+            self._server.reread_roster()
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until the host is ACTIVE, and the colonies that it leads have all their copies.
@@ -287,6 +331,11 @@ class Host:
         return self._member.address if self._member is not None else self._listen
 
     @property
+    def is_insecure(self) -> bool:
+        """Whether strangers can reach it, and no keys are demanded."""
+        return self._container is not None and self._container.access.is_insecure
+
+    @property
     def server(self) -> Server:
         """The loop that runs it, for tools and tests."""
         return self._running()[0]
@@ -334,12 +383,12 @@ class Host:
 
     def store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> Store:
         """Return a store on the cluster that uses this host without a hop; safe among threads."""
-        transport = Embedded(self._running()[0], self.address)
+        transport = Embedded(self._running()[0], self.address, self._curve)
         return Store(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 
     def aio_store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> AioStore:
         """Return an asyncio store on the cluster; it belongs to the loop that first uses it."""
-        transport = AioEmbedded(self._running()[0], self.address)
+        transport = AioEmbedded(self._running()[0], self.address, self._curve)
         return AioStore(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 
 
@@ -364,17 +413,17 @@ def _is_loopback(endpoint: str) -> bool:
         return host == "localhost"
 
 
-def _door(listen: str, link: str | None) -> Door:
+def _door(listen: str, link: str | None, keys: HostKeys | None) -> Door:
     """Open the sockets; the link's port is chosen by rule, or else free."""
     if link is not None:
-        return Door(listen, link)
+        return Door(listen, link, keys)
     host, _, port = listen.rpartition(":")
     if port != "*" and int(port) + LINK_PORTS_ABOVE < 65536:
         try:
-            return Door(listen, f"{host}:{int(port) + LINK_PORTS_ABOVE}")
+            return Door(listen, f"{host}:{int(port) + LINK_PORTS_ABOVE}", keys)
         except OSError:
             pass  # one of the two is taken: if it is the public one, the next line says so
-    return Door(listen, f"{host}:*")
+    return Door(listen, f"{host}:*", keys)
 
 
 def _reachable(endpoint: str) -> str:

@@ -7,6 +7,7 @@ primary that is being replaced, inside their time-out, and apply once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from colony.calls import Finish, GiveUp
 from colony.codecs import Codec, codec_named
 from colony.directory import Directory
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
+from colony.keyring import client_curve
 from colony.keys import K, Key, key_bytes, key_shown, prefix_bytes
 from colony.session import Session
 from colony.transport import Client, seeds_in
@@ -60,7 +62,8 @@ def connect(
     codec: str = "cloudpickle",
     timeout: float = TIMEOUT_S,
     tag: str = "",
-    curve: Curve | None = None,
+    keys: str | os.PathLike[str] | None = None,
+    key: str | None = None,
 ) -> Store:
     """Return a store on the cluster that the hosts at these addresses are in.
 
@@ -71,8 +74,15 @@ def connect(
         codec: "cloudpickle", "json", "msgpack" or "raw".
         timeout: Seconds that each call may take, unless it says otherwise; > 0, <= 60.
         tag: The cluster's tag, if only that one will do; "" = whichever answers first.
-        curve: Keys of encrypted connections; None = plain.
+        keys: Directory with host.pub and a secret key (see `colony keygen`), for a cluster that
+            demands keys; None = plain connections.
+        key: Which secret of that directory, such as "observer"; None = the one that is there.
+
+    Raises:
+        TypeError, ValueError: An argument makes no sense.
+        ColonyError: The keys can't be read, or are no secret.
     """
+    curve = client_curve(keys, key) if keys is not None else None
     client = Client(seeds_in(addresses), tag=tag, curve=curve)
     return Store(client, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 

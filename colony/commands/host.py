@@ -66,11 +66,15 @@ def host(call: Call) -> int:
     signals = Signals()
     signals.install()
     check_free(call["listen"])
-    embedded: Embedded = colony.Host(**arguments(call.values))
+    embedded = colony.Host(**arguments(call.values))
+    if call["keys"] is not None:
+        signal.signal(signal.SIGHUP, lambda number, frame: embedded.reread_keys())
     try:
         embedded.start()
     except (ColonyError, OSError) as error:
         raise Failure(f"can't start on {call['listen']}: {error}") from None
+    if embedded.is_insecure:
+        warn("colony host: INSECURE: without --keys, who can reach this host may read and change everything")
     try:
         return serve(embedded, signals, call["leave_timeout"])
     finally:
@@ -91,6 +95,8 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "witness",
         "max_bytes",
         "restore_wait",
+        "keys",
+        "insecure",
     )
     return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
@@ -193,6 +199,7 @@ COMMANDS = (
             Option("box", text, "", "failure domain: machine", "B"),
             Option("witness", yes_or_no, False, "votes, but carries no colony"),
             Option("max-bytes", size, 0, "how much it may carry; 0 = what memory allows", "SIZE"),
+            Option("insecure", yes_or_no, False, "listen without --keys where strangers can connect"),
             Option("leave-timeout", seconds, 30.0, "how long a graceful leave may take, seconds", "S"),
         ),
     ),

@@ -50,6 +50,10 @@ def status_lines(answer: Json) -> list[str]:
         f"{colonies.get('healthy', 0)} healthy, {colonies.get('degraded', 0)} degraded, "
         f"{colonies.get('lost', 0)} lost",
     ]
+    if answer.get("insecure"):
+        lines.append("INSECURE: no keys are demanded where strangers can connect")
+    if answer.get("refused"):
+        lines.append(f"{answer['refused']} connections or requests were refused here: see colony events")
     if answer.get("waiting_for"):
         lines.append(f"waiting for {answer['waiting_for']}")
     members = view.get("members") or []

@@ -60,9 +60,17 @@ class Hosts:
     """A cluster of real host processes, as if on so many boxes."""
 
     def __init__(
-        self, count: int = 5, *, boxes: int = 3, peers: int = 2, colonies: int = 32, durable: bool = False
+        self,
+        count: int = 5,
+        *,
+        boxes: int = 3,
+        peers: int = 2,
+        colonies: int = 32,
+        durable: bool = False,
+        keys: Path | None = None,
     ) -> None:
         self.peers, self.colonies, self.boxes, self.durable = peers, colonies, boxes, durable
+        self.keys = keys
         self.folder = tempfile.TemporaryDirectory(prefix="colony-real-")
         self.processes: dict[str, Process] = {}
         self._number = 0
@@ -70,7 +78,7 @@ class Hosts:
         try:
             for place in range(count):
                 self.start(port=int(self.seeds[place].rsplit(":", 1)[1]), expect=count)
-            self.admin = colony.connect(",".join(self.seeds), timeout=20.0)
+            self.admin = colony.connect(",".join(self.seeds), timeout=20.0, keys=keys)
             self.healthy()
         except BaseException:
             self.close()
@@ -97,6 +105,8 @@ class Hosts:
         command = [sys.executable, "-m", "colony", "host", "--name", name, "--box", box]
         command += ["--listen", f"tcp://127.0.0.1:{port}", "--join", ",".join({*self.seeds, *living})]
         command += ["--peers", str(self.peers), "--colonies", str(self.colonies)]
+        if self.keys is not None:
+            command += ["--keys", str(self.keys)]
         if expect:
             command += ["--expect", str(expect)]
         if state_dir is None and self.durable:
@@ -184,7 +194,7 @@ class Hosts:
                 status = self.status()
             except colony.ColonyError:  # all that it knew of may have been replaced
                 self.admin.close()
-                self.admin = colony.connect(self.addresses, timeout=20.0)
+                self.admin = colony.connect(self.addresses, timeout=20.0, keys=self.keys)
                 return None
             active = {m["name"] for m in status["view"]["members"] if m["status"] == "ACTIVE"}
             colonies = status["colonies"]

@@ -16,7 +16,9 @@ from agents.messages.client import Admin, Delete, Get, Greet, Mutate, Patch, Put
 from agents.refusals import Refusals
 
 HOLDERS_MAX = 10_000
-LOOKS = frozenset({"status", "events", "where", "why", "safe_to_kill"})  # admin commands that change nothing
+LOOKS = frozenset(
+    {"status", "events", "vitals", "where", "why", "safe_to_kill"}
+)  # orders that change nothing
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # Z85, as ZeroMQ writes keys
 _NAME = re.compile(r"[0-9A-Za-z._-]{1,64}")

@@ -141,6 +141,7 @@ class Vitals:
             },
             "clients": server.door.clients,
             "strangers": server.door.strangers,
+            "refused": server.door.refusals.count,
             "backlog": server.clients.backlog,
             "backlog_bytes": server.clients.backlog_bytes,
             "requests": {"client": server.clients.taken, "embedded": server.submitted},

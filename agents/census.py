@@ -10,6 +10,9 @@ what snapshots of the last stop bring back. Then everybody's census counts.
 Such a peer is as good as one that lives if the stop came to its end, and was
 made in the very view that this start follows; else it is worth nothing. While
 hosts of that stop are missing, colonies that nobody holds wait for them.
+
+Where there is no such stop, and people have asked for it, the newest of the
+periodic snapshots count; all that they bring back is said to be stale.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.messages.replication import Census, Origin
+from agents.snapshot import PERIODIC
 from agents.views import Status, View, epoch_in, epoch_view, next_epoch, number_of
 from placement.birth import first_placement
 from placement.resources import Candidate
@@ -112,6 +116,8 @@ def returning(heard: Mapping[str, Census]) -> Return | None:
     known = [origin for origin in origins.values() if origin.stop and _follows(origin, before)]
     stops = {origin.stop for origin in known if origin.clean}
     if not stops:
+        stops = {origin.stop for origin in known if origin.stop == PERIODIC}
+    if not stops:
         return None
     stop = max(stops)
     known = [origin for origin in known if origin.stop == stop]
@@ -127,6 +133,8 @@ def returning(heard: Mapping[str, Census]) -> Return | None:
 
 def _follows(origin: Origin, before: int) -> bool:
     """Return whether this start follows the stop, by what the origin says and a census said before."""
+    if origin.stop == PERIODIC:
+        return bool(origin.waiting) or origin.before > 0
     return bool(origin.waiting) or (origin.before > 0 and origin.view == before)
 
 
@@ -163,7 +171,7 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
         return _births(view)
     heirs = []
     for colony, found in enumerate(peers):
-        found = found or _level(restored[colony])
+        found = found or _level(restored[colony], by_epoch=back is not None and back.stop == PERIODIC)
         if not found and back is not None and back.waits(colony):
             heirs.append(Heir(colony, "waiting", 0, "", {}))
         else:
@@ -171,10 +179,27 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
     return heirs
 
 
-def _level(found: Found) -> Found:
-    """Return the peers that are as far as the furthest: nobody could send the others what they lack."""
-    furthest = max((seq for _, seq, _ in found.values()), default=0)
-    return {host: line for host, line in found.items() if line[1] == furthest}
+def _level(found: Found, *, by_epoch: bool) -> Found:
+    """Return the peers that are as far as the furthest: nobody could send the others what they lack.
+
+    Those of one stop are all of one seq. Others (`by_epoch`) may be of any
+    time, and a colony that was lost in between began its seqs anew.
+    """
+    places = {host: (line[0] if by_epoch else 0, line[1]) for host, line in found.items()}
+    furthest = max(places.values(), default=(0, 0))
+    return {host: line for host, line in found.items() if places[host] == furthest}
+
+
+def stale(heard: Mapping[str, Census], heirs: list[Heir]) -> dict[int, float]:
+    """Return the colonies that go on from periodic snapshots, and how old these are, seconds."""
+    found: dict[int, float] = {}
+    for host, census in heard.items():
+        if census.origin is None or census.origin.stop != PERIODIC:
+            continue
+        for peer in census.peers:
+            if peer.restored and 0 <= peer.colony < len(heirs) and host in heirs[peer.colony].seqs:
+                found[peer.colony] = max(census.origin.age_s, found.get(peer.colony, 0.0))
+    return found
 
 
 def _births(view: View) -> list[Heir]:

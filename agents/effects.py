@@ -123,7 +123,7 @@ class DropEverything:
 
 @dataclass(frozen=True, slots=True)
 class SaveSnapshot:
-    """Write down what this host holds; of a stop, or (no stop named) lost and found.
+    """Write down what this host holds; of a stop, periodic, or (neither) lost and found.
 
     On a worker's thread, and `SnapshotSaved` follows; `is_last`: at once, for
     the process is about to end.
@@ -133,6 +133,7 @@ class SaveSnapshot:
     copies: tuple[Copy, ...]
     bytes_used: int
     is_last: bool = False
+    is_periodic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,11 @@ class ForgetSnapshot:
     """Use the snapshot up, durably, before any later effect; `keep`: it goes to lost and found."""
 
     keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPeriodic:
+    """Put the last periodic snapshot of the life before this one into lost and found."""
 
 
 class TellHost(msgspec.Struct, frozen=True, gc=False):
@@ -184,6 +190,7 @@ Effect = (
     | ConfirmSnapshot
     | DiscardSnapshot
     | ForgetSnapshot
+    | KeepPeriodic
     | TellHost
     | TellColony
 )
@@ -271,6 +278,7 @@ class SnapshotSaved:
     stop: str
     path: str
     error: str = ""
+    is_periodic: bool = False
 
 
 # -- events of membership ----------------------------------------------------

@@ -16,7 +16,7 @@ import msgspec
 from agents.access import Access
 from agents.admin import answer_admin
 from agents.causes import Cause
-from agents.census import CensusRound, Heir, counted, elect, returning
+from agents.census import CensusRound, Heir, counted, elect, returning, stale
 from agents.colony import Colony
 from agents.directory import Directory
 from agents.effects import (
@@ -29,6 +29,7 @@ from agents.effects import (
     Halt,
     HangUp,
     InstallView,
+    KeepPeriodic,
     LinkCameUp,
     LinkWentDown,
     LoadMeasured,
@@ -77,8 +78,9 @@ from agents.messages.replication import (
 from agents.messages.replication import Replication as ReplicationMessage
 from agents.messages.stopping import StopAnswer, StopOrder
 from agents.peer import PeerStatus
+from agents.periodic import Periodic
 from agents.record import Record
-from agents.restoring import Restoring
+from agents.restoring import Restoring, some
 from agents.snapshot import Found
 from agents.stopping import Stopping, snapshot_of
 from agents.surroundings import (
@@ -132,6 +134,7 @@ class Container(Surroundings):
         found: The snapshot that a whole-cluster stop left there.
         restore_wait_s: How long colonies wait for hosts of that stop that are
             not back; None = until they are.
+        snapshot_every_s: Time between periodic snapshots; None = none.
         versions: Of the protocol among hosts, that this one speaks.
     """
 
@@ -148,6 +151,7 @@ class Container(Surroundings):
         keeps: bool = False,
         found: Found | None = None,
         restore_wait_s: float | None = None,
+        snapshot_every_s: float | None = None,
         versions: Versions = SPOKEN,
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
@@ -166,6 +170,8 @@ class Container(Surroundings):
         self.frozen = False
         self.stopping = Stopping(self)
         self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s)
+        self.periodic = Periodic(self, snapshot_every_s, now_s)
+        self.stale: dict[int, float] = {}
         self.load = Load()
         self._started_s = now_s
         self._watches: dict[tuple[Any, int], bytes] = {}
@@ -388,7 +394,9 @@ class Container(Surroundings):
             out.append(save)
 
     def _snapshot_saved(self, event: SnapshotSaved, now_s: float, out: Out) -> None:
-        if event.stop:
+        if event.is_periodic:
+            self.periodic.saved(event, now_s, out)
+        elif event.stop:
             self.stopping.saved(event, now_s, out)
         elif event.error:
             reason = f"what this host held could not be kept: {event.error}"
@@ -400,6 +408,7 @@ class Container(Surroundings):
     def _drop_everything(self, reason: str, now_s: float, out: Out) -> None:
         self.stopping.dropped(now_s, out)
         self.restoring.dropped()
+        self.periodic.dropped()
         self._round = None
         self._census = None
         self._uncounted = set()
@@ -432,7 +441,7 @@ class Container(Surroundings):
         if view is None or self._round is None or self._uncounted or self._census is not None:
             return
         load = sum(peer.primary for peer in self._counted)
-        self._census = Census(view.id, tuple(self._counted), load, self.restoring.origin())
+        self._census = Census(view.id, tuple(self._counted), load, self.restoring.origin(now_s))
         if self.me in counted(view):
             out.extend(Send(host, self._census) for host in view.ids if host != self.me)
             self._round.add(self.me, self._census)
@@ -450,16 +459,31 @@ class Container(Surroundings):
             return
         self._round = None
         heirs = elect(round_.view, round_.heard)
+        self._note_stale(stale(round_.heard, heirs), out)
         if self.restoring.decided(returning(round_.heard), heirs, now_s, out):
             self._recount_wanted(RecountWanted("hosts of the stop are back"), now_s, out)
         for heir in heirs:
             self._settle_heir(heir, round_.view.id, out)
+        if any(heir.outcome == "lost" for heir in heirs):
+            out.append(KeepPeriodic())
         tally = {kind: sum(h.outcome == kind for h in heirs) for kind in ("kept", "promoted", "born", "lost")}
         reason, details = (
             f"the census of {len(round_.heard)} hosts is complete",
             {**tally, "view": round_.view.id},
         )
         out.append(Note("census", reason, details=details, cause=Cause("view", view=round_.view.id)))
+
+    def _note_stale(self, found: dict[int, float], out: Out) -> None:
+        """Name, before they are served, the colonies that periodic snapshots bring back."""
+        self.stale |= found
+        if found:
+            colonies, age_s = sorted(found), max(found.values())
+            named = some([str(colony) for colony in colonies])
+            reason = (
+                f"colonies {named}: from periodic snapshots, up to {age_s:.0f} s old; "
+                "they may be older than what was acknowledged"
+            )
+            out.append(Note("stale", reason, details={"colonies": colonies, "age_s": age_s}))
 
     def _settle_heir(self, heir: Heir, view: int, out: Out) -> None:
         before = self.directory.primary(heir.colony)
@@ -603,6 +627,7 @@ class Container(Surroundings):
         self._recount_if_due(now_s, out)
         if self._round is not None or self.frozen:
             return
+        self.periodic.ticked(now_s, out)
         self.governor.tick(now_s, out)
         self._see_own_status(view, now_s, out)
 

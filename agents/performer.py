@@ -27,6 +27,7 @@ from agents.effects import (
     HangUp,
     HostMessage,
     InstallView,
+    KeepPeriodic,
     LinkCameUp,
     LinkWentDown,
     Note,
@@ -200,6 +201,7 @@ class Performer:
             ConfirmSnapshot: lambda effect, body: self._keep("confirm", lambda k: k.confirm(effect.mark)),
             DiscardSnapshot: lambda effect, body: self._keep("discard", lambda k: k.discard()),
             ForgetSnapshot: lambda effect, body: self._keep("forget", lambda k: k.forget(keep=effect.keep)),
+            KeepPeriodic: self._keep_periodic,
             TellHost: self._say,
             TellColony: self._say,
             LinkCameUp: self._say,
@@ -426,25 +428,44 @@ class Performer:
             self.halt = Halt(1, f"{reason}, and start the host again")
 
     def _save(self, effect: SaveSnapshot, body: Body | None) -> None:
-        stop = effect.head.stop
+        then = partial(self._saved, effect.head.stop, effect.is_periodic)
         if self._keeper is None:
-            self._saved(stop, None, OSError("this host has no state directory"))
+            then(None, OSError("this host has no state directory"))
             return
         job = self._keeper.job(effect)
         if not effect.is_last:
-            if not self._tools.workers.submit(job, partial(self._saved, stop)):
-                self._saved(stop, None, OSError("too many jobs wait on this host"))
+            if not self._tools.workers.submit(job, then):
+                then(None, OSError("too many jobs wait on this host"))
             return
         try:  # the process is about to end: nothing else waits for this thread
             path, error = job(), None
         except OSError as caught:
             path, error = "", caught
-        self._saved(stop, path, error)
+        then(path, error)
 
-    def _saved(self, stop: str, path: str | None, error: Exception | None) -> None:
+    def _saved(self, stop: str, is_periodic: bool, path: str | None, error: Exception | None) -> None:
         why = "" if error is None else str(error) or repr(error)
-        self.said.append(TellHost(SnapshotSaved(stop, path or "", why)))
+        self._note_removed()
+        self.said.append(TellHost(SnapshotSaved(stop, path or "", why, is_periodic)))
         self.tell_all()
+
+    def _note_removed(self) -> None:
+        """Say which files of lost and found had to go."""
+        for name in self._keeper.take_removed() if self._keeper is not None else ():
+            self._tools.note(Note("lost_removed", f"{name}: too many, or too much, is kept there"))
+
+    def _keep_periodic(self, effect: KeepPeriodic, body: Body | None) -> None:
+        if self._keeper is None:
+            return
+        try:
+            path = self._keeper.put_periodic_aside()
+        except OSError as error:
+            self._tools.note(Note("snapshot_trouble", f"can't keep the last periodic snapshot: {error}"))
+            return
+        if path:
+            reason = f"the last periodic snapshot before this start is kept: colony lost restore {path}"
+            self._tools.note(Note("lost_and_found", reason))
+        self._note_removed()
 
     def _keep(self, what: str, call: Callable[[Keeper], None]) -> None:
         """Have the keeper do something small at once; a disk that refuses is noted.

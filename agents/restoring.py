@@ -12,7 +12,10 @@ anything of it may be served the snapshot is used up, durably.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from agents.cells import Cells, cell_bytes
 from agents.census import Heir, Return, starts_anew
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from agents.hosting import Container
 
 Out = list[Effect]
+STALE_GAP = 1 << 32  # what comes back may be old: no version that a client may have seen is given again
 NAMED_MAX = 20  # colonies or hosts named in one sentence
 
 
@@ -49,7 +53,7 @@ class Restoring:
     def __init__(self, host: Container, found: Found, wait_s: float | None, now_s: float) -> None:
         self.host = host
         self.waiting: frozenset[int] = frozenset()
-        self._loaded: Loaded | None = found.loaded
+        self._loaded: Loaded | None = found.loaded and self._named(found.loaded)
         self._refused = found.refused
         self._wait_s = wait_s
         self._started_s = now_s
@@ -59,6 +63,14 @@ class Restoring:
         self._back: Return | None = None
         self._since_s = now_s
         self._has_given_up = False
+
+    def _named(self, loaded: Loaded) -> Loaded:
+        """Return a periodic snapshot with the hosts that bring others: those of the view before the start."""
+        known = self.host.membership.known
+        if not loaded.is_periodic or known is None:
+            return loaded
+        members = tuple((m.id, m.name) for m in known.members if m.durable and not m.witness)
+        return replace(loaded, head=msgspec.structs.replace(loaded.head, members=members))
 
     # -- views and the census ------------------------------------------------------
 
@@ -85,10 +97,15 @@ class Restoring:
         cells = Cells()  # of its own: the peer may have to be dropped, and be offered again
         cells.live, cells.lanes = dict(kept.cells.live), dict(kept.cells.lanes)
         cells.bytes_used = kept.cells.bytes_used
-        clock_s = kept.held.clock_s + loaded.age_s + (now_s - self._started_s)
-        return Restored(kept.held.epoch, kept.held.seq, clock_s, cells)
+        clock_s = kept.held.clock_s + kept.age_s + loaded.age_s + (now_s - self._started_s)
+        gap = STALE_GAP if loaded.is_periodic else 0
+        return Restored(kept.held.epoch, kept.held.seq + gap, clock_s, cells)
 
-    def origin(self) -> Origin | None:
+    def _age_s(self, loaded: Loaded, now_s: float) -> float:
+        older_s = max((loaded.kept[colony].age_s for colony in self._offered), default=0.0)
+        return loaded.age_s + older_s + (now_s - self._started_s)
+
+    def origin(self, now_s: float) -> Origin | None:
         """Return what this host's census says of the stop; None = nothing."""
         loaded = self._loaded
         if self._before and loaded is None:
@@ -96,7 +113,8 @@ class Restoring:
         if loaded is not None and (self._before or not self._offered) and not self.waiting:
             head = loaded.head
             is_late = not self._before
-            return Origin(head.stop, head.view, self._before, loaded.is_clean, is_late, head.members)
+            told = Origin(head.stop, head.view, self._before, loaded.is_clean, is_late, head.members)
+            return msgspec.structs.replace(told, age_s=self._age_s(loaded, now_s))
         back = self._back
         if back is None or not self.waiting:
             return None
@@ -121,6 +139,7 @@ class Restoring:
         if self.waiting != waited:
             self._waiting_changed(now_s, out)
         ours = loaded is not None and back is not None and loaded.head.stop == back.stop
+        ours = ours or (loaded is not None and loaded.is_periodic)
         may_help = ours and loaded is not None and bool(self.waiting & loaded.kept.keys())
         if loaded is not None and not (may_help and not offered):
             self._used_up(loaded, used, out)
@@ -130,6 +149,9 @@ class Restoring:
     def _used_up(self, loaded: Loaded, used: set[int], out: Out) -> None:
         """The snapshot is gone on from, or is of no use: it must not be restored ever again."""
         self._loaded = None
+        if loaded.is_periodic:  # it stays, one of many; the census has named what goes on from it
+            reason = f"{len(used)} of {len(loaded.kept)} colonies of this host's last periodic snapshot"
+            return out.append(Note("restored_periodic", reason, details={"colonies": sorted(used)}))
         out.append(ForgetSnapshot(keep=not used))
         if used:
             reason = (

@@ -29,7 +29,10 @@ MARK = b"\x93section"
 DIGEST_BYTES = 16
 LENGTH_BYTES = 8
 PART_BYTES = 1024 * 1024  # a part is about so large, or one cell
+GENTLE_PART_BYTES = 64 * 1024  # of what is written beside the service: the loop waits for no part for long
 HEAD_BYTES_MAX = 64 * 1024 * 1024  # 65,536 colonies are 2 MB of it
+
+PERIODIC = "periodic"  # stands for the stop, where a snapshot is of none, but one of many
 
 Lanes = dict[bytes, tuple[int, int, int, bytes | None, float]]
 
@@ -96,10 +99,11 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What came back of one peer."""
+    """What came back of one peer; `age_s`: so much older than the snapshot is what was loaded for it."""
 
     held: Held
     cells: Cells
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,11 @@ class Loaded:
     damaged: tuple[int, ...] = ()
     is_clean: bool = False
     age_s: float = 0.0
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether it is of no stop: what was acknowledged later is not in it."""
+        return self.head.stop == PERIODIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +167,13 @@ def _digest(length: bytes, body: bytes, key: bytes) -> bytes:
     return digest.digest()
 
 
-def encoded(head: Head, copies: Iterable[Copy]) -> Iterator[bytes]:
+def encoded(head: Head, copies: Iterable[Copy], part_bytes: int = PART_BYTES) -> Iterator[bytes]:
     """Yield a snapshot's bytes, in pieces of bounded size."""
     yield MAGIC + section(_encode(head))
     for copy in copies:
         colony, number = copy.held.colony, 0
         lanes = [LaneState(lane, *rest) for lane, rest in copy.lanes.items()]
-        for cells, some in pieces(copy.live, lanes, PART_BYTES):
+        for cells, some in pieces(copy.live, lanes, part_bytes):
             number += 1
             yield section(_encode(Part(colony, number, False, cells, some)), head.key)
         yield section(_encode(Part(colony, number + 1, True)), head.key)

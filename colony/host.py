@@ -51,6 +51,8 @@ ORDER_S = 5.0
 LEAVE_S = 30.0
 INSECURE = "without --keys, who can reach this host may read and change everything"
 
+PERIOD_S_MAX = 366 * 86_400
+
 
 class Host:
     """One host, in this process.
@@ -69,6 +71,10 @@ class Host:
             is stopped; None = a new identity each start.
         restore_wait: After such a stop, seconds to wait for hosts that alone hold
             some colony; None = until they are back, or an operator gives them up.
+        snapshot_every: Seconds between snapshots that the running host writes to `state_dir`,
+            for the day when all hosts die at once; None = none.
+        restore_periodic: After such a day, bring back the last of them: it may be older than
+            what was acknowledged, and the cluster says so.
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
@@ -95,6 +101,8 @@ class Host:
         labels: Mapping[str, str] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         restore_wait: float | None = None,
+        snapshot_every: float | None = None,
+        restore_periodic: bool = False,
         witness: bool = False,
         max_bytes: int = 0,
         link: str | None = None,
@@ -111,7 +119,11 @@ class Host:
         self._settings = Settings(seeds=self._seeds, expect=expect, charter=Charter(colonies, peers))
         self._labels = _labels(labels or {})
         self._state_dir = state_dir
-        self._restore_wait_s = None if restore_wait is None else drafts.seconds(restore_wait)
+        self._restore_wait_s = _period("restore_wait", restore_wait)
+        self._snapshot_every_s = _period("snapshot_every", snapshot_every)
+        self._restore_periodic = restore_periodic
+        if state_dir is None and (snapshot_every is not None or restore_periodic):
+            raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness = witness
         self._max_bytes = max_bytes
         self._keys = keys
@@ -146,16 +158,10 @@ class Host:
         return self
 
     def _start(self) -> None:
-        keeper, found = None, Found()
         access = self._access()
         ring = keyring.host_side(self._keys)
         self._curve = ring.curve
-        if self._state_dir is None:
-            record = ephemeral()
-        else:
-            self._file, record = load_or_create(Path(self._state_dir))
-            keeper = Keeper(Path(self._state_dir), time.time)
-            found = keeper.load(record.tag)
+        record, keeper, found = self._remember()
         try:
             door = _door(self._listen, self._link, ring.keys)
         except OSError:
@@ -174,6 +180,7 @@ class Host:
             keeps=keeper is not None,
             found=found,
             restore_wait_s=self._restore_wait_s,
+            snapshot_every_s=self._snapshot_every_s,
         )
         container.access = access
         access.refusals = door.refusals
@@ -233,6 +240,17 @@ class Host:
         """Look at the list of authorised keys now, not within a second; any thread."""
         if self._server is not None:
             self._server.reread_roster()
+
+    def _remember(self) -> tuple[Record, Keeper | None, Found]:
+        """Return what this host must not forget, where it keeps cells, and those that it brings back."""
+        if self._state_dir is None:
+            return ephemeral(), None, Found()
+        self._file, record = load_or_create(Path(self._state_dir))
+        keeper = Keeper(Path(self._state_dir), time.time)
+        found = keeper.load(record.tag)
+        if self._restore_periodic and found.loaded is None:
+            found = keeper.load_periodic(record.tag)
+        return record, keeper, found
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until the host is ACTIVE, and the colonies that it leads have all their copies.
@@ -403,6 +421,16 @@ def _endpoint(text: str) -> str:
     if not text.startswith("tcp://") or not colon or not host or not is_port:
         raise ValueError(f"{text!r} is no address to listen on, such as tcp://127.0.0.1:7420")
     return f"tcp://{host}:{'*' if port == '0' else port}"
+
+
+def _period(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
+    if not 0 < value <= PERIOD_S_MAX:
+        raise ValueError(f"{name} is > 0 and at most a year, not {value}")
+    return float(value)
 
 
 def _is_loopback(endpoint: str) -> bool:

@@ -259,6 +259,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
         members: Hosts that bring something back from that stop.
         waiting: Colonies that wait for a holder, as the last census said.
         given_up: An operator, or the time, has ended the wait.
+        age_s: How old the snapshot is.
     """
 
     stop: Id = ""
@@ -269,6 +270,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     members: NamedHosts = ()
     waiting: Annotated[tuple[ColonyId, ...], Meta(max_length=COLONIES_MAX)] = ()
     given_up: bool = False
+    age_s: Seconds = 0.0
 
 
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):

@@ -97,6 +97,8 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "restore_wait",
         "keys",
         "insecure",
+        "snapshot_every",
+        "restore_periodic",
     )
     return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
@@ -193,6 +195,19 @@ COMMANDS = (
                 None,
                 "after a shutdown, how long to wait for missing hosts' colonies, seconds; none = for ever",
                 "S",
+            ),
+            Option(
+                "snapshot-every",
+                seconds,
+                None,
+                "write what it holds to --state-dir again and again, seconds; none = never",
+                "S",
+            ),
+            Option(
+                "restore-periodic",
+                yes_or_no,
+                False,
+                "after the death of all hosts, bring back the last such snapshot, old as it is",
             ),
             Option("zone", text, "", "failure domain: site", "Z"),
             Option("rack", text, "", "failure domain: rack", "R"),

@@ -14,6 +14,7 @@ from colony.human import event_line, human_bytes, human_epoch, human_time, move_
 from colony.journal import Journal, wanted
 from colony.safety import ask_all
 
+NAMED_MAX = 20  # colonies in one sentence
 FOLLOW_S = 0.3  # as often as people read
 
 
@@ -26,11 +27,26 @@ def status(call: Call) -> int:
         lack = "no quorum: nothing is served until a majority of the view is back"
         warn(f"colony: {lack if in_view else 'this host is in no cluster: nothing is served there'}")
         return Exit.UNAVAILABLE
-    lost = (answer.get("colonies") or {}).get("lost", 0)
+    colonies = answer.get("colonies") or {}
+    lost, stale = colonies.get("lost", 0), answer.get("stale") or {}
     if lost:
-        warn(f"colony: {lost} colonies have no peer left: see colony events")
-        return Exit.LOST
-    return Exit.DONE
+        named = _named(answer.get("lost"))
+        warn(f"colony: {lost} colonies have lost all their copies{named}: see colony events")
+    if stale.get("colonies"):
+        named, age = _named(stale["colonies"]), human_time(stale.get("age_s"))
+        warn(
+            f"colony: {len(stale['colonies'])} colonies{named} go on from periodic snapshots, "
+            f"up to {age} old: they may be older than what was acknowledged"
+        )
+    return Exit.LOST if lost or stale.get("colonies") else Exit.DONE
+
+
+def _named(colonies: Any) -> str:
+    """Return colonies for a sentence: not too many of them."""
+    if not colonies:
+        return ""
+    more = f" and {len(colonies) - NAMED_MAX} more" if len(colonies) > NAMED_MAX else ""
+    return f" ({', '.join(map(str, colonies[:NAMED_MAX]))}{more})"
 
 
 def status_lines(answer: Json) -> list[str]:

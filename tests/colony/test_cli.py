@@ -139,7 +139,7 @@ def test_status_without_quorum_is_3_and_with_lost_colonies_4(colony: Terminal) -
     lost = status()
     lost["colonies"]["lost"] = 2
     colony.store.answers["status"] = lost
-    assert colony("status") == 4 and "2 colonies have no peer left" in colony.err
+    assert colony("status") == 4 and "2 colonies have lost all their copies" in colony.err
 
 
 def test_events_are_lines_or_json_lines(colony: Terminal) -> None:

@@ -68,7 +68,9 @@ class Hosts:
         colonies: int = 32,
         durable: bool = False,
         keys: Path | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
+        self.options = options  # of every host that is started from now on
         self.peers, self.colonies, self.boxes, self.durable = peers, colonies, boxes, durable
         self.keys = keys
         self.folder = tempfile.TemporaryDirectory(prefix="colony-real-")
@@ -113,6 +115,7 @@ class Hosts:
             state_dir = Path(self.folder.name) / f"state-{name}"
         if state_dir is not None:
             command += ["--state-dir", str(state_dir)]
+        command += self.options
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with log.open("wb") as out:
             popen = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)

@@ -280,6 +280,13 @@ class Keeper:
         at = datetime.fromtimestamp(self._wall(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         return folder / f"{at}-{why}.snapshot"
 
+    def lost_files(self) -> int:
+        """Return how many files are in lost and found; any thread."""
+        try:
+            return sum(name.endswith(".snapshot") for name in os.listdir(self._lost))
+        except OSError:
+            return 0
+
     def _bound_lost(self) -> None:
         """Remove the oldest of what was lost and found, until the rest is within bounds."""
         newest_first = sorted(self._lost.glob("*.snapshot"), reverse=True)

@@ -125,6 +125,16 @@ def words(value: str) -> list[str]:
     return [text(part).strip() for part in value.split(",")]
 
 
+def grace(value: str) -> float:
+    """Return a time in seconds; 0 to a day."""
+    return 0.0 if value.removesuffix("s") in ("0", "0.0") else seconds(value)
+
+
+def listening(value: str) -> str:
+    """Return where to listen, `tcp://IP:PORT`, from that or from a port alone: then on loopback."""
+    return address(f"tcp://127.0.0.1:{value}" if value.strip().isdecimal() else value)
+
+
 def size(value: str) -> int:
     """Return a number of bytes from text such as 512M, 2GiB or 1048576."""
     match = _SIZE.fullmatch(value.strip())

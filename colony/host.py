@@ -32,12 +32,14 @@ from agents.snapshot import Found
 from agents.stages import Stage
 from agents.surroundings import Limits
 from agents.views import Charter, Member, View
+from agents.vitals import Vitals
 from colony import drafts, keyring
 from colony.aio import AioStore
 from colony.closures import report_of, run_closure
 from colony.codecs import codec_named
 from colony.embedded import AioEmbedded, Embedded, Waiter
 from colony.errors import Closed, ColonyError, Denied, Unavailable
+from colony.health import Health, serve
 from colony.store import TIMEOUT_S, Store
 from colony.transport import seeds_in
 from placement import probe
@@ -84,6 +86,8 @@ class Host:
         insecure: Listen without keys where strangers can connect.
         owns_process: This process is the host's alone, so its garbage collector may be tuned.
         on_note: Called with each event and decision, on the host's thread; must not block.
+        metrics: Where to serve `/livez`, `/readyz` and `/metrics`, `tcp://IP:PORT`; None = nowhere.
+        drain_grace: Seconds between being not ready and leaving, so that others notice first.
 
     Raises:
         TypeError, ValueError: An argument makes no sense.
@@ -111,6 +115,8 @@ class Host:
         insecure: bool = False,
         owns_process: bool = False,
         on_note: Callable[[Noted], None] | None = None,
+        metrics: str | None = None,
+        drain_grace: float = 0.0,
     ) -> None:
         self._listen = _endpoint(listen)
         self._link = _endpoint(link) if link else None
@@ -133,6 +139,10 @@ class Host:
         self._owns_process = owns_process
         self._on_note = on_note
         self._curve: Curve | None = None
+        self._metrics = _endpoint(metrics) if metrics else None
+        self._health: Health | None = None
+        self._drain_grace_s = drain_grace
+        self._is_draining = False
         self._file: RecordFile | None = None
         self._server: Server | None = None
         self._container: Container | None = None
@@ -194,17 +204,28 @@ class Host:
             persist=self._file.save if self._file is not None else None,
             process_gone=lambda member: _is_gone(me, member),
             keeper=keeper,
-            sample=_sampler(),
+            sample=_sampler(keeper, lambda: self._is_draining),
             read_roster=ring.read_roster,
             on_note=self._on_note,
             owns_process=self._owns_process,
+            vitals=Vitals() if self._metrics else None,
         )
         if record.incarnation == 1 and self._file is not None and self._file.was_used:
             text = f"none in {self._state_dir}, though a host has kept cells there: this one is a new host"
             self._server.note(Note("record_missing", text))
         if access.is_insecure:
             self._server.note(Note("insecure", f"{me.address}: {INSECURE}"))
+        self._serve_health()
         self._server.start()
+
+    def _serve_health(self) -> None:
+        if self._metrics is None:
+            return
+        try:
+            self._health = serve(self, self._metrics, Path(self._state_dir) if self._state_dir else None)
+        except (OSError, ColonyError):
+            self.close()
+            raise
 
     def _me(self, record: Record, door: Door, *, is_durable: bool) -> Member:
         """Return this host as it would stand in a view."""
@@ -267,7 +288,7 @@ class Host:
             time.sleep(POLL_S)
 
     def leave(self, timeout: float = LEAVE_S) -> bool:
-        """Leave in an orderly way: all peers move to other hosts first.
+        """Leave in an orderly way: not ready any more first, then all peers move to other hosts.
 
         Returns:
             Whether it left within `timeout` seconds; True too if it was in no cluster.
@@ -275,9 +296,11 @@ class Host:
         Raises:
             Denied: It is the last that carries cells.
         """
-        end_s = time.monotonic() + timeout
         if self._is_out():
             return True
+        self._is_draining = True
+        time.sleep(self._drain_grace_s)
+        end_s = time.monotonic() + timeout
         while not self._order_leave() and time.monotonic() < end_s:
             time.sleep(POLL_S)
         while not self._is_out() and self.halted is None:
@@ -295,6 +318,7 @@ class Host:
             return True
         reply: Reply | None = waiter.wait(ORDER_S)
         if reply is not None and reply.code == DENIED:
+            self._is_draining = False  # it stays
             raise Denied(reply.text)
         return reply is not None and reply.code != UNAVAILABLE
 
@@ -303,6 +327,8 @@ class Host:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._health is not None:
+            self._health.close()
         if self._server is not None:
             self._server.stop()
         self._let_go()
@@ -390,6 +416,21 @@ class Host:
     def is_ready(self) -> bool:
         """Whether the host is ACTIVE, and no colony that it leads lacks a copy that it could have."""
         return self.stage == "ACTIVE" and self._container is not None and self._container.is_settled
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to leave: it serves on, but should get no new clients."""
+        return self._is_draining or self.stage == "LEAVING"
+
+    @property
+    def loop_age_s(self) -> float:
+        """Seconds since its loop turned last; 40 times a second is usual."""
+        return time.monotonic() - self._server.ticked_s if self._server is not None else 0.0
+
+    @property
+    def metrics_address(self) -> str:
+        """Where health and metrics are served, `http://IP:PORT`; "" = nowhere."""
+        return self._health.address if self._health is not None else ""
 
     @property
     def halted(self) -> tuple[int, str] | None:
@@ -481,11 +522,17 @@ def _is_gone(me: Member, member: Member) -> bool:
     return probe.process_gone(member.pid, member.started_s)
 
 
-def _sampler() -> Callable[[], Load]:
+def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool]) -> Callable[[], Load]:
     sampler = probe.Sampler()
 
     def sample() -> Load:
         now = sampler.sample(time.monotonic())
-        return Load(cpu=now.cpu, memory_free=now.memory_free, memory_total=now.memory_total)
+        return Load(
+            cpu=now.cpu,
+            memory_free=now.memory_free,
+            memory_total=now.memory_total,
+            kept=keeper.lost_files() if keeper is not None else 0,
+            draining=is_draining(),
+        )
 
     return sample

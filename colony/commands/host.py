@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 import colony
 from colony.commands.base import Call, Command, Exit, Failure, say, warn
-from colony.config import Option, address, addresses, seconds, size, text, whole, yes_or_no
+from colony.config import Option, address, addresses, grace, listening, seconds, size, text, whole, yes_or_no
 from colony.errors import ColonyError
+from colony.health import STUCK_S
+from colony.notify import Herald, herald
 
 POLL_S = 0.1  # how soon a change of stage or a signal is told
 QUIT_STATUS = 130  # left in a hurry
@@ -32,6 +34,8 @@ class Embedded(Protocol):
     def halted(self) -> tuple[int, str] | None: ...
     @property
     def waiting_for(self) -> str: ...
+    @property
+    def loop_age_s(self) -> float: ...
     def start(self) -> Any: ...
     def wait_ready(self, timeout: float) -> Any: ...
     def leave(self, timeout: float) -> Any: ...
@@ -75,9 +79,11 @@ def host(call: Call) -> int:
         raise Failure(f"can't start on {call['listen']}: {error}") from None
     if embedded.is_insecure:
         warn("colony host: INSECURE: without --keys, who can reach this host may read and change everything")
+    teller = herald(lambda: embedded.loop_age_s < STUCK_S, os.environ)
     try:
-        return serve(embedded, signals, call["leave_timeout"])
+        return serve(embedded, signals, call["leave_timeout"], teller)
     finally:
+        teller.close()
         embedded.close()
 
 
@@ -99,6 +105,8 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "insecure",
         "snapshot_every",
         "restore_periodic",
+        "metrics",
+        "drain_grace",
     )
     return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
@@ -125,8 +133,9 @@ def check_free(listen: str) -> None:
             raise Failure(f"can't listen on {listen}: {because}; {hint}") from None
 
 
-def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float) -> int:
-    """Tell what the host waits for and when it is ready; then wait for the end."""
+def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float, teller: Herald | None = None) -> int:
+    """Tell people and the service manager what the host waits for; then wait for the end."""
+    teller = teller or herald(lambda: True, {})
     told, ready = "", False
     while not signals.asked:
         time.sleep(POLL_S)
@@ -136,13 +145,16 @@ def serve(embedded: Embedded, signals: Signals, leave_timeout_s: float) -> int:
         if stage == told:
             continue
         told = stage
+        teller.status(stage)
         if stage == "ACTIVE" and not ready:
             ready = True
+            teller.ready()
             say(f"ready {embedded.name} {embedded.address} pid {os.getpid()}")
         elif stage == "ACTIVE":
             warn("colony host: ACTIVE again")
         else:
             warn(f"colony host: {stage}")
+    teller.stopping(f"leaving; its peers move away within {leave_timeout_s:g} s")
     return leave(embedded, leave_timeout_s)
 
 
@@ -215,6 +227,14 @@ COMMANDS = (
             Option("witness", yes_or_no, False, "votes, but carries no colony"),
             Option("max-bytes", size, 0, "how much it may carry; 0 = what memory allows", "SIZE"),
             Option("insecure", yes_or_no, False, "listen without --keys where strangers can connect"),
+            Option(
+                "metrics",
+                listening,
+                None,
+                "serve /livez, /readyz and /metrics there; a port: on loopback",
+                "ADDR",
+            ),
+            Option("drain-grace", grace, 0.0, "how long it is not ready before it leaves, seconds", "S"),
             Option("leave-timeout", seconds, 30.0, "how long a graceful leave may take, seconds", "S"),
         ),
     ),

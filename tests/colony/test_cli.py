@@ -321,7 +321,7 @@ class FakeHost:
     """A host that does as the test says."""
 
     def __init__(self, *stages: str, halted: Any = None, left: Any = True) -> None:
-        self.name, self.address, self.waiting_for = "h1", "tcp://127.0.0.1:1", ""
+        self.name, self.address, self.waiting_for, self.loop_age_s = "h1", "tcp://127.0.0.1:1", "", 0.0
         self.stages, self._halted, self._left = list(stages), halted, left
 
     @property

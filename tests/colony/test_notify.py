@@ -1,0 +1,128 @@
+"""What a service manager is told, on a socket of the test's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colony.commands import host as host_command
+from colony.notify import Herald, herald
+from tests.colony.test_cli import FakeHost
+
+
+class Manager:
+    """A datagram socket that keeps what it is told."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self.socket.settimeout(2.0)
+
+    def next(self) -> list[str]:
+        """Return the lines of the next notification."""
+        return self.socket.recv(4096).decode().split("\n")
+
+    def until(self, line: str) -> list[list[str]]:
+        """Return all notifications up to the one with this line."""
+        told = [self.next()]
+        while line not in told[-1]:
+            told.append(self.next())
+        return told
+
+    def quiet(self, for_s: float) -> bool:
+        """Return whether nothing comes for so long; what came before is forgotten."""
+        self.socket.setblocking(False)
+        try:
+            while True:
+                self.socket.recv(4096)
+        except BlockingIOError:
+            pass
+        self.socket.settimeout(for_s)
+        try:
+            self.socket.recv(4096)
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(2.0)
+        return False
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    """Yield a service manager at either kind of address."""
+    address = (
+        str(tmp_path / "notify")
+        if request.param == "path"
+        else f"@colony-test-{os.getpid()}-{time.time_ns()}"
+    )
+    made = Manager(address)
+    yield made
+    made.socket.close()
+
+
+def told(manager: Manager, is_alive: bool = True, **environ: str) -> Herald:
+    """Return a herald with this manager's environment."""
+    return herald(lambda: is_alive, {"NOTIFY_SOCKET": manager.address, **environ})
+
+
+def test_a_whole_life_is_told(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_command, "POLL_S", 0.0)
+    teller = told(manager)
+    host = FakeHost("ZOMBIE", "ACTIVE", "ACTIVE", halted=(5, "solitude"))
+    assert host_command.serve(host, host_command.Signals(), 30.0, teller) == 5
+    assert manager.next() == ["STATUS=ZOMBIE"]
+    assert manager.next() == ["STATUS=ACTIVE"]
+    assert manager.next() == ["READY=1", "STATUS=ACTIVE"]
+    signals = host_command.Signals()
+    signals.asked = True
+    host_command.serve(FakeHost("ACTIVE"), signals, 7.0, teller)
+    assert manager.next() == [
+        "STOPPING=1",
+        "STATUS=leaving; its peers move away within 7 s",
+        "EXTEND_TIMEOUT_USEC=15000000",
+    ]
+    teller.close()
+
+
+def test_the_watchdog_is_fed_only_while_the_loop_turns(manager: Manager) -> None:
+    alive = told(manager, WATCHDOG_USEC="60000", WATCHDOG_PID=str(os.getpid()))
+    alive.ready()
+    fed = [lines for lines in (manager.next() for _ in range(4)) if "WATCHDOG=1" in lines]
+    alive.close()
+    assert len(fed) >= 3
+    stuck = told(manager, is_alive=False, WATCHDOG_USEC="60000")
+    assert manager.quiet(0.2)
+    stuck.close()
+
+
+def test_the_time_to_start_or_leave_is_extended_only_while_it_lasts(manager: Manager) -> None:
+    teller = told(manager, WATCHDOG_USEC="60000")
+    assert manager.next() == ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=15000000"]
+    teller.ready()
+    assert manager.until("WATCHDOG=1")[-1] == ["WATCHDOG=1"] or manager.next() == ["WATCHDOG=1"]
+    teller.stopping("leaving")
+    manager.until("STOPPING=1")
+    assert manager.next() == ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=15000000"]
+    teller.close()
+
+
+def test_another_process_watchdog_is_not_ours(manager: Manager) -> None:
+    teller = told(manager, WATCHDOG_USEC="60000", WATCHDOG_PID="1")
+    teller.ready()
+    assert manager.next() == ["READY=1", "STATUS=ACTIVE"] and manager.quiet(0.15)
+    teller.close()
+
+
+@pytest.mark.parametrize("address", ["", "/no/such/socket", "nonsense", "@nobody"])
+def test_without_anybody_who_listens_nothing_is_sent_and_nothing_breaks(address: str) -> None:
+    teller = herald(lambda: True, {"NOTIFY_SOCKET": address} if address else {})
+    teller.status("COMMIT")
+    teller.ready()
+    teller.stopping("leaving")
+    teller.close()

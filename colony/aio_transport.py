@@ -25,7 +25,7 @@ from colony.errors import Closed, OutcomeUnknown, Unavailable
 from colony.exchange import Exchange
 from colony.lanes import Lane, LaneSource
 from colony.watch import Event, Watch
-from colony.wires import CONNECT_S, Attempts, frames_of, judged
+from colony.wires import Attempts, frames_of, judged
 
 _now = time.monotonic
 
@@ -253,14 +253,20 @@ class AioClient:
             link = link_to(address, self._curve)
         except OSError as error:
             return None, str(error)
+        directory, began_s = self.directory, _now()
+        patience_s = directory.connect_s(address)
         reason = "the attempt to connect was given up"
         try:
-            reason = await link.open_soon(CONNECT_S)
+            reason = await link.open_soon(patience_s)
             if not reason:
                 greet = Greet(0, CLIENT_PROTOCOL, self.directory.tag, CLIENT_PROTOCOL_OLDEST)
                 link.send(encode((greet,)))
-                frame = await link.take_soon(CONNECT_S)
-                reason = judged(frame, self.directory) if frame is not None else "it does not greet"
+                frame = await link.take_soon(patience_s)
+                reason = judged(frame, directory) if frame is not None else "it does not greet"
+            if not reason:
+                directory.found_open(address)
+            elif _now() - began_s >= patience_s:
+                directory.found_silent(address, _now())
         finally:
             if reason:
                 link.close()

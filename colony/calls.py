@@ -242,7 +242,9 @@ class Call:
         return self._pause(now_s)
 
     def _is_avoided(self, address: str, now_s: float) -> bool:
-        return self._avoid is not None and self._avoid.get(address, -inf) > now_s
+        if self._avoid is not None and self._avoid.get(address, -inf) > now_s:
+            return True
+        return self._directory.is_silent(address, now_s)
 
     def _pause(self, now_s: float) -> Effect | None:
         self._hops = 0
@@ -263,7 +265,7 @@ class Call:
     def _choose(self, now_s: float) -> str:
         """Filter, order, take the first: "" = all are being asked already."""
         primary = self._directory.primary_of(self.colony)
-        if primary and not self._last and self._avoid is None:
+        if primary and not self._last and self._avoid is None and not self._directory.silent:
             return primary  # nearly always
         asked = self.attempts.values()
         if (

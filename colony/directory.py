@@ -13,6 +13,10 @@ from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, Gree
 
 _greetings = msgspec.msgpack.Decoder(Greeting)
 VALUE_BYTES_MAX = 16 * 1024 * 1024
+CONNECT_MIN_S = 0.3  # two round trips across an ocean; a kernel repeats a lost first packet after 1 s
+CONNECT_S = 1.0  # a handful of round trips to the far side of the world
+SHUN_S = 1.0  # how long a host that was silent comes last, with all calls
+SILENT_MAX = 1024
 
 
 class Directory:
@@ -25,6 +29,7 @@ class Directory:
         primaries: Address per colony; "" = unknown.
         members: Public addresses of the hosts, as last heard.
         answered: Address of the host that answered last; "" = none has.
+        silent: Address -> (vain attempts to connect in a row, until when it comes last).
     """
 
     def __init__(self, seeds: tuple[str, ...], tag: str = "") -> None:
@@ -38,6 +43,7 @@ class Directory:
         self.primaries: list[str] = []
         self.members: tuple[str, ...] = ()
         self.answered = ""
+        self.silent: dict[str, tuple[int, float]] = {}
         self.addresses: tuple[str, ...] = seeds
 
     def colony_of(self, key: bytes) -> int:
@@ -48,6 +54,26 @@ class Directory:
         """Return the address of a colony's primary, "" = unknown."""
         primaries = self.primaries
         return primaries[colony] if 0 <= colony < len(primaries) else ""
+
+    def connect_s(self, address: str) -> float:
+        """Return how long to wait for a connection: not long at first, since others may be in reach."""
+        vain, _ = self.silent.get(address, (0, 0.0))
+        return min(CONNECT_S, CONNECT_MIN_S * (1 << min(vain, 10)))
+
+    def found_silent(self, address: str, now_s: float) -> None:
+        """Nothing came back from an address: whoever calls next asks others first."""
+        if len(self.silent) >= SILENT_MAX:
+            self.silent.clear()
+        vain, _ = self.silent.get(address, (0, 0.0))
+        self.silent[address] = vain + 1, now_s + SHUN_S
+
+    def found_open(self, address: str) -> None:
+        """A connection to an address stands."""
+        self.silent.pop(address, None)
+
+    def is_silent(self, address: str, now_s: float) -> bool:
+        """Return whether others should be asked first."""
+        return address in self.silent and self.silent.get(address, (0, 0.0))[1] > now_s
 
     def moved(self, colony: int, address: str) -> None:
         """A host said where a colony's primary is."""

@@ -31,7 +31,6 @@ from colony.drafts import Draft, outcome
 from colony.exchange import Exchange
 from colony.lanes import Lane, LaneSource
 
-CONNECT_S = 1.0  # a handful of round trips to the far side of the world
 FRAME_REQUESTS_MAX = 256
 FRAME_BYTES_MAX = 1024 * 1024  # a host's turn handles a frame as a whole: keep turns short
 
@@ -283,10 +282,15 @@ class Wire:
         link = self._by_address.get(address)
         if link is not None:
             return link, ""
-        timeout_s = max(0.0, min(CONNECT_S, deadline_s - _now()))
-        link, reason = opened(address, self._directory, self._curve, timeout_s)
+        directory, began_s = self._directory, _now()
+        # Half of what is left: another host may answer in the other half.
+        timeout_s = max(0.0, min(directory.connect_s(address), (deadline_s - began_s) / 2))
+        link, reason = opened(address, directory, self._curve, timeout_s)
         if link is not None:
+            directory.found_open(address)
             self._links.add(link)
+        elif _now() - began_s >= timeout_s:  # else it is refused, and another attempt costs nothing
+            directory.found_silent(address, _now())
         return link, reason
 
     def close(self) -> None:

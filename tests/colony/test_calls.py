@@ -12,7 +12,7 @@ import pytest
 
 from agents.messages import client as m
 from colony.calls import BACKOFF_MAX_S, HOPS_MAX, PATIENCE_S, Ask, Call, Finish, GiveUp
-from colony.directory import Directory, ForeignCluster
+from colony.directory import CONNECT_MIN_S, CONNECT_S, SHUN_S, Directory, ForeignCluster
 from colony.exchange import Exchange
 from colony.lanes import LANES_MAX, Lanes, LaneSource
 
@@ -66,6 +66,28 @@ def told(code: int, text: str = "") -> m.Reply:
 
 
 # -- the usual, and who is asked -------------------------------------------------
+
+
+def test_a_host_that_was_silent_to_another_call_is_asked_last_for_a_while() -> None:
+    """A link of ours is cut, but B may know a new primary, or have a copy for a stale read."""
+    known = directory()
+    known.found_silent(A, 10.0)
+    made = call(known, mutating=False)
+    assert asked(made, made.began(10.1), 1) in (B, C)
+    later = call(known, mutating=False)
+    assert asked(later, later.began(10.0 + SHUN_S), 1) == A
+
+
+def test_the_first_attempt_to_connect_is_short_and_each_vain_one_doubles_it() -> None:
+    known = directory()
+    waits = []
+    for _ in range(4):
+        waits.append(known.connect_s(A))
+        known.found_silent(A, 10.0)
+    assert waits == [CONNECT_MIN_S, 2 * CONNECT_MIN_S, CONNECT_S, CONNECT_S]
+    known.found_open(A)
+    assert known.connect_s(A) == CONNECT_MIN_S
+    assert not known.is_silent(A, 10.0)
 
 
 def test_the_primary_is_asked_and_its_answer_ends_the_call() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import colony
 from tests.bench.redis_pair import free_port
@@ -33,11 +33,12 @@ class Process:
     popen: subprocess.Popen[bytes]
     log: Path
     state_dir: Path | None = None
+    ip: str = "127.0.0.1"
 
     @property
     def address(self) -> str:
         """Where clients connect."""
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"tcp://{self.ip}:{self.port}"
 
     @property
     def is_alive(self) -> bool:
@@ -76,10 +77,11 @@ class Hosts:
         self.folder = tempfile.TemporaryDirectory(prefix="colony-real-")
         self.processes: dict[str, Process] = {}
         self._number = 0
-        self.seeds = [f"tcp://127.0.0.1:{free_port()}" for _ in range(count)]
+        places = [self._place(f"h{number}") for number in range(1, count + 1)]
+        self.seeds = [f"tcp://{ip}:{port}" for ip, port in places]
         try:
-            for place in range(count):
-                self.start(port=int(self.seeds[place].rsplit(":", 1)[1]), expect=count)
+            for _, port in places:
+                self.start(port=port, expect=count)
             self.admin = colony.connect(",".join(self.seeds), timeout=20.0, keys=keys)
             self.healthy()
         except BaseException:
@@ -101,48 +103,62 @@ class Hosts:
         self._number += 1
         name = name or f"h{self._number}"
         box = box or f"b{(self._number - 1) % self.boxes + 1}"
-        port = port or free_port()
+        ip, free = self._place(name)
+        port = port or free
         log = Path(self.folder.name) / f"{name}-{self._number}.log"
         living = [process.address for process in self.processes.values() if process.is_alive]
-        command = [sys.executable, "-m", "colony", "host", "--name", name, "--box", box]
-        command += ["--listen", f"tcp://127.0.0.1:{port}", "--join", ",".join({*self.seeds, *living})]
-        command += ["--peers", str(self.peers), "--colonies", str(self.colonies)]
+        arguments = ["--name", name, "--box", box, "--listen", f"tcp://{ip}:{port}"]
+        arguments += ["--join", ",".join(sorted({*self.seeds, *living}))]
+        arguments += ["--peers", str(self.peers), "--colonies", str(self.colonies)]
         if self.keys is not None:
-            command += ["--keys", str(self.keys)]
+            arguments += ["--keys", str(self.keys)]
         if expect:
-            command += ["--expect", str(expect)]
+            arguments += ["--expect", str(expect)]
         if state_dir is None and self.durable:
             state_dir = Path(self.folder.name) / f"state-{name}"
         if state_dir is not None:
-            command += ["--state-dir", str(state_dir)]
-        command += self.options
+            arguments += ["--state-dir", str(state_dir)]
+        arguments += self.options
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with log.open("wb") as out:
+            command = self._command(name, arguments)
             popen = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
-        process = Process(name, box, port, popen, log, state_dir)
+        process = Process(name, box, port, popen, log, state_dir, ip)
         self.processes[name] = process
         return process
+
+    def _place(self, name: str) -> tuple[str, int]:
+        """Return the address and a port for a host."""
+        return "127.0.0.1", free_port()
+
+    def _command(self, name: str, arguments: list[str]) -> list[str]:
+        """Return the command that runs a host."""
+        return [sys.executable, "-m", "colony", "host", *arguments]
+
+    def _signal(self, name: str, number: int) -> None:
+        """Send a signal to a host's process."""
+        self.processes[name].popen.send_signal(number)
 
     def kill(self, *names: str) -> None:
         """SIGKILL hosts, all at once."""
         for name in names:
-            self.processes[name].popen.send_signal(signal.SIGKILL)
+            self._signal(name, signal.SIGKILL)
         for name in names:
             self.processes[name].popen.wait(PATIENCE_S)
             del self.processes[name]
 
     def stop(self, name: str) -> None:
         """SIGSTOP a host."""
-        self.processes[name].popen.send_signal(signal.SIGSTOP)
+        self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
         """SIGCONT a host."""
-        self.processes[name].popen.send_signal(signal.SIGCONT)
+        self._signal(name, signal.SIGCONT)
 
     def terminate(self, name: str) -> int:
         """SIGTERM a host, and wait until it has left; return its exit status."""
         process = self.processes[name]
-        process.popen.send_signal(signal.SIGTERM)
+        self._signal(name, signal.SIGTERM)
         status = process.popen.wait(PATIENCE_S + 10)
         del self.processes[name]
         return status
@@ -162,15 +178,15 @@ class Hosts:
         admin = getattr(self, "admin", None)
         if admin is not None:
             admin.close()
-        for process in self.processes.values():
+        for name, process in self.processes.items():
             if process.is_alive:
-                process.popen.send_signal(signal.SIGCONT)
-                process.popen.kill()
+                self._signal(name, signal.SIGCONT)
+                self._signal(name, signal.SIGKILL)
         for process in self.processes.values():
             process.popen.wait(PATIENCE_S)
         self.folder.cleanup()
 
-    def __enter__(self) -> Hosts:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

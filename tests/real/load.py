@@ -31,24 +31,36 @@ class Load:
         addresses: Hosts to connect to.
         keys: How many cells; a history per cell.
         rate: Operations per second and thread.
+        name: Sets this load's clients apart from another's on the same keys.
+        prefix: Of the keys.
+        timeout_s: Of each call.
     """
 
     def __init__(
-        self, addresses: str, *, keys: int = 48, writers: int = 3, readers: int = 2, rate: float = 40.0
+        self,
+        addresses: str,
+        *,
+        keys: int = 48,
+        writers: int = 3,
+        readers: int = 2,
+        rate: float = 40.0,
+        name: str = "",
+        prefix: str = "cell-",
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.addresses, self.rate = addresses, rate
-        self.keys = [f"cell-{number}" for number in range(keys)]
+        self.addresses, self.rate, self.timeout_s = addresses, rate, timeout_s
+        self.keys = [f"{prefix}{number}" for number in range(keys)]
         self.history: list[Operation] = []
         self._lock = threading.Lock()
         self._end = threading.Event()
         roles = ["w"] * writers + ["r"] * readers
         self._threads = [
-            threading.Thread(target=self._run, args=(f"{role}{place}", role == "w"), daemon=True)
+            threading.Thread(target=self._run, args=(f"{name}{role}{place}", role == "w"), daemon=True)
             for place, role in enumerate(roles)
         ]
 
     def __enter__(self) -> Load:
-        self.store = colony.connect(self.addresses, timeout=TIMEOUT_S)
+        self.store = colony.connect(self.addresses, timeout=self.timeout_s)
         for thread in self._threads:
             thread.start()
         return self
@@ -56,7 +68,7 @@ class Load:
     def __exit__(self, *error: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(TIMEOUT_S + 5)
+            thread.join(self.timeout_s + 5)
         self.store.close()
 
     def _run(self, name: str, writes: bool) -> None:

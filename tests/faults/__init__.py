@@ -1,0 +1,1 @@
+"""Real hosts in network namespaces, and what networks do to them."""

@@ -1,0 +1,124 @@
+"""A client process on a node: a load whose operations are all recorded.
+
+It takes orders as lines of JSON on stdin and answers on stdout; times are of
+the machine's one steady clock, so that histories of all clients fit together.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+import time
+import traceback
+import zlib
+from typing import Any
+
+import msgspec
+
+import colony
+from tests.real.load import Load
+
+STALE_EVERY_S = 0.1
+ONCE_OF = 5  # puts, one goes to a cell of its own: if it is lost, that is plain to see
+ONCE = "once-"
+READ_S = 10.0
+
+
+class SideLoad(Load):
+    """A load that also writes cells once, and asks for stale reads; a thread's own failure is told.
+
+    Attributes:
+        stale: (called, returned, key, whether there was an answer) of reads with `stale=True`.
+        stale_keys: What is read so; changed while the load runs.
+        failures: What ended a thread before its time; must stay empty.
+    """
+
+    def __init__(self, addresses: str, **arguments: Any) -> None:
+        super().__init__(addresses, **arguments)
+        self.prefix = arguments.get("prefix", "")
+        self.stale: list[tuple[float, float, str, bool]] = []
+        self.stale_keys = self.keys
+        self.failures: list[str] = []
+        self._threads.append(threading.Thread(target=self._ask_stale, daemon=True))
+
+    def _run(self, name: str, writes: bool) -> None:
+        try:
+            super()._run(name, writes)
+        except Exception:
+            self.failures.append(traceback.format_exc())
+
+    def _call(self, client: str, key: str, kind: Any, argument: str, call: Any) -> Any:
+        if kind == "put" and zlib.crc32(argument.encode()) % ONCE_OF == 0:
+            key = f"{self.prefix}{ONCE}{argument}"
+            return super()._call(client, key, kind, argument, lambda: self.store.set(key, argument))
+        return super()._call(client, key, kind, argument, call)
+
+    def _ask_stale(self) -> None:
+        chance = random.Random(self.prefix)
+        with colony.connect(self.addresses, timeout=min(1.0, self.timeout_s)) as store:
+            while not self._end.wait(STALE_EVERY_S):
+                call_s, key = time.monotonic(), chance.choice(self.stale_keys)
+                try:
+                    store.entry(key, stale=True)
+                    answered = True
+                except colony.ColonyError:
+                    answered = False
+                except Exception:
+                    self.failures.append(traceback.format_exc())
+                    return
+                self.stale.append((call_s, time.monotonic(), key, answered))
+
+
+class Desk:
+    """Carries out orders, one at a time."""
+
+    def __init__(self, addresses: str) -> None:
+        self.addresses = addresses
+        self.load: SideLoad | None = None
+
+    def obey(self, order: dict[str, Any]) -> Any:
+        """Return the answer to one order."""
+        kind = order.pop("do")
+        if kind == "begin":
+            self.load = SideLoad(order.pop("addresses", "") or self.addresses, **order)
+            self.load.__enter__()
+        elif kind == "stale" and self.load is not None:
+            self.load.stale_keys = order["keys"]
+        elif kind == "end":
+            return self._end()
+        elif kind == "read":
+            return self._read(order["keys"])
+        elif kind == "set":
+            return self._set(order)
+        return {}
+
+    def _end(self) -> dict[str, Any]:
+        load, self.load = self.load, None
+        assert load is not None
+        load.__exit__()
+        history = [msgspec.to_builtins(operation) for operation in load.history]
+        return {"history": history, "stale": load.stale, "failures": load.failures}
+
+    def _read(self, keys: list[str]) -> dict[str, Any]:
+        """Read these keys, as any reader would; all must be answered."""
+        load = Load(self.addresses, name="final-", timeout_s=READ_S)
+        history = []
+        with colony.connect(self.addresses, timeout=READ_S) as store:
+            for key in keys:
+                read = load._call("last", key, "get", "", lambda key=key: store.entry(key))
+                history.append(msgspec.to_builtins(read))
+        return {"history": history}
+
+    def _set(self, order: dict[str, Any]) -> dict[str, Any]:
+        with colony.connect(self.addresses, timeout=READ_S) as store:
+            return {"version": store.set(order["key"], order["value"], ttl=order.get("ttl"))}
+
+
+def main(arguments: list[str]) -> int:
+    """Obey until the orders end."""
+    desk = Desk(arguments[0])
+    for line in sys.stdin:
+        print(json.dumps(desk.obey(json.loads(line))), flush=True)
+    return 0

@@ -1,0 +1,92 @@
+"""A process inside a node: its own network, its own process ids, its own wall clock.
+
+`python -m tests.faults.enter NAMESPACE PARENT CLOCK host …` runs one host,
+`… client …` a client. It dies with the process PARENT. Hosts of one
+cluster seem to run on machines of their own: none sees the other's process,
+so none can attest its death. The wall clock is the real one plus the seconds
+in the file CLOCK: Python's `time.time` and `time.time_ns` are replaced before
+anything of ours is imported, which are all that the code reads of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.faults import kernel
+
+LOOK_EVERY_S = 0.05  # at the file that says how wrong the clock is
+ORPHANED = 137
+
+
+def jumping(clock: Path) -> Callable[[], float]:
+    """Return a wall clock that is wrong by what a file says."""
+    real, steady = time.time, time.monotonic
+    looked_s, wrong_s = float("-inf"), 0.0
+
+    def now() -> float:
+        nonlocal looked_s, wrong_s
+        now_s = steady()
+        if now_s - looked_s >= LOOK_EVERY_S:
+            looked_s = now_s
+            try:
+                wrong_s = float(clock.read_text() or 0.0)
+            except (OSError, ValueError):
+                pass  # being written: as wrong as before
+        return real() + wrong_s
+
+    return now
+
+
+def bend(clock: Path) -> None:
+    """Put the wrong clock in place of Python's."""
+    now = jumping(clock)
+    time.time = now
+    time.time_ns = lambda: int(now() * 1e9)
+
+
+def live(kind: str, arguments: list[str]) -> int:
+    """Be a host or a client."""
+    if kind == "host":
+        import colony
+        from colony import cli
+
+        # Closures show best what was applied twice; these networks are as closed as loopback.
+        colony.Host = partial(colony.Host, closures=True)  # type: ignore[assignment, misc]
+        return cli.main(["host", *arguments])
+    from tests.faults import client
+
+    return client.main(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Enter the namespaces, and live there; the outer process only waits for the inner one."""
+    namespace, parent, clock, kind, *rest = arguments
+    kernel.die_with_parent()
+    if os.getppid() != int(parent):
+        return ORPHANED
+    kernel.enter_network(namespace)
+    kernel.new_processes()
+    inner = os.fork()
+    if inner == 0:
+        kernel.die_with_parent()
+        kernel.mount_proc()
+        bend(Path(clock))
+        status = 1
+        try:
+            status = live(kind, rest)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(inner, number))
+    _, status = os.waitpid(inner, 0)
+    return os.waitstatus_to_exitcode(status) & 0xFF
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

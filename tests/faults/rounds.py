@@ -1,0 +1,201 @@
+"""One round: a fault made and mended under load, and what came of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from agents.keys import colony_of
+from tests.faults.hosts import Cluster
+from tests.faults.verdict import SLACK_S, Found, acknowledged, judge
+from tests.sim.history import Operation
+
+PATIENT_S, HASTY_S = 8.0, 1.0  # time-outs of clients: on a side that goes on, and on one that refuses
+KEYS = 24
+RATE = 15.0  # operations per second and thread: many rounds share two cores with others
+CALM_S = 0.4  # of load before the fault
+HEAL_MAX_S = 5.0
+HEAL_PATIENCE_S = 30.0
+LEASE_S = 0.5  # of the default charter
+DRIFT = 1.05
+Calls = list[Operation]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A time in which the clients of a side must get nothing but refusals and stale reads."""
+
+    client: str
+    from_s: float
+    until_s: float
+
+
+class Round:
+    """The stage on which a scenario is played once.
+
+    Attributes:
+        cluster: The hosts; well at the beginning, and again at the end.
+        chance: All that a scenario draws comes from here.
+        names: The hosts, shuffled by chance.
+    """
+
+    def __init__(self, cluster: Cluster, seed: int, *, long: bool = False) -> None:
+        self.cluster, self.seed, self.long = cluster, seed, long
+        self.chance = random.Random(seed)
+        self.names = sorted(cluster.processes)
+        self.chance.shuffle(self.names)
+        self.found = Found()
+        self.histories: dict[str, Calls] = {}
+        self.stale: dict[str, list[tuple[float, float, str, bool]]] = {}
+        self.cut_s = 0.0
+        self._side: dict[str, float] = {}
+        self._windows: list[Window] = []
+        self._loaded: list[str] = []
+        self._view = cluster.view()
+        self._prefix = f"r{seed}-{int(time.monotonic() * 1000)}-"
+
+    # -- what scenarios use ------------------------------------------------------------
+
+    def load(self, **patience_s: float) -> None:
+        """Let clients write and read the same cells from now on; each with its time-out."""
+        for client, timeout_s in patience_s.items():
+            arguments = {"name": client, "prefix": self._prefix, "keys": KEYS, "rate": RATE}
+            self.cluster.clients[client].call("begin", timeout_s=timeout_s, writers=3, readers=1, **arguments)
+            self._loaded.append(client)
+        self._side = patience_s
+        self.wait(CALM_S)
+
+    def wait(self, least_s: float, most_s: float = 0.0) -> None:
+        """Let time pass: as long as chance says, between two bounds."""
+        time.sleep(self.chance.uniform(least_s, most_s) if most_s else least_s)
+
+    def split(self, *sides: Iterable[str]) -> None:
+        """Cut all paths between the sides; their clients then ask for stale reads of what is there."""
+        parts = [set(side) for side in sides]
+        holders = self.holders()
+        self.cluster.network.split(*parts)
+        self.cut_s = time.monotonic()
+        for client in self._loaded:
+            side = next((part for part in parts if client in part), set())
+            keys = [f"{self._prefix}{number}" for number in range(KEYS)]
+            there = [key for key in keys if holders[colony_of(key.encode(), len(holders))] & side]
+            if there:
+                self.cluster.clients[client].call("stale", keys=there)
+
+    def heal(self) -> None:
+        """Mend the network."""
+        self.cluster.network.heal()
+
+    def refused(self, client: str) -> None:
+        """From the lease's end after the last cut until now, a client's side must have refused all."""
+        from_s = self.cut_s + LEASE_S * DRIFT + SLACK_S
+        self._windows.append(Window(client, from_s, time.monotonic()))
+
+    def require(self, is_so: bool, what: str) -> None:
+        """Note a complaint unless something is so."""
+        if not is_so:
+            self.found.complaints.append(what)
+
+    def holders(self) -> list[set[str]]:
+        """Return, per colony, the hosts with a peer of it."""
+        status = self.cluster.status(table=True)
+        return [{row["primary"], *row["secondaries"]} for row in status["table"]]
+
+    def may_lack(self, names: Iterable[str]) -> bool:
+        """Return whether each colony has a peer outside these hosts."""
+        gone = set(names)
+        return all(holders - gone for holders in self.holders())
+
+    def few(self, most: int = 2) -> list[str]:
+        """Return a minority of hosts without which no colony is lost."""
+        holders = self.holders()
+        for size in sorted(range(1, most + 1), key=lambda _: self.chance.random()):
+            for _ in range(20):
+                picked = self.chance.sample(self.names, size)
+                if all(there - set(picked) for there in holders):
+                    return picked
+        raise AssertionError("every host alone holds some colony")
+
+    def others(self, *names: str) -> list[str]:
+        """Return all living hosts but these."""
+        return [name for name in sorted(self.cluster.processes) if name not in names]
+
+    # -- the end -----------------------------------------------------------------------
+
+    def healed(self) -> None:
+        """The network is whole and all hosts run: wait until all is well, and note how long it took."""
+        try:
+            self.found.heal_s = self.cluster.healed(within_s=HEAL_PATIENCE_S)
+        except AssertionError as error:
+            self.found.complaints.append(f"heal: {error}")
+            return
+        self.require(
+            self.found.heal_s <= HEAL_MAX_S, f"heal: took {self.found.heal_s:.1f} s, not {HEAL_MAX_S:g}"
+        )
+
+    def finish(self) -> Found:
+        """End the load, read everything once more, and judge."""
+        for client in self._loaded:
+            told = self.cluster.clients[client].call("end")
+            self.histories[client] = _operations(told["history"])
+            self.stale[client] = told["stale"]
+            self.found.complaints += told["failures"]
+        if self.found.heal_s < 0:
+            self.cluster.network.heal()
+            self.healed()
+        history = [op for calls in self.histories.values() for op in calls]
+        keys = sorted({op.key for op in history})
+        history += _operations(self.cluster.clients["c1"].call("read", keys=keys)["history"])
+        judge(history, self.found)
+        self.found.views = self.cluster.view() - self._view
+        self._judge_sides()
+        return self.found
+
+    def _judge_sides(self) -> None:
+        found = self.found
+        for window in self._windows:
+            self._judge_window(window)
+        for client, timeout_s in self._side.items():
+            if timeout_s < PATIENT_S:
+                continue
+            calls = self.histories[client]
+            found.pause_s = max([found.pause_s, *(op.return_s - op.call_s for op in calls)])
+            failed = [op for op in calls if op.outcome != "ok"]
+            self.require(
+                not failed, f"{client}: {len(failed)} calls failed on a side that goes on: {failed[:1]}"
+            )
+            self.require(len(calls) > 20, f"{client}: hardly anything was done: {len(calls)} calls")
+
+    def _judge_window(self, window: Window) -> None:
+        wrong = acknowledged(self.histories[window.client], window.from_s, window.until_s)
+        self.require(not wrong, f"{window.client}: acknowledged on a side without quorum: {wrong[:3]}")
+        if window.until_s - window.from_s < 1.0:
+            return
+        tried = [
+            op
+            for op in self.histories[window.client]
+            if op.call_s > self.cut_s and window.from_s < op.return_s <= window.until_s
+        ]
+        self.require(bool(tried), f"{window.client}: never tried on its side")
+        stale = [
+            is_told
+            for called_s, returned_s, _, is_told in self.stale[window.client]
+            if window.from_s < called_s and returned_s <= window.until_s
+        ]
+        told = sum(stale)
+        self.require(
+            2 * told > len(stale),
+            f"{window.client}: {told} of {len(stale)} stale reads were answered, of what is on its side",
+        )
+
+
+def _operations(told: list[dict[str, Any]]) -> Calls:
+    return [msgspec.convert(operation, Operation) for operation in told]
+
+
+Scenario = Callable[[Round], None]

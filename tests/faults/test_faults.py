@@ -1,0 +1,37 @@
+"""One seed of each scenario with real hosts; `python -m tests.faults` plays many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.__main__ import Cast, line, play
+from tests.faults.network import missing
+from tests.faults.plays import PLAYS
+
+SEED = 1
+TOGETHER = sorted(PLAYS, key=lambda name: PLAYS[name].hosts != 5)  # those on the same cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
+
+
+@pytest.fixture(scope="module")
+def cast() -> Iterator[Cast]:
+    """Yield what boots clusters, where namespaces are allowed."""
+    lack = missing()
+    if lack:
+        pytest.skip(lack)
+    cast = Cast(None)
+    yield cast
+    cast.over()
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_scenario(cast: Cast, name: str) -> None:
+    peers = 2
+    found = play(cast.ready(name, peers), name, SEED)
+    print(f"\n{line(name, peers, SEED, found)}")
+    if not found.passed:
+        cast.over()
+    assert found.passed, "\n".join(found.complaints)

@@ -1,0 +1,64 @@
+"""What a round's histories say: lost, twice, out of order, on the wrong side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.faults.client import ONCE
+from tests.sim.history import Operation, Verdict, check, check_at_most_once
+
+# Slack of a client's clock readings on a busy machine, beside the lease itself: it reads the time
+# after its reply was decoded, and 300 ms was seen to pass in a thread that hogs an interpreter.
+SLACK_S = 0.3
+
+
+@dataclass
+class Found:
+    """The verdict on one round.
+
+    Attributes:
+        lost: Acknowledged writes that are gone.
+        violations: Cells whose history no order explains.
+        duplicates: Mutations applied twice.
+        heal_s: From the mending of the network until all is well; -1 = never.
+        views: View changes.
+        pause_s: The longest call of a client whose side goes on.
+        complaints: All of it in words; [] = the round passed.
+    """
+
+    lost: int = 0
+    violations: int = 0
+    duplicates: int = 0
+    heal_s: float = -1.0
+    views: int = 0
+    pause_s: float = 0.0
+    operations: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.complaints
+
+
+def judge(history: Iterable[Operation], found: Found) -> None:
+    """Add what is wrong with the whole history of a round."""
+    history = sorted(history, key=lambda op: op.call_s)
+    found.operations = len(history)
+    for finding in check(history):
+        is_gone = ONCE in finding.key and finding.stuck and finding.stuck[0].code == "absent"
+        if is_gone and finding.verdict is Verdict.VIOLATION:
+            found.lost += 1
+        else:
+            found.violations += 1
+        found.complaints.append(str(finding))
+    for complaint in check_at_most_once(history):
+        found.lost += " is gone " in complaint
+        found.duplicates += " applied " in complaint
+        found.complaints.append(complaint)
+
+
+def acknowledged(history: Iterable[Operation], after_s: float, until_s: float) -> list[Operation]:
+    """Return what was acknowledged, reads included, between two times."""
+    return [op for op in history if op.outcome == "ok" and after_s < op.return_s <= until_s]

@@ -25,9 +25,9 @@ SHOWN_COMPLAINTS = 4
 
 
 def boot(name: str, peers: int) -> Cluster:
-    """Return the cluster that a scenario wants; hosts keep state directories where N is 2."""
+    """Return the cluster that a scenario wants: with state directories where N is 2, else with keys."""
     play = PLAYS[name]
-    return Cluster(play.hosts, peers=peers, boxes=play.boxes, durable=peers == 2)
+    return Cluster(play.hosts, peers=peers, boxes=play.boxes, durable=peers == 2, encrypted=peers != 2)
 
 
 def play(cluster: Cluster, name: str, seed: int, *, long: bool = False) -> Found:

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import zlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -57,7 +58,8 @@ class SideLoad(Load):
 
     def _ask_stale(self) -> None:
         chance = random.Random(self.prefix)
-        with colony.connect(self.addresses, timeout=min(1.0, self.timeout_s)) as store:
+        timeout_s = min(1.0, self.timeout_s)
+        with colony.connect(self.addresses, timeout=timeout_s, keys=self.keys_from) as store:
             while not self._end.wait(STALE_EVERY_S):
                 call_s, key = time.monotonic(), chance.choice(self.stale_keys)
                 try:
@@ -74,15 +76,15 @@ class SideLoad(Load):
 class Desk:
     """Carries out orders, one at a time."""
 
-    def __init__(self, addresses: str) -> None:
-        self.addresses = addresses
+    def __init__(self, addresses: str, keys: Path | None) -> None:
+        self.addresses, self.keys = addresses, keys
         self.load: SideLoad | None = None
 
     def obey(self, order: dict[str, Any]) -> Any:
         """Return the answer to one order."""
         kind = order.pop("do")
         if kind == "begin":
-            self.load = SideLoad(order.pop("addresses", "") or self.addresses, **order)
+            self.load = SideLoad(self.addresses, keys_from=self.keys, **order)
             self.load.__enter__()
         elif kind == "stale" and self.load is not None:
             self.load.stale_keys = order["keys"]
@@ -105,20 +107,20 @@ class Desk:
         """Read these keys, as any reader would; all must be answered."""
         load = Load(self.addresses, name="final-", timeout_s=READ_S)
         history = []
-        with colony.connect(self.addresses, timeout=READ_S) as store:
+        with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:
             for key in keys:
                 read = load._call("last", key, "get", "", lambda key=key: store.entry(key))
                 history.append(msgspec.to_builtins(read))
         return {"history": history}
 
     def _set(self, order: dict[str, Any]) -> dict[str, Any]:
-        with colony.connect(self.addresses, timeout=READ_S) as store:
+        with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:
             return {"version": store.set(order["key"], order["value"], ttl=order.get("ttl"))}
 
 
 def main(arguments: list[str]) -> int:
     """Obey until the orders end."""
-    desk = Desk(arguments[0])
+    desk = Desk(arguments[0], Path(arguments[1]) if arguments[1:] else None)
     for line in sys.stdin:
         print(json.dumps(desk.obey(json.loads(line))), flush=True)
     return 0

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from typing import Any
 import psutil
 
 import colony
-from colony.commands import host as host_command
+from colony import keyring
 from tests.faults.network import Network
 from tests.real.hosts import PATIENCE_S, ROOT, Hosts, until
 
@@ -46,11 +47,18 @@ class Cluster(Hosts):
         count: Hosts at the start.
         peers: Copies of each colony.
         durable: Whether hosts have state directories.
-        keys: Folder with keys for encrypted links; None = plain ones.
+        encrypted: Whether hosts and clients know each other by keys.
     """
 
     def __init__(
-        self, count: int = 5, *, peers: int = 2, colonies: int = 32, durable: bool = False, boxes: int = 3
+        self,
+        count: int = 5,
+        *,
+        peers: int = 2,
+        colonies: int = 32,
+        durable: bool = False,
+        boxes: int = 3,
+        encrypted: bool = False,
     ) -> None:
         self._stack = ExitStack()
         nodes = [f"h{number}" for number in range(1, count + SPARE_HOSTS + 1)]
@@ -58,11 +66,19 @@ class Cluster(Hosts):
         self.clients: dict[str, Client] = {}
         try:
             self._stack.enter_context(self.network.inside("c0"))
-            super().__init__(count, boxes=boxes, peers=peers, colonies=colonies, durable=durable)
+            keys = self._make_keys() if encrypted else None
+            shape: dict[str, Any] = {"boxes": boxes, "peers": peers, "colonies": colonies}
+            options = () if encrypted else ("--insecure",)
+            super().__init__(count, durable=durable, keys=keys, options=options, **shape)
             self.clients = {node: Client(self, node) for node in CLIENTS}
         except BaseException:
             self.close()
             raise
+
+    def _make_keys(self) -> Path:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="colony-keys-"))) / "keys"
+        keyring.make(folder)
+        return folder
 
     def _place(self, name: str) -> tuple[str, int]:
         return self.network.address(name), PORT
@@ -72,9 +88,7 @@ class Cluster(Hosts):
         return Path(self.folder.name) / f"clock-{name}"
 
     def _command(self, name: str, arguments: list[str]) -> list[str]:
-        known = {option.name for command in host_command.COMMANDS for option in command.options}
-        extra = ["--insecure"] if "insecure" in known else []
-        return entrance(self.network, name, self.clock(name), "host", [*arguments, *extra])
+        return entrance(self.network, name, self.clock(name), "host", arguments)
 
     def _signal(self, name: str, number: int) -> None:
         """Send a signal to the host itself, and not to the process that waits for it."""
@@ -115,7 +129,7 @@ class Cluster(Hosts):
     def ask(self, name: str, command: str = "status", **arguments: Any) -> dict[str, Any] | None:
         """Return what just this host answers an operator; None = nothing in time."""
         try:
-            with colony.connect(self.processes[name].address, timeout=ASK_S) as store:
+            with colony.connect(self.processes[name].address, timeout=ASK_S, keys=self.keys) as store:
                 found = store.admin(command, arguments)
         except colony.ColonyError:
             return None
@@ -202,7 +216,8 @@ class Client:
 
     def __init__(self, cluster: Cluster, node: str) -> None:
         self.node = node
-        command = entrance(cluster.network, node, cluster.clock(node), "client", [",".join(cluster.seeds)])
+        arguments = [",".join(cluster.seeds), *([str(cluster.keys)] if cluster.keys is not None else [])]
+        command = entrance(cluster.network, node, cluster.clock(node), "client", arguments)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         log = Path(cluster.folder.name) / f"{node}.log"
         with log.open("wb") as errors:

@@ -21,7 +21,7 @@ from tests.sim.history import Operation
 DOOMED = """
 import sys, time
 from tests.faults.hosts import Cluster
-with Cluster(3, colonies=4) as cluster:
+with Cluster(3, colonies=4, encrypted=True) as cluster:
     print(cluster.network.namespace("h1"), flush=True)
     time.sleep(60)
 """

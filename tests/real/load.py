@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import colony
@@ -34,6 +35,7 @@ class Load:
         name: Sets this load's clients apart from another's on the same keys.
         prefix: Of the keys.
         timeout_s: Of each call.
+        keys_from: Folder with the keys of encrypted connections; None = plain ones.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Load:
         name: str = "",
         prefix: str = "cell-",
         timeout_s: float = TIMEOUT_S,
+        keys_from: Path | None = None,
     ) -> None:
+        self.keys_from = keys_from
         self.addresses, self.rate, self.timeout_s = addresses, rate, timeout_s
         self.keys = [f"{prefix}{number}" for number in range(keys)]
         self.history: list[Operation] = []
@@ -60,7 +64,7 @@ class Load:
         ]
 
     def __enter__(self) -> Load:
-        self.store = colony.connect(self.addresses, timeout=self.timeout_s)
+        self.store = colony.connect(self.addresses, timeout=self.timeout_s, keys=self.keys_from)
         for thread in self._threads:
             thread.start()
         return self

@@ -1,7 +1,7 @@
 # The two commands that matter are demo/run and tests/run; these are for who works on the code.
 PYTHON = .venv/bin/python
 
-.PHONY: check format types contracts fast test bench venv clean
+.PHONY: check format types contracts fast test sim bench venv clean
 
 check: venv
 	$(PYTHON) -m ruff format --check .
@@ -27,6 +27,10 @@ fast: venv
 
 test:
 	tests/run
+
+# Ten thousand histories: some 25 minutes on two cores. A failure prints the command that replays it.
+sim: venv
+	nice $(PYTHON) -m tests.sim.batch --count 10000 --processes 2
 
 bench:
 	@bash .ci/venv bench

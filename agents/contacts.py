@@ -24,6 +24,9 @@ class Contact:
         told_s: When it was last told that it is dead, or sent the view.
         introduced: Zombies that it was told of on this link.
         lost: Why the link went down last.
+        hears: Whom it hears, by its last knock.
+        hears_s: Since when it has heard just these.
+        answered_s: When it last answered a knock of ours.
     """
 
     member: Member
@@ -39,6 +42,9 @@ class Contact:
     told_s: float = -inf
     introduced: set[str] = field(default_factory=set)
     lost: str = ""
+    hears: frozenset[str] = frozenset()
+    hears_s: float = -inf
+    answered_s: float = -inf
 
 
 class Contacts:
@@ -97,6 +103,9 @@ class Contacts:
             if contact.first_knock_s == -inf:
                 contact.first_knock_s = now_s
             contact.knocked_s = now_s
+            hears = frozenset(knock.hears)
+            if hears != contact.hears:
+                contact.hears, contact.hears_s = hears, now_s
         return contact
 
     def listed(self, view: View, now_s: float) -> None:

@@ -15,6 +15,7 @@ from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
 from agents.causes import Cause
 from agents.detector import Verdict
 from agents.effects import Note, Send
+from agents.knocking import unheard
 from agents.leases import STRETCH
 from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
 from agents.stages import MEMBER_STAGES, Stage
@@ -199,13 +200,14 @@ class Council:
             for contact in host.contacts
             if contact.up
             and now_s - contact.knocked_s < KNOCK_FRESH_S
-            and now_s - contact.first_knock_s >= settle_s
+            and now_s - max(contact.first_knock_s, contact.hears_s) >= settle_s
             and contact.tag in ("", host.tag)
             and contact.stage not in MEMBER_STAGES
             and not view.lists(contact.member.id, contact.member.incarnation)
             and not too_old(view, contact.member.id, contact.member.incarnation)
             and host.reputation.wait_s(contact.member.id, now_s) == 0.0
             and not self._name_taken(view, contact.member)
+            and not unheard(host, view, contact, now_s)
         ]
 
     def _name_taken(self, view: View, joiner: Member) -> bool:
@@ -413,9 +415,17 @@ class Council:
             host.detector.attested(),
             host.wishes.open(attempt.view, now_s),
             joiners,
+            self._whom_joiners_hear(),
             self._broken and host.is_member,
+            host.reputation.all(now_s),
         )
         return successor(attempt.view, evidence)
+
+    def _whom_joiners_hear(self) -> dict[str, frozenset[str]]:
+        """Return whom each host that knocks hears."""
+        return {
+            contact.member.id: contact.hears for contact in self._host.contacts if contact.knocked_s > -inf
+        }
 
     def _propose(self, proposal: View, now_s: float) -> None:
         """Ask for acceptances, our own first."""

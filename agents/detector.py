@@ -6,6 +6,7 @@
 - A host that finds its own loop late doubts itself first: its patience
   grows by its lateness, and shrinks again slowly.
 - A silent host that somebody else hears is not dead: perhaps a link is.
+- So is the link of one that is heard, but says for long that it does not hear us.
 - An attested death needs neither silence nor a lease wait.
 
 Source: SWIM's indirect confirmation and Lifeguard's local health
@@ -22,6 +23,7 @@ from typing import Any
 from agents.views import View
 
 BROKEN_S = 3.0  # three times the default suspicion: no reset or reroute takes as long
+DEAF_S = 1.0  # the same in all: it says so only when its own patience of twice the suspicion is over
 DOUBT_DECAY = 0.25  # seconds of doubt forgotten per second: a 0.4 s stall is forgiven in under 2 s
 DOUBT_MAX_S = 4.0  # more patience than that would hide real deaths for too long
 
@@ -31,7 +33,7 @@ class Verdict(Enum):
 
     HEARD = "heard"
     SUSPECT = "suspect"
-    BROKEN = "broken"  # silent to us for long, heard by somebody: the link is broken
+    BROKEN = "broken"  # silent to us for long, heard by somebody, or deaf to us: the link is broken
     DEAD = "dead"
 
 
@@ -44,6 +46,7 @@ class Trace:
     up: bool = False
     said: frozenset[str] = frozenset()  # whom its last heartbeat of this view hears
     said_s: float = -inf
+    deaf_s: float = inf  # since when it says that it does not hear us
     attested: bool = False
 
 
@@ -99,6 +102,7 @@ class Detector:
         if trace is not None:
             trace.said = frozenset(hears)
             trace.said_s = now_s
+            trace.deaf_s = inf if self._me in trace.said else min(trace.deaf_s, now_s)
 
     def link_up(self, host: str) -> None:
         """Note that the link to a host stands."""
@@ -163,6 +167,10 @@ class Detector:
         heard_by = [other for other, hears in self.said(now_s).items() if host in hears]
         return told | {"heard_by": heard_by} if heard_by else told
 
+    def is_deaf(self, host: str, now_s: float) -> bool:
+        """Return whether a member is heard, and says that it does not hear us."""
+        return self._traces[host].deaf_s < inf and self.hears(host, now_s)
+
     def suspected(self, host: str, now_s: float) -> bool:
         """Return whether a member is doubted: good enough to go first?"""
         return self.verdict(host, now_s) is not Verdict.HEARD
@@ -177,6 +185,8 @@ class Detector:
         silence_s = now_s - trace.heard_s
         doubt_s = self.doubt_s(now_s)
         if silence_s < self._patience_s(trace, now_s):
+            if now_s - trace.deaf_s >= DEAF_S + doubt_s:
+                return Verdict.BROKEN
             quiet = silence_s >= self._suspect_s / 2 + doubt_s
             return Verdict.SUSPECT if quiet or not trace.up else Verdict.HEARD
         if not self._heard_by_another(host, now_s):

@@ -118,7 +118,7 @@ class Encounters:
         contact.introduced.clear()
         here.asking.linked(event.host)
         if here.wants_to_enter:
-            here.do(Send(event.host, here.knocking.knock()))
+            here.do(Send(event.host, here.knocking.knock(now_s)))
         if here.known is None:
             return
         known = here.known

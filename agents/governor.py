@@ -115,9 +115,10 @@ class Governor:
         if view is None:
             return []
         loads = host.membership.loads
-        return [self._candidate(m, loads.get(m.id) or Load()) for m in view.members]
+        flaps = dict(view.flaps)
+        return [self._candidate(m, loads.get(m.id) or Load(), flaps) for m in view.members]
 
-    def _candidate(self, member: Any, load: Load) -> Candidate:
+    def _candidate(self, member: Any, load: Load, flaps: dict[str, int]) -> Candidate:
         directory = self.host.directory
         full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
         leaving = member.status is Status.LEAVING
@@ -135,6 +136,7 @@ class Governor:
             joining=member.status is Status.JOINING,
             leaving=leaving,
             witness=member.witness,
+            flaps=max(0, flaps.get(member.id, 0) - 1),  # the first return is free: perhaps a restart
         )
 
     def facts(self, machine: Colony) -> Facts | None:

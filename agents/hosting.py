@@ -628,6 +628,8 @@ class Container(Surroundings):
         if self._round is not None or self.frozen:
             return
         self.periodic.ticked(now_s, out)
+        if not self.quorum.held(now_s):
+            return  # a side that holds keeps what it has, where it is
         self.governor.tick(now_s, out)
         self._see_own_status(view, now_s, out)
 

@@ -10,10 +10,13 @@ from agents.effects import Note, Send
 from agents.messages.membership import Install, Knock, KnockAnswer
 from agents.stages import Stage
 from agents.succession import namesake
-from agents.views import Member, Status
+from agents.views import Member, Status, View
 
 if TYPE_CHECKING:
     from agents.membership import Membership
+
+
+ANSWER_FRESH_S = 1.0  # four knocks
 
 
 class Knocking:
@@ -23,10 +26,18 @@ class Knocking:
         self._here = here
         self._is_full = False
 
-    def knock(self) -> Knock:
+    def knock(self, now_s: float) -> Knock:
         """Return what we say while we are in no view."""
         here = self._here
-        return Knock(here.me, *here.stamp())
+        return Knock(here.me, *here.stamp(), self._hears(now_s))
+
+    def _hears(self, now_s: float) -> tuple[str, ...]:
+        """Return who has just answered: a link that stood once may be broken, one way or both."""
+        return tuple(
+            contact.member.id
+            for contact in self._here.contacts
+            if contact.up and now_s - contact.answered_s < ANSWER_FRESH_S
+        )
 
     def on_knock(self, sender: str, knock: Knock, now_s: float) -> None:
         here = self._here
@@ -79,6 +90,7 @@ class Knocking:
         here = self._here
         if here.is_member or here.farewell is not None:
             return
+        self._heard(sender, now_s)
         contact = here.contacts.get(sender)
         if contact is None:
             return
@@ -92,6 +104,21 @@ class Knocking:
         here.encounters.found_cluster(answer.tag, now_s)
         if answer.tag == here.tag and answer.view > (here.known.id if here.known else 0):
             here.encounters.compare(sender, answer.view, now_s)
+
+    def _heard(self, sender: str, now_s: float) -> None:
+        """A host answers: as soon as all members do, all are told so."""
+        here = self._here
+        contact = here.contacts.get(sender)
+        if contact is None:
+            return
+        was_silent = now_s - contact.answered_s >= ANSWER_FRESH_S
+        contact.answered_s = now_s
+        if was_silent and here.known is not None and here.wants_to_enter:
+            knock = self.knock(now_s)
+            if frozenset(knock.hears) >= frozenset(here.known.ids) - {here.me.id}:
+                for other in here.contacts:
+                    if other.up:
+                        here.do(Send(other.member.id, knock))
 
 
 def judge(here: Membership, joiner: Member, now_s: float) -> KnockAnswer:
@@ -132,4 +159,23 @@ def _hindrance(here: Membership, joiner: Member, now_s: float) -> str:
     wait_s = here.reputation.wait_s(joiner.id, now_s)
     if wait_s > 0:
         return f"held dead too often of late: wait some {ceil(wait_s / 10) * 10} s"
+    contact = here.contacts.get(joiner.id)
+    if contact is not None and now_s - contact.first_knock_s >= 2 * ANSWER_FRESH_S:
+        missing = unheard(here, here.known, contact, now_s)
+        if missing:
+            return f"no word passes between it and {', '.join(missing)}"
     return "" if here.quorum.held(now_s) else "no quorum there now: its missing members have to come back"
+
+
+def unheard(here: Membership, view: View, joiner: Contact, now_s: float) -> list[str]:
+    """Return the names of the members, heard from here, that a joiner does not hear.
+
+    A view must be fully connected: who entered without hearing all would be left out by the next one.
+    """
+    return [
+        member.name
+        for member in view.members
+        if member.id not in joiner.hears
+        and member.id != joiner.member.id
+        and (here.is_member if member.id == here.me.id else here.detector.hears(member.id, now_s))
+    ]

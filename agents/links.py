@@ -42,6 +42,7 @@ from agents.wire import (
 
 STRANGERS_MAX = 64
 STRANGER_S = 2.0  # a stranger that is not UP and says nothing for so long is forgotten
+SILENT_S, SILENT_SUSPICIONS = 10.0, 4.0  # an UP link through which nothing came for so long is none
 KEPT_FRAMES_MAX = 4_096  # per link
 KEPT_BYTES_MAX = 64 * 1024 * 1024  # over all links
 NOTED_MAX = 256  # refusals remembered, so that each is noted once
@@ -91,6 +92,7 @@ class Links:
         self._view: View | None = None
         self._view_id = 0
         self._noted: set[tuple[str, str]] = set()
+        self._silent_s = SILENT_S
         self.dropped = 0
         self.strays = 0
 
@@ -237,6 +239,9 @@ class Links:
             if not link.is_wanted and not link.is_up and now_s - link.heard_s >= STRANGER_S:
                 out.extend(self.hang_up(host, now_s))
                 continue
+            if link.is_up:
+                link.listen(self._silent_s, now_s, out)
+                continue
             was_refusing = link.state is State.REFUSING
             link.tick(now_s, out)
             if was_refusing and link.state is State.CLOSED and not link.is_wanted:
@@ -249,6 +254,7 @@ class Links:
         self._see_own_incarnation(now_s, out)
         self._view = view
         self._view_id = view.id
+        self._silent_s = max(SILENT_S, SILENT_SUSPICIONS * view.charter.suspect_s)
         for host, link in self._links.items():
             link.is_member = view.lists(host, link.member.incarnation)
             for their_view, messages in link.release(view.id):

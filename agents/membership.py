@@ -375,7 +375,7 @@ class Membership:
         if not self.is_member and self.farewell is None and not self.orders.leaving:
             for contact in self.contacts:
                 if contact.up:
-                    self.do(Send(contact.member.id, self.knocking.knock()))
+                    self.do(Send(contact.member.id, self.knocking.knock(now_s)))
             self._despair(self.asking.verdict(now_s))
         self.waiting = waiting_for(self, now_s)
 
@@ -415,6 +415,8 @@ class Membership:
         reason = "silent"
         if contact is None or not contact.up:
             reason = f"its link is down{f': {contact.lost}' if contact is not None and contact.lost else ''}"
+        elif self.detector.is_deaf(member.id, now_s):
+            reason = "it says that it does not hear this host"
         return Note("suspect", reason, host=member.id, details=told)
 
     def _rest(self, now_s: float) -> None:

@@ -143,6 +143,8 @@ class Link:
         "_sent",
         "_shown",
         "_state",
+        "_taken",
+        "_taken_s",
         "_up_s",
         "asked_s",
         "counted",
@@ -178,7 +180,8 @@ class Link:
         self._shown = 0
         self._attempts = 0
         self._retry_s = now_s
-        self._opened_s = self._up_s = self._hello_s = self._close_s = now_s
+        self._opened_s = self._up_s = self._hello_s = self._close_s = self._taken_s = now_s
+        self._taken = 0
 
     @property
     def state(self) -> State:
@@ -216,7 +219,8 @@ class Link:
     def come_up(self, now_s: float, out: Out) -> None:
         """The other end has heard this pipe: the pair stands."""
         self._turn(State.UP)
-        self._up_s = now_s
+        self._up_s = self._taken_s = now_s
+        self._taken = 0
         self.counted = [0, 0]
         self._sent = [0, 0]
         out.append(LinkCameUp(self.member.id, self.own))
@@ -269,8 +273,6 @@ class Link:
     def tick(self, now_s: float, out: Out) -> None:
         """Do what is due."""
         state = self._state
-        if state is State.UP:
-            return
         if state is State.CLOSED:
             if now_s >= self._retry_s:
                 self.open(now_s, out)
@@ -281,6 +283,18 @@ class Link:
             self.down("no answer to our Hello", now_s, out)
         elif now_s >= self._hello_s:
             self._say_hello(now_s, out)
+
+    def listen(self, silent_s: float, now_s: float, out: Out) -> None:
+        """Give up a link that is UP here alone: nothing has come through it for long.
+
+        B hung up on A while they were cut off from each other: A never heard the last word, and what
+        it goes on sending through this pair reaches nobody.
+        """
+        taken = self.counted[0] + self.counted[1]
+        if taken != self._taken:
+            self._taken, self._taken_s = taken, now_s
+        elif now_s - self._taken_s >= silent_s:
+            self.down(f"nothing came for {silent_s:.0f} s", now_s, out)
 
     def adopt(self, member: Member, now_s: float, out: Out) -> None:
         """Take a later incarnation of the other host: nothing of the earlier one counts any more."""

@@ -80,15 +80,17 @@ class Passage:
         here.hold_s = None
         here.send_all(here.heartbeat(now_s, here.tag))  # first of all: it says whose word follows
         here.beat_s = now_s + view.charter.heartbeat_s
-        self._learn(view, now_s)
+        self._learn(view, now_s, is_entry=before is None)
         for host, _ in view.left:
             here.do(Send(host, Installed(view.id)))
         here.orders.resume(now_s)
 
-    def _learn(self, view: View, now_s: float) -> None:
+    def _learn(self, view: View, now_s: float, *, is_entry: bool = False) -> None:
         """Keep what a view says of hosts, member of it or not."""
         here = self._here
         here.contacts.listed(view, now_s)
+        if is_entry:
+            here.reputation.learn(view, now_s)
         here.reputation.note(view, now_s)
         here.wishes.prune(view, now_s)
         listed = frozenset(view.ids)

@@ -24,6 +24,22 @@ class Reputation:
             host: deaths for host, deaths in self._deaths_s.items() if now_s - deaths[-1] < MEMORY_S
         }
 
+    def learn(self, view: View, now_s: float) -> None:
+        """Take over what the view says of others; for one that has just become a member.
+
+        It knows nothing of them yet, and would be the one that lets them in too soon.
+        """
+        for host, flaps in view.flaps:
+            known = self._deaths_s.get(host, [])
+            missing = min(flaps, DEATHS_MAX) - len(known)
+            if missing > 0:
+                self._deaths_s[host] = [*known, *[now_s] * missing]
+
+    def all(self, now_s: float) -> dict[str, int]:
+        """Return the flaps of all hosts that had any of late."""
+        found = {host: self.flaps(host, now_s) for host in self._deaths_s}
+        return {host: flaps for host, flaps in found.items() if flaps}
+
     def flaps(self, host: str, now_s: float) -> int:
         """Return how often the host was held dead of late; >= 0."""
         return sum(now_s - death_s < MEMORY_S for death_s in self._deaths_s.get(host, ()))

@@ -98,9 +98,15 @@ class HostClock:
     __slots__ = ("offset_s", "rate")
 
     def __init__(self, offset_s: float = 0.0, rate: float = 1.0) -> None:
+        self.offset_s = offset_s
+        self.rate = 1.0
+        self.go_at(rate, 0.0)
+
+    def go_at(self, rate: float, virtual_s: float) -> None:
+        """Go at another rate from now on, without a jump: no monotonic clock jumps."""
         if abs(rate - 1.0) > DRIFT_MAX + 1e-9:
             raise ValueError(f"a clock's rate is 1 ± {DRIFT_MAX}, not {rate}")
-        self.offset_s = offset_s
+        self.offset_s += (self.rate - rate) * virtual_s
         self.rate = rate
 
     def shows(self, virtual_s: float) -> float:

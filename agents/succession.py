@@ -30,7 +30,9 @@ class Evidence:
         attested: Members whose listed incarnation is surely gone.
         wishes: Changes asked for.
         joiners: Who knocked, is linked to the proposer and may enter.
+        hears: Joiner -> whom it hears; one that said nothing is asked no question.
         broken: Links are broken for long: keep only a fully connected set.
+        flaps: Host -> how often it was held dead of late.
     """
 
     promises: Mapping[str, frozenset[str]]
@@ -38,7 +40,9 @@ class Evidence:
     attested: frozenset[str] = frozenset()
     wishes: Sequence[Wish] = ()
     joiners: Sequence[Member] = ()
+    hears: Mapping[str, frozenset[str]] = field(default_factory=dict)
     broken: bool = False
+    flaps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +79,32 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
         left_out = _left_out(view, [member.id for member in stay], evidence)
         dead.update(dict.fromkeys(left_out, "not connected to all of the largest connected majority"))
         stay = [member for member in stay if member.id not in left_out]
-    joiners = _admitted(view, stay, evidence.joiners)
+    joiners = _admitted(view, stay, evidence)
     members = [_with_status(member, wished) for member in stay]
     number = number or view.id + 1
     enters = Status.JOINING if any(member.status is Status.ACTIVE for member in members) else Status.ACTIVE
     members += [msgspec.structs.replace(joiner, status=enters, entered=number) for joiner in joiners]
-    members.sort(key=lambda member: (member.entered, member.id))
+    members.sort(key=lambda member: seniority(member, evidence.flaps))
     recount = any(wish.kind == "recount" and wish.view == view.id for wish in evidence.wishes)
-    if not members or (tuple(members) == view.members and not recount):
+    # An order that alone is new, for flaps are forgotten, is no reason for a view.
+    same = sorted(members, key=lambda m: m.id) == sorted(view.members, key=lambda m: m.id)
+    if not members or (same and not recount):
         return Plan(None, left_out=left_out)
     left_keys = tuple((member.id, member.incarnation) for member in left)
     dead_keys = tuple((member.id, member.incarnation) for member in view.members if member.id in dead)
     gone = remembered(view.gone, left_keys + dead_keys)
-    after = View(view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone)
+    flaps = tuple(sorted(evidence.flaps.items(), key=lambda pair: (-pair[1], pair[0]))[:GONE_MAX])
+    after = View(view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone, flaps)
     return Plan(after, dead, left_out)
+
+
+def seniority(member: Member, flaps: Mapping[str, int]) -> tuple[int, int, str]:
+    """Return the place of a member in a view: those that flap last, then by entry, then by id.
+
+    A first death is no flapping (perhaps it was a restart). The proposer's word on flaps is in the
+    view, so all have the same order, whatever they remember themselves.
+    """
+    return max(0, flaps.get(member.id, 0) - 1), member.entered, member.id
 
 
 def remembered(
@@ -177,14 +193,40 @@ def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[
     return frozenset(stay) - frozenset(kept)
 
 
-def _admitted(view: View, stay: Collection[Member], joiners: Sequence[Member]) -> list[Member]:
-    """Return the joiners that may enter: new incarnations, names of their own."""
+def newcomers_max(view: View, stay: Collection[str], promised: Collection[str]) -> int:
+    """Return how many hosts that were never in this view its successor may admit.
+
+    Those that have just promised must be a majority of the next view: if all newcomers die on arrival,
+    the others can still drop them. One host alone has no other way to grow than by one.
+
+    Args:
+        stay: Members of `view` that the successor lists, under whatever incarnation.
+        promised: Acceptors that promised.
+    """
+    if not stay:  # an operator had the last one evicted: somebody must go on
+        return len(view.members)
+    alive = sum(host in stay for host in promised)
+    return max(2 * alive - 1 - len(stay), int(len(stay) == 1))
+
+
+def _admitted(view: View, stay: Collection[Member], evidence: Evidence) -> list[Member]:
+    """Return the joiners that may enter: new incarnations, own names, in touch with all, and not too many."""
     ids = {member.id for member in stay}
     names = {member.name for member in stay}
+    members = frozenset(ids)
+    known = frozenset(view.ids)
+    back = {joiner.id for joiner in evidence.joiners if joiner.id in known}
+    room = newcomers_max(view, ids | back, evidence.promises)
     admitted: list[Member] = []
-    for joiner in sorted(joiners, key=lambda member: member.id):
+    for joiner in sorted(evidence.joiners, key=lambda member: (member.id not in known, member.id)):
         if joiner.id in ids or joiner.name in names or too_old(view, joiner.id, joiner.incarnation):
             continue
+        if not members <= evidence.hears.get(joiner.id, members):
+            continue
+        if joiner.id not in known:
+            if room <= 0:
+                continue
+            room -= 1
         ids.add(joiner.id)
         names.add(joiner.name)
         admitted.append(joiner)

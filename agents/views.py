@@ -130,11 +130,13 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         tag: The cluster's UUID, 32 hexadecimal digits.
         id: See `view_id`.
-        members: Ordered by (entered, id).
+        members: Ordered by (flaps beyond the first, entered, id).
         left: (host id, incarnation) dropped by this view after a clean leave.
         dead: (host id, incarnation) dropped by this view as dead.
         gone: The last drops of all views, newest last, one per host id: no
             incarnation up to one named here is ever admitted again.
+        flaps: (host id, how often it was held dead of late), as far as the
+            proposer knew. Members that flap are listed last.
     """
 
     tag: Id
@@ -144,6 +146,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     left: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
     dead: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
     gone: tuple[tuple[str, int], ...] = ()
+    flaps: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
 
     def member(self, host: str) -> Member | None:
         """Return the member with this host id, or None."""

@@ -168,12 +168,17 @@ class Wish(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """A host that is in no view shows itself: admit me."""
+    """A host that is in no view shows itself: admit me.
+
+    `hears` names the hosts that have just answered a knock of its own: words
+    pass both ways.
+    """
 
     member: Member
     tag: Id
     view: Count
     stage: Id
+    hears: Hosts = ()
 
 
 class KnockAnswer(msgspec.Struct, frozen=True, array_like=True, tag=23):

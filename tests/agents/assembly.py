@@ -41,6 +41,7 @@ from agents.effects import (
 from agents.membership import Membership, Settings, Stage
 from agents.messages.membership import Accept, Accepted, Grant, Prepare, Promise
 from agents.record import Record
+from agents.succession import seniority
 from agents.views import Charter, Member, Status, View
 
 CHARTER = Charter(colonies=1, heartbeat_s=0.1, lease_s=0.5, suspect_s=1.0)
@@ -354,7 +355,8 @@ class Assembly:
         key = (view.tag, view.id)
         assert self.installs.setdefault(key, view) == view, f"two views with one id: {view}"
         assert site.disk is not None and site.disk.view == view, "installed before it was recorded"
-        assert list(view.members) == sorted(view.members, key=lambda m: (m.entered, m.id))
+        flaps = dict(view.flaps)
+        assert list(view.members) == sorted(view.members, key=lambda m: seniority(m, flaps))
         assert len({m.name for m in view.members}) == len(view.members), "two members with one name"
         for member in view.members:
             gone = self.dropped.get((member.id, member.incarnation), view.id)

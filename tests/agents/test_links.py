@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agents.effects import HelloSeen, Note
 from agents.links import (
     KEPT_FRAMES_MAX,
+    SILENT_S,
     STRANGERS_MAX,
     DeliverMessages,
     Links,
@@ -561,6 +562,18 @@ def test_order_holds_under_any_faults_and_the_link_comes_up_again_after_them(see
     world.run()
     assert numbers(world.end("b"))[-1] == 10**9 and numbers(world.end("a"))[-1] == 10**9 + 1
     check_order(world)
+
+
+def test_a_link_that_is_up_at_one_end_alone_is_given_up_and_made_anew() -> None:
+    """A hung up while both were cut off from each other: its last word never came."""
+    world = up()
+    before = pair(world)
+    world.break_pipe(world.pipe("a", "b"), tell=False)
+    world.perform(world.end("a"), world.end("a").links.hang_up(B.id, world.now_s))
+    world.run(SILENT_S - 1.0)
+    assert world.end("b").links.is_up(A.id) and not world.end("a").links.is_up(B.id)
+    world.run(2.0)
+    assert pair(world) not in (None, before)
 
 
 def test_first_incarnations_are_positive() -> None:

@@ -98,13 +98,26 @@ def test_two_clusters_born_side_by_side_never_take_each_others_word() -> None:
 # -- joining ---------------------------------------------------------------------
 
 
-def test_joiners_that_come_together_enter_by_one_view() -> None:
-    world = founded("abc", spare="xyz")
-    for name in "xyz":
+def test_joiners_that_come_together_enter_by_one_view_while_they_are_fewer_than_the_members() -> None:
+    world = founded("abc", spare="wxyz")
+    for name in "wx":
         world.start(name, seeds="c")
-    until(world, 2.0, "abcxyz")
+    until(world, 2.0, "abcwx")
+    for name in "yz":
+        world.start(name, seeds="a")
+    until(world, 2.0, "abcwxyz")
     joined = [view for view in world.views() if any(member.entered == view.id for member in view.members)]
-    assert [len([m for m in view.members if m.entered == view.id]) for view in joined] == [3, 3]
+    assert [len([m for m in view.members if m.entered == view.id]) for view in joined] == [3, 2, 2]
+
+
+def test_joiners_that_all_die_on_arrival_never_outnumber_who_is_left() -> None:
+    world = founded("abc", spare="uvwxyz")
+    for name in "uvwxyz":
+        world.start(name)
+    world.run(5.0, lambda: any(len(view.members) > 3 for view in world.views()))
+    for name in "uvwxyz":
+        world.crash(name, silent=True)
+    until(world, 8.0, "abc")
 
 
 def test_a_joiner_is_joining_until_it_has_its_share() -> None:

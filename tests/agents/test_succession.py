@@ -75,10 +75,61 @@ def test_a_recount_is_a_new_view_of_the_same_members_once() -> None:
 
 def test_joiners_enter_together_in_order_and_last() -> None:
     joiners = (member("y"), member("x"))
-    after = successor(view("ab"), evidence({"a": "ab"}, joiners=joiners)).view
-    assert after is not None and after.ids == ("a", "b", "x", "y")
+    after = successor(view("abc"), evidence(dict.fromkeys("abc", "abc"), joiners=joiners)).view
+    assert after is not None and after.ids == ("a", "b", "c", "x", "y")
     assert {after.member(host).status for host in "xy"} == {Status.JOINING}  # type: ignore[union-attr]
     assert after.admitted_here("x") and not after.admitted_here("a")
+
+
+@pytest.mark.parametrize(
+    ("members", "promised", "admitted"),
+    [
+        ("a", "a", 1),
+        ("ab", "ab", 1),
+        ("ab", "a", 0),
+        ("abc", "abc", 2),
+        ("abc", "ab", 0),
+        ("abcde", "abcde", 4),
+    ],
+)
+def test_no_more_newcomers_than_leave_who_promised_a_majority(
+    members: str, promised: str, admitted: int
+) -> None:
+    newcomers = tuple(member(host) for host in "vwxyz")
+    after = successor(view(members), evidence(dict.fromkeys(promised, members), joiners=newcomers)).view
+    found = 0 if after is None else len(after.ids) - len(members)
+    assert found == admitted
+    assert after is None or len(members) == 1 or len(promised) >= after.majority
+
+
+def test_those_that_come_back_are_no_newcomers() -> None:
+    back = tuple(member(host, 2) for host in "bc")
+    promises = {"a": "a", "b": "a", "c": "a"}
+    after = successor(
+        view("abc"), evidence(promises, joiners=(*back, member("x"), member("y"), member("z")))
+    ).view
+    assert after is not None and after.ids == ("a", "b", "c", "x", "y")
+
+
+def test_a_joiner_that_does_not_hear_all_members_stays_outside() -> None:
+    promises = dict.fromkeys("abc", "abc")
+    hears = {"x": frozenset("ab"), "y": frozenset("abc")}
+    after = successor(view("abc"), evidence(promises, joiners=(member("x"), member("y")), hears=hears)).view
+    assert after is not None and after.ids == ("a", "b", "c", "y")
+    without_c = evidence(dict.fromkeys("ab", "ab"), joiners=(member("x"),), hears=hears)
+    after = successor(view("abc"), without_c).view
+    assert after is not None and after.ids == ("a", "b", "x"), "whom the view drops nobody needs to hear"
+
+
+def test_members_that_flap_are_listed_last_and_the_order_alone_makes_no_view() -> None:
+    promises = dict.fromkeys("abc", "abc")
+    flaps = {"a": 3, "b": 1}
+    assert successor(view("abc"), evidence(promises, flaps=flaps)).view is None
+    after = successor(view("abc"), evidence(promises, flaps=flaps, joiners=(member("x"),))).view
+    assert after is not None and after.ids == ("b", "c", "x", "a")
+    assert after.flaps == (("a", 3), ("b", 1))
+    again = successor(after, evidence(dict.fromkeys("abcx", "abcx"))).view
+    assert again is None, "what is forgotten is no reason for a view"
 
 
 def test_a_later_incarnation_enters_in_the_view_that_drops_the_old_one() -> None:

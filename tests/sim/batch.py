@@ -16,6 +16,7 @@ from multiprocessing import get_context
 
 from tests.sim.plans import PLANS
 from tests.sim.runs import play
+from tests.sim.splits import SPLITS
 
 Task = tuple[int, str]
 
@@ -88,7 +89,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.batch", description=__doc__)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--plans", default=",".join(PLANS))
+    parser.add_argument("--plans", default=",".join((*PLANS, *SPLITS)))
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args(arguments)
     began_s = time.perf_counter()

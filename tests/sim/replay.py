@@ -14,6 +14,7 @@ from tests.sim.history import describe
 from tests.sim.plans import PLANS, written
 from tests.sim.planted import BUGS
 from tests.sim.runs import Run, play
+from tests.sim.splits import SPLITS
 
 LOUD = frozenset({"census", "promote", "open", "step_down", "lost", "freed", "view", "alarm", "halt"})
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     """Play, print, and return 0 if all promises were kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim.replay", description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--plan", default="planted", help=f"one of: {', '.join(PLANS)}")
+    parser.add_argument("--plan", default="planted", help=f"one of: {', '.join((*PLANS, *SPLITS))}")
     parser.add_argument("--file", type=Path, help="faults to use in place of the plan's, one a line")
     parser.add_argument("--bug", help="plant this bug, and play its own plan (see tests.sim.planted)")
     parser.add_argument("--sound", action="store_true", help="with --bug: its plan, without the bug")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from agents.effects import EvictOrdered, Note, RecountNeeded
 from agents.keys import colony_of
 from agents.sim_clock import Chance
@@ -24,6 +26,8 @@ from tests.sim.clients import Client, Habits, run_closure
 from tests.sim.history import Operation, check, check_at_most_once
 from tests.sim.invariants import Violation, Watch, watching
 from tests.sim.plans import PLANS, Fault, Maker, Scene
+from tests.sim.sides import Neighbour, Script, Trial
+from tests.sim.splits import SPLITS
 
 FOUNDING_S = 30.0  # a cluster that is not born by then never will be
 SETTLING_S = 40.0  # for everything that went wrong to be made good
@@ -256,6 +260,16 @@ def settings_for(chance: Chance, **changes: Any) -> SimSettings:
     return SimSettings(**{**made, **changes})
 
 
+def for_split(settings: SimSettings, peers: int) -> SimSettings:
+    """Return the make of a cluster for a split scenario: so many copies, and quick links.
+
+    What must be back in time is said of a network on which a chunk does not take half a second.
+    """
+    quick = replace(settings.shape, bulk_s=min(settings.shape.bulk_s, 0.02))
+    charter = msgspec.structs.replace(settings.charter, peers=peers)
+    return replace(settings, charter=charter, shape=quick)
+
+
 KEYS = tuple(f"{kind}{number}" for kind in "aks" for number in range(4))
 
 
@@ -280,16 +294,25 @@ class Stage:
         operations: int,
         habits: Habits,
         keys: Sequence[str],
+        script: Script | None = None,
     ) -> None:
         self.run = run
         self.keys = keys
+        self.chance = chance
+        self.script = script
         self.simulation = Simulation(run.names, chance, run.settings, run_closure)
         self.director = Director(self.simulation, run.names)
         self.clients = [
-            Client(f"c{number}", self.simulation, chance, keys, run.history, operations, habits)
+            Client(f"c{number}", self._hosts_for(number), chance, keys, run.history, operations, habits)
             for number in range(clients)
         ]
         self.watch: Watch | None = None
+
+    def _hosts_for(self, number: int) -> Simulation | Neighbour:
+        """Return what a client sees of the hosts: in a split, only its own side."""
+        if self.script is None:
+            return self.simulation
+        return Neighbour(self.simulation, self.run.names[number % len(self.run.names)])
 
     def found(self) -> None:
         """Start all hosts, and wait until they serve."""
@@ -316,10 +339,17 @@ class Stage:
         """Let clients work and faults happen; then put everything right."""
         simulation = self.simulation
         began_s = simulation.timeline.now_s
+        trial = None
+        if self.script is not None:
+            assert self.watch is not None, "a run is watched"
+            trial = Trial(simulation, self.director, self.watch, self.run.names, self.chance, self.script)
+            self.run.faults, length_s = trial.faults, trial.length_s + 0.01
         self.director.schedule(self.run.faults, began_s)
         for client in self.clients:
             client.start()
         simulation.timeline.run_until(began_s + length_s)
+        if trial is not None:
+            self.run.complaints += trial.complaints
         self.director.put_right()
         for client in self.clients:
             client.stop()
@@ -339,6 +369,18 @@ class Stage:
         unread = [op.key for op in reader.reads if op.outcome != "ok"]
         if unread or len(reader.reads) < len(self.keys):
             raise _Unsettled(f"the cluster has settled, yet cells can't be read: {unread}")
+
+    def play(self, length_s: float) -> None:
+        """Play it all; what goes wrong is a complaint."""
+        try:
+            self.found()
+            self.trouble(length_s)
+            self.read_all()
+            self.judge()
+        except (Violation, _Unsettled) as error:
+            self.run.complaints.append(f"{type(error).__name__.strip('_')}: {error}")
+        except Exception:
+            self.run.complaints.append(f"a machine broke: {traceback.format_exc(limit=-6)}")
 
     def judge(self) -> None:
         """Judge what the clients saw, except in colonies that were named lost."""
@@ -364,13 +406,15 @@ def play(
     length_s: float = 0.0,
     habits: Habits | None = None,
     keys: Sequence[str] = (),
+    script: Script | None = None,
     **settings: Any,
 ) -> Run:
     """Play one run, and return what came of it.
 
     Args:
         seed: Decides everything that is not said here.
-        plan: Name of the plan (see `plans.PLANS`), or any name if `faults` or a `maker` of them are given.
+        plan: Name of the plan (see `plans.PLANS` and `splits.SPLITS`), or any name if `faults`, a `maker`
+            of them or a `script` are given.
         names: The hosts; "" = drawn from the seed.
         notes: Keep all notes of all machines.
         length_s: How long faults may happen; 0 = drawn, like `habits` and `keys`.
@@ -378,29 +422,31 @@ def play(
     """
     chance = random.Random(f"{seed}/{plan}")
     drawn = chance.choice(("ABC", "ABC", "ABCD", "ABCDE"))
+    split = SPLITS.get(plan) if faults is None and maker is None else None
+    if split is not None:
+        script, drawn = split.script, chance.choice(split.casts)
     run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
+    if split is not None:
+        run.settings = for_split(run.settings, 2 + seed % 2)
+        # Many calls of unknown outcome on one cell are more orders than can be looked at.
+        keys, habits = keys or KEYS, habits or Habits(think_s=chance.choice((0.6, 1.2)))
     charter = run.settings.charter
     drawn_length_s, think_s, drawn_keys = chance.choice(PACES)
     length_s = length_s or drawn_length_s
     habits = habits or Habits(think_s=think_s)
     keys = keys or drawn_keys
     scene = Scene(run.names, charter.colonies, charter.peers, length_s)
-    run.faults = (maker or PLANS[plan])(chance, scene) if faults is None else list(faults)
-    stage = Stage(run, chance, clients=clients, operations=operations, habits=habits, keys=keys)
+    if script is None:
+        run.faults = (maker or PLANS[plan])(chance, scene) if faults is None else list(faults)
+    stage = Stage(
+        run, chance, clients=clients, operations=operations, habits=habits, keys=keys, script=script
+    )
     simulation = stage.simulation
     if notes:
         simulation.notes = run.notes
     with watching(simulation) as stage.watch:
         stage.watch.on_note = stage.director.noted
-        try:
-            stage.found()
-            stage.trouble(length_s)
-            stage.read_all()
-            stage.judge()
-        except (Violation, _Unsettled) as error:
-            run.complaints.append(f"{type(error).__name__.strip('_')}: {error}")
-        except Exception:
-            run.complaints.append(f"a machine broke: {traceback.format_exc(limit=-6)}")
+        stage.play(length_s)
         run.lost = sorted(stage.watch.lost)
         run.commits, run.promotions = stage.watch.commits, stage.watch.promotions
     run.virtual_s, run.events = simulation.timeline.now_s, simulation.timeline.happened

@@ -16,6 +16,11 @@ from agents.wire import FRAME_BYTES_MAX, encode
 
 BACKLOG_MAX = 16_384  # requests under way: two seconds' worth
 BACKLOG_BYTES_MAX = 64 * 1024 * 1024
+# When half is used, one connection has a bound of its own, far above a window: the rest is the others'.
+CROWD, CROWD_BYTES = BACKLOG_MAX // 2, BACKLOG_BYTES_MAX // 2
+SHARE, SHARE_BYTES = BACKLOG_MAX // 4, BACKLOG_BYTES_MAX // 2
+COUNT_EVERY_S = 0.01
+PIECE_BYTES_MAX = FRAME_BYTES_MAX // 4  # of replies in one frame, unless one is larger
 ABANDONED_S = 10.0  # twice what clients wait by default
 WATCHERS_EVERY_S = 10.0
 
@@ -63,11 +68,34 @@ class Clients:
         self._watches: dict[bytes, dict[int, ClientCaller]] = {}
         self._watchers_due_s = 0.0
         self._gone: list[bytes] = []
+        self._greedy: set[bytes] = set()
+        self._counted_s = 0.0
 
     @property
     def is_over_limit(self) -> bool:
         """Whether more is under way than one host should promise."""
         return self.backlog > BACKLOG_MAX or self.backlog_bytes > BACKLOG_BYTES_MAX
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is under way that nobody may have all of it."""
+        return self.backlog > CROWD or self.backlog_bytes > CROWD_BYTES
+
+    def is_greedy(self, identity: bytes, now_s: float) -> bool:
+        """Return whether a client has more under way than its share; to be asked in a crowd only."""
+        if now_s - self._counted_s >= COUNT_EVERY_S:
+            self._counted_s = now_s
+            self._greedy = self._over_share()
+        return identity in self._greedy
+
+    def _over_share(self) -> set[bytes]:
+        open_: dict[bytes, int] = {}
+        sizes: dict[bytes, int] = {}
+        for caller in self._callers:
+            if caller.open > 0:
+                open_[caller.identity] = open_.get(caller.identity, 0) + caller.open
+                sizes[caller.identity] = sizes.get(caller.identity, 0) + caller.size
+        return {client for client in open_ if open_[client] > SHARE or sizes[client] > SHARE_BYTES}
 
     @property
     def has_replies(self) -> bool:
@@ -116,12 +144,23 @@ class Clients:
             self._send(client, answers)
 
     def _send(self, client: bytes, answers: list[Reply]) -> None:
-        data = encode(answers)
-        if len(data) > FRAME_BYTES_MAX // 4 and len(answers) > 1:
-            middle = len(answers) // 2
-            self._send(client, answers[:middle])
-            self._send(client, answers[middle:])
-        elif not self._door.reply(client, data):
+        if len(answers) == 1:
+            if not self._door.reply(client, encode(answers)):
+                self._gone.append(client)
+            return
+        # Piece by piece: a small frame may have asked ten thousand times for the largest cell.
+        piece: list[Reply] = []
+        size = 0
+        for reply in answers:
+            more = _bytes_in(reply)
+            if size + more > PIECE_BYTES_MAX and piece:
+                if not self._door.reply(client, encode(piece)):
+                    self._gone.append(client)
+                    return
+                piece, size = [], 0
+            piece.append(reply)
+            size += more
+        if not self._door.reply(client, encode(piece)):
             self._gone.append(client)
 
     # -- watchers ------------------------------------------------------------------
@@ -151,3 +190,11 @@ class Clients:
         """Return the watches, as (caller, watch id), of clients found gone since the last call."""
         gone, self._gone = self._gone, []
         return [(caller, watch) for client in gone for watch, caller in self._watches.pop(client, {}).items()]
+
+
+def _bytes_in(reply: Reply) -> int:
+    """Return about how many bytes a reply will have."""
+    size = len(reply.value) if reply.value is not None else 0
+    if reply.attributes:
+        size += sum(len(name) + len(dna) for name, dna in reply.attributes)
+    return size

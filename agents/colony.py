@@ -29,7 +29,7 @@ from agents.effects import (
     Ticked,
     Wake,
 )
-from agents.messages.client import FAILED, MOVED, UNAVAILABLE, Get, Reply
+from agents.messages.client import DENIED, FAILED, MOVED, UNAVAILABLE, Get, Reply
 from agents.messages.replication import (
     Ack,
     Activate,
@@ -270,7 +270,8 @@ class Colony:
             return
         failure = None
         if event.error:
-            failure = Reply(0, FAILED, value=event.report, text=event.error)
+            code = DENIED if event.is_denied else FAILED
+            failure = Reply(0, code, value=event.report, text=event.error)
         self.primary.closure_ran(event.ticket, event.dna, failure, now_s, out)
 
     # -- secondary -----------------------------------------------------------------

@@ -31,7 +31,7 @@ def public_of(secret: str) -> str:
     """Return the public key of a secret one; raises `ValueError` if it is none."""
     try:
         return zmq.curve_public(secret.encode("ascii")).decode("ascii")
-    except (zmq.ZMQError, UnicodeEncodeError) as error:
+    except (zmq.ZMQError, ValueError) as error:
         raise ValueError(f"no secret key: {error}") from None
 
 

@@ -241,6 +241,7 @@ class ClosureRan:
     dna: bytes | None
     error: str = ""
     report: bytes | None = None
+    is_denied: bool = False  # it was not run at all
 
 
 @dataclass(frozen=True, slots=True)

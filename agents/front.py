@@ -16,9 +16,12 @@ import time
 from typing import Any
 
 from agents.poller import Poller
+from agents.refusals import Refusals
+from agents.turnstile import Bounds, Turnstile, plain_address
 from agents.zmtp import HOST_GREETING, Conversation, ZmtpError, framed, header, refusal
 
-CONNECTIONS_MAX = 8_192  # of all clients and joiners of one host
+# Generous: a machine may run a thousand threads, each with a connection of its own.
+BOUNDS = Bounds(connections_max=8_192, per_source_max=4_096, burst=2_048, per_s=1_000.0, young_max=1_024)
 ACCEPTS = 64  # a turn
 BACKLOG = 1_024
 HANDSHAKE_S = 2.0
@@ -28,6 +31,7 @@ LARGE_READ_BYTES = 1024 * 1024  # ... while a frame misses more than that
 TURN_BYTES_MAX = 128 * 1024  # of all connections: some 1 ms of cells, then others are served
 CLOGGED_BYTES = 1024 * 1024  # unsent: its requests wait until it has read
 UNSENT_BYTES_MAX = 256 * 1024 * 1024  # requests taken before that may ask for much
+QUOTA_BYTES = 512 * 1024 * 1024  # what all connections together may hold: unsent, and large frames half read
 GONE_MS = 30_000  # what was sent and is not acknowledged, or finds no room, for so long
 _PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", GONE_MS))
 
@@ -42,10 +46,14 @@ class Connection:
         identity: What `Front.take` calls it.
     """
 
-    __slots__ = ("fd", "identity", "socket", "talk", "unsent", "until_s", "watched")
+    __slots__ = ("address", "fd", "half", "identity", "socket", "talk", "unsent", "until_s", "watched")
 
-    def __init__(self, peer: socket.socket, identity: Any, frame_bytes_max: int, until_s: float) -> None:
+    def __init__(
+        self, peer: socket.socket, address: str, identity: Any, frame_bytes_max: int, until_s: float
+    ) -> None:
         self.socket = peer
+        self.address = address
+        self.half = 0  # bytes of a large frame that has not come as a whole
         self.fd = peer.fileno()
         self.identity = identity
         self.talk = Conversation(frame_bytes_max, is_host=True)
@@ -97,6 +105,7 @@ class Front:
         fd: Of the listening socket; when it is readable, call `accept`.
         connections: By descriptor.
         ready: Of these, the ones that may have something to take.
+        refusals: Told of who is turned away.
         strangers: Peers that spoke nonsense, said nothing in time, or were too many; and dropped messages.
 
     Raises:
@@ -111,6 +120,9 @@ class Front:
         self.connections: dict[int, Connection] = {}
         self.ready: dict[int, Connection] = {}
         self.strangers = 0
+        self.refusals = Refusals()
+        self._turnstile = Turnstile(BOUNDS)
+        self._bytes = 0  # what all connections hold
         self._poller = poller
         self._frame_bytes_max = frame_bytes_max
         self._by_identity: dict[Any, Connection] = {}
@@ -136,7 +148,7 @@ class Front:
         """Take in who knocks, at most `ACCEPTS`."""
         for _ in range(ACCEPTS):
             try:
-                peer, _ = self._listener.accept()
+                peer, where = self._listener.accept()
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -147,17 +159,32 @@ class Front:
                 self._poller.remove(self.fd)
                 return
             try:
-                self._begin(peer)
+                self._enter(peer, plain_address(where[0]))
             except OSError:
                 peer.close()
 
-    def _begin(self, peer: socket.socket) -> None:
+    def _enter(self, peer: socket.socket, address: str) -> None:
+        """Let somebody in, or say why not."""
         peer.setblocking(False)
-        if len(self.connections) >= CONNECTIONS_MAX:
+        now_s = time.monotonic()
+        why = self._turnstile.enter(address, now_s)
+        if why:
             self.strangers += 1
-            peer.send(HOST_GREETING + refusal(f"{CONNECTIONS_MAX} connections are open already"), _SEND)
+            self.refusals.add(address, why, now_s)
+            peer.send(HOST_GREETING + refusal(why), _SEND)
             peer.close()
             return
+        try:
+            self._begin(peer, address, now_s)
+        except OSError:
+            self._turnstile.leave(address)
+            raise
+        if len(self._young) > self._turnstile.bounds.young_max:
+            oldest = next(iter(self._young.values()))
+            self.refusals.add(oldest.address, "others knock, and it does not end its handshake", now_s)
+            self._hang_up(oldest)
+
+    def _begin(self, peer: socket.socket, address: str, now_s: float) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _PROBES:
@@ -166,7 +193,7 @@ class Front:
         peer.send(HOST_GREETING, _SEND)  # a new connection has room for it
         self._counter += 1
         identity = self._counter.to_bytes(8, "big")
-        connection = Connection(peer, identity, self._frame_bytes_max, time.monotonic() + HANDSHAKE_S)
+        connection = Connection(peer, address, identity, self._frame_bytes_max, now_s + HANDSHAKE_S)
         self.connections[connection.fd] = self._young[connection.fd] = connection
         self._by_identity[identity] = connection
         self._watch(connection)
@@ -197,8 +224,11 @@ class Front:
         self._by_identity.pop(connection.identity, None)
         if connection.watched:
             self._poller.remove(connection.fd)
+        self._bytes -= len(connection.unsent) + connection.half
         connection.unsent.clear()
+        connection.half = 0
         connection.socket.close()
+        self._turnstile.leave(connection.address)
 
     def shut(self, linger_s: float) -> None:
         """Close everything; what waits for slow readers has `linger_s` to leave. Twice does nothing."""
@@ -273,8 +303,9 @@ class Front:
     def _read(self, connection: Connection) -> int:
         """Read once; return how many bytes came."""
         talk = connection.talk
+        is_large = talk.missing > READ_BYTES
         try:
-            data = connection.socket.recv(LARGE_READ_BYTES if talk.missing > READ_BYTES else READ_BYTES)
+            data = connection.socket.recv(LARGE_READ_BYTES if is_large else READ_BYTES)
         except BlockingIOError:
             return 0
         except OSError:
@@ -288,6 +319,8 @@ class Front:
         except ZmtpError:
             self._hang_up(connection)
             return len(data)
+        if is_large or connection.half:
+            self._weigh(connection)
         if talk.dropped:
             self.strangers += talk.dropped
             talk.dropped = 0
@@ -300,6 +333,25 @@ class Front:
                 talk.messages.clear()
                 self._hang_up(connection)
         return len(data)
+
+    def _weigh(self, connection: Connection) -> None:
+        """Count what has come of a large frame."""
+        half = connection.talk.buffered
+        self._bytes += half - connection.half
+        connection.half = half
+        if self._bytes > QUOTA_BYTES:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Keep all connections together below the quota: the largest ones go first."""
+        held = sorted(
+            (len(connection.unsent) + connection.half, fd) for fd, connection in self.connections.items()
+        )
+        while self._bytes > QUOTA_BYTES and held:
+            connection = self.connections[held.pop()[1]]
+            why = f"all connections together hold more than {QUOTA_BYTES >> 20} MiB here"
+            self.refusals.add(connection.address, why, time.monotonic())
+            self._hang_up(connection)
 
     # -- what leaves ---------------------------------------------------------------
 
@@ -317,9 +369,11 @@ class Front:
         unsent = connection.unsent
         if unsent:
             if len(unsent) > UNSENT_BYTES_MAX:
+                self.refusals.add(connection.address, "it does not read what it asked for", time.monotonic())
                 self._close(connection)
                 return False
             unsent += data
+            self._bytes += len(data)
         else:
             try:
                 sent = connection.socket.send(data, _SEND)
@@ -331,13 +385,18 @@ class Front:
             if sent == len(data):
                 return True
             unsent += memoryview(data)[sent:]
+            self._bytes += len(data) - sent
         self._watch(connection)
-        return True
+        if self._bytes > QUOTA_BYTES:
+            self._shrink()
+        return connection.fd in self.connections
 
     def _push(self, connection: Connection) -> None:
         """Send what found no room before, as far as there is room now."""
         try:
-            del connection.unsent[: connection.socket.send(connection.unsent, _SEND)]
+            sent = connection.socket.send(connection.unsent, _SEND)
+            del connection.unsent[:sent]
+            self._bytes -= sent
         except BlockingIOError:
             return
         except OSError:

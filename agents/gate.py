@@ -17,16 +17,11 @@ from collections.abc import Callable
 import zmq
 
 from agents.refusals import Refusals
-from agents.turnstile import Bounds, Turnstile
+from agents.turnstile import Bounds, Turnstile, plain_address
 
 _EVENT = struct.Struct("=HI")
 _ACCEPTED, _DISCONNECTED = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED)
 YOUNG_S = 1.0  # ZeroMQ gives a handshake no more time
-
-
-def plain_address(address: str) -> str:
-    """Return an IP address as people write it: an IPv4 one that came over IPv6 is one."""
-    return address.removeprefix("::ffff:") if "." in address else address
 
 
 class Gate:

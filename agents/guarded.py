@@ -19,10 +19,10 @@ import zmq
 
 from agents.access import Holder, Roster
 from agents.curve import HostKeys
-from agents.gate import Gate, plain_address
+from agents.gate import Gate
 from agents.poller import Poller
 from agents.refusals import Refusals
-from agents.turnstile import Bounds
+from agents.turnstile import Bounds, plain_address
 
 FRAME_BYTES_MAX = 20 * 1024 * 1024  # the largest value and its key, with room to spare
 IN_FRAMES, OUT_FRAMES = 64, 4  # what ZeroMQ may hold of one connection, each way
@@ -129,6 +129,7 @@ class Guarded:
         self._keys = keys
         self._refusals = refusals
         self._sockets = sockets
+        self._cut: set[int] = set()  # descriptors of connections that ZeroMQ has yet to find closed
         self._fd = int(router.FD)
         self._is_held = False
         self._has_more = False  # what ZeroMQ has may not have been told of
@@ -228,7 +229,7 @@ class Guarded:
         except (zmq.ZMQError, TypeError, ValueError):
             return None
         self.gate.look()  # what ended before this began
-        if self.gate.open.get(fd) != address:
+        if self.gate.open.get(fd) != address or fd in self._cut:
             return None  # it is gone already, and its descriptor perhaps another's
         self.gate.young.pop(fd, None)
         before = self._by_fd.pop(fd, None)
@@ -353,9 +354,11 @@ class Guarded:
 
     def _refuse(self, fd: int, address: str, why: str) -> None:
         self._refusals.add(address, why, time.monotonic())
-        self.gate.hang_up(fd, address)
+        if self.gate.hang_up(fd, address) and fd in self.gate.open:
+            self._cut.add(fd)
 
     def _gone(self, fd: int) -> None:
+        self._cut.discard(fd)
         session = self._by_fd.pop(fd, None)
         if session is not None:
             self._forget(session)

@@ -17,6 +17,7 @@ import zmq
 
 from agents.curve import HostKeys
 from agents.front import Front
+from agents.guarded import FRAME_BYTES_MAX as CLIENT_FRAME_BYTES_MAX
 from agents.guarded import Guarded
 from agents.messages.client import Greeting
 from agents.poller import Waker
@@ -80,7 +81,9 @@ class Door:
             sockets = self._sockets
             if keys is None:
                 self._plane = Plane(link, sockets.poller, sockets.watched, sockets.frame_bytes_max)
-                self._front = Front(listen, sockets.poller, sockets.frame_bytes_max)
+                frame_bytes_max = min(sockets.frame_bytes_max, CLIENT_FRAME_BYTES_MAX)
+                self._front = Front(listen, sockets.poller, frame_bytes_max)
+                self._plane.incoming.refusals = self._front.refusals = self.refusals
             else:
                 self._hosts = sockets.serve(link, HOST_FRAMES_MAX)
                 self._unread = HOSTS

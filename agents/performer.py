@@ -386,9 +386,8 @@ class Performer:
         assert isinstance(body, ColonyActor), "closures run on a colony's cells"
         run = self._run_closure
         if run is None:
-            self.said.append(
-                TellColony(body.colony, ClosureRan(effect.ticket, None, "this host runs no closures"))
-            )
+            text = "this host runs no closures: it would, on loopback or with keys"
+            self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, text, is_denied=True)))
             return
         job = partial(self._run, run, effect)
         if not self._tools.workers.submit(job, partial(self._closure_ran, body)):

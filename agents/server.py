@@ -39,7 +39,7 @@ from agents.guarded import Guarded
 from agents.keeping import Keeper
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
 from agents.links import DeliverMessages
-from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
+from agents.messages.client import BAD, DENIED, FULL, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
 from agents.notes import Noted, Notes
@@ -360,6 +360,9 @@ class Server:
                 continue
             if guarded is not None:
                 requests = self._allowed(guarded, client, requests)
+            if clients.is_crowded and clients.is_greedy(client, now_s):
+                self._refuse_all(client, requests)
+                continue
             caller = clients.took(client, len(requests), len(data), now_s)
             if self.vitals is not None:
                 self.vitals.sampler.pick(caller, requests)
@@ -367,6 +370,13 @@ class Server:
                 self._request(caller, request)
                 if performer.said:
                     performer.tell_all()
+
+    def _refuse_all(self, client: bytes, requests: list[Any]) -> None:
+        """Leave room for others: who has filled half of it waits for its answers first."""
+        text = "too much that you asked for is under way already"
+        caller = ClientCaller(client, 0, 0, 0.0)
+        for request in requests:
+            self.clients.answer(caller, Reply(request.id, FULL, text=text))
 
     def _allowed(self, guarded: Guarded, client: bytes, requests: list[Any]) -> list[Any]:
         """Return the requests that this client's role may ask for; the others are answered."""

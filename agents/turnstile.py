@@ -41,6 +41,11 @@ class _Source:
         self.at_s = at_s
 
 
+def plain_address(address: str) -> str:
+    """Return an IP address as people write it: an IPv4 one that came over IPv6 is one."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
 def source_of(address: str) -> str:
     """Return what counts as one source: an IPv4 address, or the network of an IPv6 one."""
     if ":" not in address:

@@ -119,6 +119,11 @@ class Conversation:
         """How many more bytes are needed at least; 0 = between two frames."""
         return max(0, self._needed - len(self._buffer)) if self._buffer else 0
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes lie here of a frame that has not come as a whole."""
+        return len(self._buffer)
+
     def received(self, data: bytes) -> None:
         """Take in what came; raises `ZmtpError`, after which nothing may follow."""
         if not self._buffer and self.is_open and data and not self._is_within:

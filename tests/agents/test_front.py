@@ -14,6 +14,7 @@ from agents import front as fronts
 from agents.front import Front
 from agents.poller import Poller
 from agents.tcp_link import TcpLink
+from agents.turnstile import Bounds, Turnstile
 from agents.zmtp import HOST_GREETING, framed, greeting, ready
 
 LIMIT = 20 * 1024 * 1024
@@ -237,8 +238,8 @@ def test_a_handshake_has_its_time(host: Host, monkeypatch: pytest.MonkeyPatch) -
     raw.close()
 
 
-def test_one_too_many_is_told_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fronts, "CONNECTIONS_MAX", 1)
+def test_one_too_many_is_told_so(host: Host) -> None:
+    host.front._turnstile.bounds = Bounds(connections_max=1)
     first = host.dial(HELLO)
     host.until(lambda: len(host.front.connections) == 1)
     second = host.dial()
@@ -246,6 +247,76 @@ def test_one_too_many_is_told_so(host: Host, monkeypatch: pytest.MonkeyPatch) ->
     assert b"1 connections are open already" in second.recv(1000)
     first.close()
     second.close()
+
+
+def test_one_address_has_its_own_bounds_and_is_noted_once(host: Host) -> None:
+    host.front._turnstile.bounds = Bounds(per_source_max=2)
+    raws = [host.dial() for _ in range(5)]
+    host.until(lambda: host.front.strangers == 3)
+    assert b"2 connections from 127.0.0.1" in raws[4].recv(1000)
+    assert host.front.refusals.count == 3 and len(host.front.refusals.take()) == 1
+    raws[0].close()
+    host.until(lambda: len(host.front.connections) == 1)
+    raws.append(host.dial())
+    host.until(lambda: len(host.front.connections) == 2)
+    for raw in raws:
+        raw.close()
+
+
+def test_who_knocks_too_fast_is_sent_away(host: Host) -> None:
+    host.front._turnstile = Turnstile(Bounds(burst=3, per_s=0.001))
+    raws = [host.dial() for _ in range(5)]
+    host.until(lambda: host.front.strangers == 2)
+    assert b"new connections a second" in raws[4].recv(1000)
+    for raw in raws:
+        raw.close()
+
+
+def test_half_open_connections_make_room_for_others(host: Host) -> None:
+    host.front._turnstile = Turnstile(Bounds(young_max=2))
+    raws = [host.dial(b"\xff") for _ in range(4)]
+    host.until(lambda: host.front.strangers == 2)
+    good = host.dial(HELLO)
+    host.until(lambda: any(connection.talk.is_open for connection in host.front.connections.values()))
+    assert len(host.front._young) <= 2
+    for raw in (*raws, good):
+        raw.close()
+
+
+def test_large_frames_half_sent_have_a_quota_together(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fronts, "QUOTA_BYTES", 3_000_000)
+    raws = [host.dial(HELLO) for _ in range(3)]
+    host.until(lambda: sum(c.talk.is_open for c in host.front.connections.values()) == 3)
+    for raw, size in zip(raws, (500_000, 1_900_000, 900_000), strict=True):
+        raw.setblocking(False)
+        left = memoryview(b"\x02" + (10_000_000).to_bytes(8, "big") + bytes(size))
+        while left:
+            try:
+                left = left[raw.send(left) :]
+            except BlockingIOError:
+                pass
+            host.turn(0.001)
+            host.front.take(10)
+    host.until(lambda: host.front.strangers == 1 or bool(host.front.take(1)))
+    halves = sorted(connection.half for connection in host.front.connections.values())
+    assert len(halves) == 2 and halves[-1] < 1_500_000 and host.front._bytes == sum(halves) <= 3_000_000
+    for raw in raws:
+        raw.close()
+    host.until(lambda: not host.front.connections or bool(host.front.take(1)))
+    assert host.front._bytes == 0
+
+
+def test_unsent_replies_have_a_quota_together(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fronts, "QUOTA_BYTES", 30_000_000)
+    raws = [host.dial(HELLO + framed(b"x")) for _ in range(3)]
+    identities = [identity for identity, _ in host.take(3)]
+    for _ in range(10):
+        for identity in identities:
+            host.front.reply(identity, bytes(2_000_000))
+            assert host.front._bytes <= 30_000_000
+    assert 1 <= len(host.front.connections) < 3 and host.front.refusals.count >= 1
+    for raw in raws:
+        raw.close()
 
 
 def test_a_clients_link_opens(host: Host) -> None:

@@ -7,13 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pykka
+import pytest
 import zmq
 
+from agents import clients as clients_module
 from agents.bodies import ColonyActor, HostActor
 from agents.effects import (
     Answer,
@@ -37,7 +39,19 @@ from agents.effects import (
 )
 from agents.link import Door
 from agents.links import DeliverMessages
-from agents.messages.client import BAD, OK, UNAVAILABLE, Admin, Get, Greet, Greeting, Reply, Unwatch, Watch
+from agents.messages.client import (
+    BAD,
+    FULL,
+    OK,
+    UNAVAILABLE,
+    Admin,
+    Get,
+    Greet,
+    Greeting,
+    Reply,
+    Unwatch,
+    Watch,
+)
 from agents.messages.replication import PUT, Ack, Entry, Replicate, Retire
 from agents.performer import ENTRIES_BYTES_MAX
 from agents.record import Record
@@ -580,7 +594,8 @@ def test_the_watches_of_a_client_that_is_gone_are_ended() -> None:
 
 
 def test_over_the_backlog_limit_clients_wait_and_embedded_callers_do_not() -> None:
-    with serving() as server, client_of(server) as dealer:
+    with serving() as server, client_of(server) as dealer, ExitStack() as stack:
+        others = [stack.enter_context(client_of(server)) for _ in range(5)]
         held: list[Any] = []
 
         def hold(event: Any, now_s: float) -> list[Any]:
@@ -590,8 +605,8 @@ def test_over_the_backlog_limit_clients_wait_and_embedded_callers_do_not() -> No
             return [Wake(now_s + 60)]
 
         server.container.script = hold
-        for _ in range(5):
-            dealer.send(encode([Greet(number) for number in range(4000)]))
+        for other in others:
+            other.send(encode([Greet(number) for number in range(4000)]))
         until(lambda: server.clients.is_over_limit)
         dealer.send(encode([Get(9, b"1")]))
         assert ask(server, Get(1, b"1")).code == OK
@@ -602,6 +617,44 @@ def test_over_the_backlog_limit_clients_wait_and_embedded_callers_do_not() -> No
             else []
         )
         until(lambda: server.container.colony(1).kinds().count(Requested) == 2)
+
+
+def test_one_client_can_not_take_all_the_room() -> None:
+    with serving() as server, client_of(server) as greedy, client_of(server) as modest:
+        taken: list[Any] = []
+
+        def swallow(event: Any, now_s: float) -> list[Any]:
+            if type(event) is not Requested:
+                return []
+            taken.append(event)
+            return [Wake(now_s + 60)]
+
+        server.container.script = swallow
+        for _ in range(10):
+            greedy.send(encode([Greet(number) for number in range(4000)]))
+        refused = [reply for reply in decode_replies(greedy.recv()) if reply.code == FULL]
+        while not refused:
+            refused = [reply for reply in decode_replies(greedy.recv()) if reply.code == FULL]
+        assert "under way" in refused[0].text
+        assert not server.clients.is_over_limit
+        before = len(taken)
+        modest.send(encode([Greet(1)]))
+        until(lambda: len(taken) > before)
+
+
+def test_replies_leave_in_pieces_however_much_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients_module, "PIECE_BYTES_MAX", 10_000)
+    with serving() as server, client_of(server) as dealer:
+        server.container.script = lambda event, now_s: (
+            [Answer(event.caller, Reply(event.request.id, OK, value=b"x" * 4_000))]
+            if type(event) is Requested
+            else []
+        )
+        dealer.send(encode([Greet(number) for number in range(9)]))
+        frames: list[bytes] = []
+        while sum(len(decode_replies(frame)) for frame in frames) < 9:
+            frames.append(dealer.recv())
+        assert max(map(len, frames)) < 10_000 and len(frames) >= 5
 
 
 def test_kept_messages_are_delivered_after_what_was_said_before_them() -> None:

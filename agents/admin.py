@@ -15,6 +15,7 @@ from agents.effects import (
     EvictOrdered,
     InitOrdered,
     LeaveOrdered,
+    Note,
     RecountNeeded,
     RecoverOrdered,
 )
@@ -275,6 +276,15 @@ def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return host.membership.handle(EvictOrdered(member.id), now_s), {"evicting": member.name}
 
 
+def lost_restored(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Note that cells of a file were brought back: all hosts' clients see them from now on."""
+    counts = ", ".join(f"{int(arguments.get(name, 0))} {name}" for name in ("restored", "overwritten"))
+    text = f"{counts}, from {str(arguments.get('file', '?'))[:300]}"
+    if arguments.get("stale"):
+        text += "; they may be older than what was acknowledged"
+    return [Note("lost_restored", text)], {"noted": True}
+
+
 def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     """Let a holding side go on in a new generation, or colonies start without those that they wait for."""
     if not arguments.get("force"):
@@ -300,4 +310,5 @@ COMMANDS: dict[str, Callable[[Container, dict[str, Any], float], Answered]] = {
     "shutdown": shutdown,
     "evict": evict,
     "recover": recover,
+    "lost_restored": lost_restored,
 }

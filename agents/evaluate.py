@@ -92,6 +92,8 @@ def evaluate(
         return _put(request, live, clock_s, seq)
     if live is None and not (isinstance(request, Patch) and request.create and not request.version):
         return Refusal(ABSENT)
+    if isinstance(request, Patch) and request.only_if == IF_ABSENT and live is not None:
+        return Refusal(CONFLICT, live[0])
     version = getattr(request, "version", 0)
     if version and live is not None and live[0] != version:
         return Refusal(CONFLICT, live[0])

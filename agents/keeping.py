@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from agents.snapshot import (
     PART_BYTES,
     PERIODIC,
     Found,
+    Head,
     Kept,
     Loaded,
     Mark,
@@ -39,6 +41,7 @@ from agents.snapshot import (
     decoded,
     encode_mark,
     encoded,
+    head_of,
 )
 
 LOST_FILES_MAX = 8
@@ -305,12 +308,24 @@ def read_snapshot(path: Path, wall_s: float) -> Loaded:
         OSError: It can't be read.
         SnapshotRefused: It is no snapshot of this version, or damaged at its head.
     """
+    with _mapped(path) as data:
+        loaded = decoded(data)
+    return replace(loaded, age_s=max(0.0, wall_s - loaded.head.wall_s))
+
+
+def read_head(path: Path) -> Head:
+    """Return what a file says of itself; its cells are not looked at. Raises as `read_snapshot` does."""
+    with _mapped(path) as data:
+        return head_of(data)[0]
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise SnapshotRefused("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            loaded = decoded(data)
-    return replace(loaded, age_s=max(0.0, wall_s - loaded.head.wall_s))
+            yield data
 
 
 def _write(path: Path, effect: SaveSnapshot, *, is_gentle: bool = False) -> None:

@@ -62,9 +62,10 @@ class Periodic:
             if machine is None or machine.status is not PeerStatus.ACTIVE or machine.restored:
                 continue
             peer = machine.peer
-            held = Held(machine.colony, peer.epoch, peer.last, peer.clock_s(now_s))
+            cells = len(peer.cells.live)
+            held = Held(machine.colony, peer.epoch, peer.last, peer.clock_s(now_s), cells)
             self._copies.append((Copy(held, peer.cells.live.copy(), peer.cells.lanes.copy()), now_s))
-            copied += len(peer.cells.live)
+            copied += cells
         if not rest:
             self._write(now_s, out)
 

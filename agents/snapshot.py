@@ -42,12 +42,13 @@ class SnapshotRefused(Exception):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """One ACTIVE peer as it stood; `clock_s` is its colony's clock at that moment."""
+    """One ACTIVE peer as it stood, on its colony's clock at that moment, and how many cells it held."""
 
     colony: ColonyId
     epoch: Count
     seq: Count
     clock_s: Seconds
+    cells: Count = 0
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
@@ -194,7 +195,7 @@ def decoded(data: Blob) -> Loaded:
     Raises:
         SnapshotRefused: They are none, or their head is damaged.
     """
-    head, at = _head(data)
+    head, at = head_of(data)
     growing = {held.colony: _Growing() for held in head.peers}
     for body in _bodies(data, at, head.key):
         try:
@@ -213,8 +214,12 @@ def decoded(data: Blob) -> Loaded:
     return Loaded(head, kept, tuple(sorted(growing.keys() - kept.keys())))
 
 
-def _head(data: Blob) -> tuple[Head, int]:
-    """Return the head, and where the parts begin."""
+def head_of(data: Blob) -> tuple[Head, int]:
+    """Return the head of a snapshot's bytes, and where the parts begin.
+
+    Raises:
+        SnapshotRefused: There is none of this version, or it is damaged.
+    """
     if data[: len(MAGIC)] != MAGIC:
         raise SnapshotRefused("not a snapshot of this version")
     found = _section_at(data, len(MAGIC), b"", HEAD_BYTES_MAX)

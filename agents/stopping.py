@@ -431,7 +431,7 @@ def snapshot_of(
     active = [m for m in host.colonies.values() if m.status is PeerStatus.ACTIVE]
     copies = tuple(
         Copy(
-            Held(m.colony, m.epoch, m.peer.last, m.peer.clock_s(now_s)),
+            Held(m.colony, m.epoch, m.peer.last, m.peer.clock_s(now_s), len(m.peer.cells.live)),
             m.peer.cells.live.copy(),
             m.peer.cells.lanes.copy(),
         )

@@ -103,7 +103,7 @@ class Touch(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Patch(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Change attributes of a mapping cell; it is born if `create`."""
+    """Change attributes of a mapping cell; it is born if `create`. `only_if`: ANY or IF_ABSENT."""
 
     id: int
     lane: Lane
@@ -114,6 +114,7 @@ class Patch(msgspec.Struct, frozen=True, array_like=True, tag=6):
     ttl_ms: Milliseconds = TTL_KEEP
     create: bool = True
     version: Count = 0
+    only_if: int = ANY
 
 
 class Mutate(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -155,7 +156,7 @@ class Admin(msgspec.Struct, frozen=True, array_like=True, tag=11):
     """An operator's command by name; arguments (flat) and answer are JSON.
 
     `status`, `events`, `where`, `why`, `init`, `leave`, `shutdown`,
-    `recover`, `evict`, `safe_to_kill`.
+    `recover`, `evict`, `safe_to_kill`, `lost_restored`.
     """
 
     id: int

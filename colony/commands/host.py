@@ -12,7 +12,19 @@ from typing import Any, Protocol
 
 import colony
 from colony.commands.base import Call, Command, Exit, Failure, say, warn
-from colony.config import Option, address, addresses, grace, listening, seconds, size, text, whole, yes_or_no
+from colony.config import (
+    Option,
+    UsageError,
+    address,
+    addresses,
+    grace,
+    listening,
+    seconds,
+    size,
+    text,
+    whole,
+    yes_or_no,
+)
 from colony.errors import ColonyError
 from colony.health import STUCK_S
 from colony.notify import Herald, herald
@@ -70,6 +82,8 @@ def host(call: Call) -> int:
     signals = Signals()
     signals.install()
     check_free(call["listen"])
+    if call["state_dir"] is None and (call["snapshot_every"] is not None or call["restore_periodic"]):
+        raise UsageError("colony host: --snapshot-every and --restore-periodic need a --state-dir DIR")
     embedded = colony.Host(**arguments(call.values))
     if call["keys"] is not None:
         signal.signal(signal.SIGHUP, lambda number, frame: embedded.reread_keys())

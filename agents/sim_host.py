@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agents.cells import Cells
 from agents.effects import (
     Answer,
@@ -25,6 +27,7 @@ from agents.effects import (
     HostMessage,
     InstallView,
     KeepPeriodic,
+    LoadMeasured,
     LoopWasLate,
     Note,
     Persist,
@@ -43,13 +46,14 @@ from agents.effects import (
     Wake,
 )
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
-from agents.messages.membership import Grant, Heartbeat
+from agents.messages.membership import Grant, Heartbeat, Load
 from agents.record import Record
 from agents.sim_clock import HostClock
 from agents.snapshot import Found, Kept, Loaded, Mark
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.views import Member
 from agents.wire import LinkFrame, Source
+from placement.labels import Labels
 
 if TYPE_CHECKING:
     from agents.hosting import Container
@@ -111,9 +115,13 @@ class Home:
         disk: What is kept when the process ends.
         process: The running process, or None.
         paused: Whether the process is stopped (SIGSTOP).
+        labels: Where it stands; None = its machine is its box.
+        load: What it measures of its machine.
     """
 
-    def __init__(self, name: str, host_id: str, machine: str, clock: HostClock) -> None:
+    def __init__(
+        self, name: str, host_id: str, machine: str, clock: HostClock, labels: Labels | None, load: Load
+    ) -> None:
         self.name = name
         self.id = host_id
         self.machine = machine
@@ -121,6 +129,12 @@ class Home:
         self.disk = Disk()
         self.process: Process | None = None
         self.paused = False
+        self.labels = labels
+        self.load = load
+
+    def measured(self, bytes_used: int) -> Load:
+        """Return what its machine shows while so many bytes of cells are on it."""
+        return msgspec.structs.replace(self.load, memory_free=max(0, self.load.memory_free - bytes_used))
 
     @property
     def runs(self) -> bool:
@@ -142,6 +156,7 @@ class Process:
         self._clock = home.clock
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._turn_planned = False
+        self._sample_due_s = 0.0
         self._outbox: dict[str, list[HostMessage]] = {}
         self._said: deque[Any] = deque()
         self._tick_due_s = self.now_s
@@ -221,6 +236,10 @@ class Process:
         self.tell_host(Ticked())
         self._tell_all()
         self.perform(self.container.links.tick(now_s), -1)
+        sample_s = self.simulation.settings.sample_s
+        if sample_s and now_s >= self._sample_due_s:
+            self._sample_due_s = now_s + sample_s
+            self.tell_host(LoadMeasured(self.home.measured(self.container.load.bytes_used)))
         if now_s >= self._seeds_due_s:
             self._seeds_due_s = now_s + SEEDS_EVERY_S
             membership = self.container.membership
@@ -342,9 +361,11 @@ class Process:
 
     def _closure(self, effect: RunClosure, colony: int) -> None:
         simulation = self.simulation
-        dna = simulation.run_closure(effect.dna, effect.closure)
+        try:
+            event = ClosureRan(effect.ticket, simulation.run_closure(effect.dna, effect.closure))
+        except Exception as error:  # a client's function: its client hears of it
+            event = ClosureRan(effect.ticket, None, f"{type(error).__name__}: {error}")
         delay_s = simulation.chance.random() * simulation.settings.closure_s
-        event = ClosureRan(effect.ticket, dna)
         self._timeline.after(delay_s, self.take, self.tell_colony, colony, event)
 
     def _write(self, effect: Persist, colony: int) -> None:

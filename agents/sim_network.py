@@ -40,6 +40,7 @@ class Shape:
             pair of hosts gets its own from this range.
         jitter_s: Longest extra delay of a frame.
         bulk_s: Longest extra delay of a frame on any plane but the first.
+        bulk_bytes_s: What a host's bulk planes carry together, bytes per second; 0 = without end.
         notice_s: Longest time until the opener notices a broken pipe.
         late_share: Chance that what a broken pipe had in flight arrives in part.
         late_s: Longest extra delay of what arrives from a broken pipe.
@@ -48,6 +49,7 @@ class Shape:
     delay_s: tuple[float, float] = (0.0002, 0.004)
     jitter_s: float = 0.002
     bulk_s: float = 0.0
+    bulk_bytes_s: float = 0.0
     notice_s: float = 0.05
     late_share: float = 0.5
     late_s: float = 0.2
@@ -115,6 +117,7 @@ class Network:
         self._delays: dict[Route, float] = {}
         self._cut: dict[Route, int] = {}
         self.slow_s: dict[Route, float] = {}
+        self._busy_s: dict[str, float] = {}  # until when a host's bulk planes are full
 
     # -- pipes ---------------------------------------------------------------
 
@@ -138,8 +141,14 @@ class Network:
             pipe.closed = True
             self._lose_tail(pipe)
 
-    def send(self, source: str, target: str, incarnation: int, plane_number: int, frame: Any) -> None:
-        """Send a frame; on a broken pipe the opener notices at once."""
+    def send(
+        self, source: str, target: str, incarnation: int, plane_number: int, frame: Any, size: int = 0
+    ) -> None:
+        """Send a frame; on a broken pipe the opener notices at once.
+
+        Args:
+            size: Its bytes, where bulk planes have no more than so many a second.
+        """
         pipe = self._pipes.get((source, target, incarnation))
         if pipe is None:
             return
@@ -153,6 +162,10 @@ class Network:
         at_s = self._timeline.now_s + self.delay_s(pipe.route)
         if plane_number and self._shape.bulk_s:
             at_s += self._chance.random() * self._shape.bulk_s
+        if plane_number and self._shape.bulk_bytes_s:
+            began_s = max(self._timeline.now_s, self._busy_s.get(source, 0.0))
+            self._busy_s[source] = began_s + size / self._shape.bulk_bytes_s
+            at_s += self._busy_s[source] - self._timeline.now_s
         if at_s < plane.last_s:
             at_s = plane.last_s
         plane.last_s = at_s

@@ -7,18 +7,20 @@ run is a function of the seeded chance that comes in: nothing else decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
+from agents.cells import dna_bytes
 from agents.effects import Halt, InitOrdered, InstallView, LeaveOrdered, LoadMeasured, Note
 from agents.hosting import Container
 from agents.links import ClosePipe, OpenPipe, SendFrame
 from agents.membership import Settings as MembershipSettings
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
+from agents.messages.replication import Chunk
 from agents.record import Record
 from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
 from agents.sim_host import Disk, Home, Process
@@ -27,6 +29,8 @@ from agents.surroundings import Limits
 from agents.views import Charter, Member
 from agents.wire import Source, decode_link_frame, encode
 from placement.labels import Labels
+
+ROOMY = Load(memory_free=1 << 40, memory_total=1 << 41)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class SimSettings:
         shape: The network when nothing is broken.
         tick_s: How often a host's loop ticks, on its clock.
         turn_s: How long an idle loop gathers before it takes a turn.
+        sample_s: How often a host measures its machine; 0 = once, at the start.
         closure_s: Longest run of a closure.
         save_s: Longest writing of a snapshot.
         encoded: Frames pass through the wire's encoder and decoder.
@@ -55,6 +60,7 @@ class SimSettings:
     shape: Shape = field(default_factory=Shape)
     tick_s: float = 0.05
     turn_s: float = 0.0002
+    sample_s: float = 0.0
     closure_s: float = 0.01
     save_s: float = 0.3
     encoded: bool = False
@@ -98,7 +104,7 @@ class Simulation:
     """A cluster, its network and its clients, in virtual time.
 
     Args:
-        names: One letter for each host.
+        names: One for each host; of one letter, if the network is to be cut by names.
         chance: Seeded chance; everything comes from it.
         settings: How the cluster is made.
         run_closure: What a closure does to DNA.
@@ -106,7 +112,7 @@ class Simulation:
 
     def __init__(
         self,
-        names: str,
+        names: Iterable[str],
         chance: Chance,
         settings: SimSettings,
         run_closure: Callable[[bytes | None, bytes], bytes | None],
@@ -137,14 +143,20 @@ class Simulation:
 
     # -- hosts -----------------------------------------------------------------
 
-    def add_home(self, name: str) -> Home:
-        """Make a host, without a process yet."""
+    def add_home(self, name: str, labels: Labels | None = None, load: Load | None = None) -> Home:
+        """Make a host, without a process yet.
+
+        Args:
+            name: One letter, if the network is to be cut by names.
+            labels: Where it stands; None = each machine is a box.
+            load: What it measures of its machine; None = memory without end.
+        """
         chance, settings = self.chance, self.settings
         rate = 1.0 + chance.uniform(-settings.drift, settings.drift)
         place = len(self.homes)
         number = place % settings.machines if settings.machines else place
         clock = HostClock(chance.uniform(0.0, settings.offset_s), rate)
-        home = Home(name, "", f"m{number}", clock)
+        home = Home(name, "", f"m{number}", clock, labels, load or ROOMY)
         self.homes[name] = home
         return home
 
@@ -156,7 +168,7 @@ class Simulation:
         disk = home.disk
         if disk.record is None:
             self._ids += 1
-            disk.record = Record(f"{ord(name):02x}{self._ids:030x}", 1)
+            disk.record = Record(f"{ord(name[0]) % 256:02x}{self._ids:030x}", 1)
         else:
             disk.record = msgspec.structs.replace(disk.record, incarnation=disk.record.incarnation + 1)
         home.id = disk.record.host
@@ -169,7 +181,7 @@ class Simulation:
             name,
             f"tcp://{name}",
             f"link://{name}",
-            labels=Labels(box=home.machine),
+            labels=home.labels if home.labels is not None else Labels(box=home.machine),
             machine=home.machine if self.settings.attested else "",
             pid=self._pids,
             started_s=now_s,
@@ -189,9 +201,7 @@ class Simulation:
         )
         home.process = Process(self, home, container, self._pids)
         home.paused = False
-        home.process.take(
-            home.process.tell_host, LoadMeasured(Load(memory_free=1 << 40, memory_total=1 << 41))
-        )
+        home.process.take(home.process.tell_host, LoadMeasured(home.load))
         home.process.tick()
 
     def crash(self, name: str, *, keep_disk: bool = True, gently: bool = False) -> None:
@@ -289,8 +299,9 @@ class Simulation:
     def send_frame(self, process: Process, effect: SendFrame) -> None:
         """Put a frame on its way."""
         frame: Any = encode(effect.frame) if self.settings.encoded else effect.frame
+        size = _bulk_bytes(effect.frame) if effect.plane and self.settings.shape.bulk_bytes_s else 0
         self.network.send(
-            process.home.name, self.name_of(effect.host), effect.incarnation, effect.plane, frame
+            process.home.name, self.name_of(effect.host), effect.incarnation, effect.plane, frame, size
         )
 
     def _deliver(self, target: str, pipe: Pipe, plane: int, frame: Any) -> None:
@@ -377,3 +388,9 @@ class Simulation:
         self.jammed.clear()
         for name in self.homes:
             self.resume(name)
+
+
+def _bulk_bytes(frame: Any) -> int:
+    """Return how much a frame of the bulk plane carries."""
+    chunks = (message for message in getattr(frame, "messages", ()) if isinstance(message, Chunk))
+    return sum(len(cell.key) + dna_bytes(cell.dna) for chunk in chunks for cell in chunk.cells)

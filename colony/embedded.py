@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from colony.lanes import Lanes
 from colony.transport import Client
 
 _ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
+WOKEN_AT_ONCE = 2  # one runs, one wakes up
 SWEEP_S = 0.05  # how much longer than `PATIENCE_S` a task may wait; one timer for all costs nothing
 
 
@@ -43,12 +45,18 @@ class Loop(Protocol):
 
 
 class Waiter:
-    """Waits for one reply; called on the host's thread."""
+    """Waits for one reply; called on the host's thread.
 
-    __slots__ = ("_lock", "reply")
+    Attributes:
+        reply: The reply, once it has come.
+        is_gone: Its thread has waited long enough.
+    """
+
+    __slots__ = ("_lock", "is_gone", "reply")
 
     def __init__(self) -> None:
         self.reply: Reply | None = None
+        self.is_gone = False
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -62,8 +70,43 @@ class Waiter:
 
     def wait(self, timeout_s: float) -> Reply | None:
         """Return the reply, or None if it does not come in time."""
-        self._lock.acquire(timeout=timeout_s)
+        is_woken = False
+        try:
+            is_woken = self._lock.acquire(timeout=timeout_s)
+        finally:  # a signal's handler may raise in the midst of it
+            self.is_gone = not is_woken
         return self.reply
+
+
+class Crowd:
+    """Threads whose replies have come: a few are woken, and each wakes another one.
+
+    Woken all at once they would only stand in line for the interpreter, and most would be put to
+    sleep and woken a second time; one after another, each would be waited for.
+    """
+
+    __slots__ = ("_answered",)
+
+    def __init__(self) -> None:
+        self._answered: deque[Waiter] = deque()
+
+    def wake(self, waiters: list[Waiter]) -> None:
+        """Let them all return, soonest those that came first; on the host's thread."""
+        self._answered.extend(waiters)
+        for _ in range(WOKEN_AT_ONCE):
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Wake the next one; to be called by each thread that has waited, first of all."""
+        while self._answered:
+            try:
+                waiter = self._answered.popleft()
+            except IndexError:
+                return  # another thread was quicker
+            waiter.wake()
+            if not waiter.is_gone:
+                return
+            # It won't pass it on. One that is about to find out that its time is over will.
 
 
 def is_primary(server: Loop, key: bytes) -> bool:
@@ -82,6 +125,7 @@ class Embedded:
         self._thin = Client((address,), curve=curve)
         self._lanes = Lanes(self._thin.source)
         self._answered: list[Waiter] = []
+        self._crowd = Crowd()
         self._forks = client_link.forks
 
     def mutate(self, draft: Draft, timeout_s: float) -> Reply:
@@ -97,7 +141,10 @@ class Embedded:
         if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
             lanes.give(lane)
             return self._thin.mutate(draft, timeout_s)
-        reply = waiter.wait(min(PATIENCE_S, timeout_s))
+        try:
+            reply = waiter.wait(min(PATIENCE_S, timeout_s))
+        finally:
+            self._crowd.pass_on()
         if reply is None:
             return self._thin.resume(draft, lane, timeout_s - PATIENCE_S)
         lanes.give(lane)
@@ -117,8 +164,10 @@ class Embedded:
 
     def _wake_all(self) -> None:
         answered, self._answered = self._answered, []
-        for waiter in answered:
-            waiter.wake()
+        if len(answered) == 1:
+            answered[0].wake()
+        else:
+            self._crowd.wake(answered)
 
     def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
         """Return the reply to a read; of a cell whose primary is here, without any hop."""

@@ -72,6 +72,8 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
         "quorum": bool(host.quorum.held(now_s)),
         "safe": bool(peers) and all(p.holders for p in peers) and is_safe(peers, candidates).safe,
         "name": membership.me.name,
+        "id": membership.me.id,
+        "address": membership.me.address,
         "view": {
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,

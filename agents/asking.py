@@ -119,7 +119,7 @@ class Asking:
             return []
         kind = "refused" if answer == "no" else "knock"
         host = "" if key == who else key
-        return [Note(kind, str(told), host=host or None, details={"asked": who, "answer": answer})]
+        return [Note(kind, f"asked {who}: {told}", host=host or None, details={"answer": answer})]
 
     # -- what it comes to ------------------------------------------------------------
 

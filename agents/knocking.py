@@ -61,6 +61,8 @@ class Knocking:
             here.encounters.tell_dead(sender, knock.member.incarnation, here.known, now_s)
             return
         here.do(Send(sender, judge(here, knock.member, now_s)))
+        if here.known is not None and (here.farewell is not None or here.orders.renounced):
+            here.encounters.compare(sender, knock.view, now_s)  # so that it knows whom else to ask
         if here.stage is Stage.ZOMBIE:
             self._introduce(contact)
 
@@ -164,7 +166,11 @@ def _hindrance(here: Membership, joiner: Member, now_s: float) -> str:
         missing = unheard(here, here.known, contact, now_s)
         if missing:
             return f"no word passes between it and {', '.join(missing)}"
-    return "" if here.quorum.held(now_s) else "no quorum there now: its missing members have to come back"
+    if here.quorum.held(now_s):
+        return ""
+    if here.stage is Stage.HOLD:
+        return "no quorum there now: its missing members have to come back"
+    return "no quorum there now: the next view is being agreed on"
 
 
 def unheard(here: Membership, view: View, joiner: Contact, now_s: float) -> list[str]:

@@ -38,6 +38,7 @@ from agents.effects import (
     RunClosure,
     SaveSnapshot,
     SeedFound,
+    SeedSilent,
     Send,
     SnapshotSaved,
     TellColony,
@@ -50,9 +51,10 @@ from agents.messages.membership import Grant, Heartbeat, Load
 from agents.record import Record
 from agents.sim_clock import HostClock
 from agents.snapshot import Found, Kept, Loaded, Mark
+from agents.stages import Settings
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.views import Member
-from agents.wire import LinkFrame, Source
+from agents.wire import SPOKEN, LinkFrame, Source
 from placement.labels import Labels
 
 if TYPE_CHECKING:
@@ -117,6 +119,9 @@ class Home:
         paused: Whether the process is stopped (SIGSTOP).
         labels: Where it stands; None = its machine is its box.
         load: What it measures of its machine.
+        seeds: The hosts that it was told of at the start; None = all there are.
+        settings: Of its membership; None = those of the simulation.
+        versions: Of the protocol, that its next process speaks.
     """
 
     def __init__(
@@ -131,6 +136,9 @@ class Home:
         self.paused = False
         self.labels = labels
         self.load = load
+        self.seeds: str | None = None
+        self.settings: Settings | None = None
+        self.versions = SPOKEN
 
     def measured(self, bytes_used: int) -> Load:
         """Return what its machine shows while so many bytes of cells are on it."""
@@ -265,9 +273,9 @@ class Process:
         else:
             self.tell_colony(colony, Requested(caller, request))
 
-    def seed_found(self, member: Member) -> None:
-        """Take a seed's answer."""
-        self.tell_host(SeedFound(member))
+    def seed_answered(self, answer: SeedFound | SeedSilent) -> None:
+        """Take a seed's answer, or that there is none."""
+        self.tell_host(answer)
 
     def stop_all(self) -> None:
         """Take an operator's order to stop the whole cluster."""

@@ -14,7 +14,16 @@ from typing import Any, Protocol
 import msgspec
 
 from agents.cells import dna_bytes
-from agents.effects import Halt, InitOrdered, InstallView, LeaveOrdered, LoadMeasured, Note
+from agents.effects import (
+    Halt,
+    InitOrdered,
+    InstallView,
+    LeaveOrdered,
+    LoadMeasured,
+    Note,
+    SeedFound,
+    SeedSilent,
+)
 from agents.hosting import Container
 from agents.links import ClosePipe, OpenPipe, SendFrame
 from agents.membership import Settings as MembershipSettings
@@ -191,13 +200,14 @@ class Simulation:
         settings = self.settings
         container = Container(
             member,
-            settings.membership,
+            home.settings or settings.membership,
             disk.record,
             now_s,
             limits=settings.limits,
             first_link=first_link,
             keeps=True,
             found=disk.found(self.timeline.now_s),
+            versions=home.versions,
         )
         home.process = Process(self, home, container, self._pids)
         home.paused = False
@@ -269,15 +279,19 @@ class Simulation:
     # -- what processes ask for ------------------------------------------------------
 
     def greet_seeds(self, process: Process) -> None:
-        """Let a lonely host ask all others who they are."""
-        name = process.home.name
+        """Let a lonely host ask its seeds who they are."""
+        name, seeds = process.home.name, process.home.seeds
         for other, home in self.homes.items():
-            if other == name or self.network.is_cut(name, other) or self.network.is_cut(other, name):
+            if other == name if seeds is None else other not in seeds:
                 continue
-            if home.runs and home.process is not None:
-                delay_s = self.network.delay_s((name, other)) + self.network.delay_s((other, name))
-                member = home.process.container.membership.me
-                self.timeline.after(delay_s, process.take, process.seed_found, member)
+            is_cut = self.network.is_cut(name, other) or self.network.is_cut(other, name)
+            answer: SeedFound | SeedSilent = SeedSilent(f"tcp://{other}", "nobody there")
+            if home.runs and home.process is not None and not is_cut:
+                answer = SeedFound(home.process.container.membership.me)
+            elif seeds is None:
+                continue
+            delay_s = self.network.delay_s((name, other)) + self.network.delay_s((other, name))
+            self.timeline.after(delay_s, process.take, process.seed_answered, answer)
 
     def open_pipe(self, process: Process, effect: OpenPipe) -> None:
         """Open a pipe to whoever lives at the address."""

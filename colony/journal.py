@@ -153,7 +153,8 @@ class Journal:
             status = self._listener.ask(addresses, "status", {})
             if status is not None:
                 self._guide = addresses
-                self._listed((status.get("view") or {}).get("members") or [], now_s)
+                members = (status.get("view") or {}).get("members")
+                self._listed(members or [status], now_s)  # in no cluster: it has a log of its own
                 return True
         return False
 

@@ -62,7 +62,7 @@ class Site:
     """One host's machine, disk, clock and dialled links."""
 
     def __init__(self, name: str, machine: str, rate: float, offset_s: float) -> None:
-        self.name = name
+        self.letter = self.name = name  # a test may give it another name
         self.id = name * 4
         self.machine_id = machine
         self.rate, self.offset_s = rate, offset_s
@@ -75,6 +75,11 @@ class Site:
         self.dialled: set[str] = set()
         self.status: int | None = None
         self.drops = 0
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process runs."""
+        return self.machine is not None
 
     def member(self, incarnation: int) -> Member:
         """Return this host as it starts."""
@@ -242,6 +247,8 @@ class Assembly:
             machine = site.machine
             if site.id not in other.dialled:
                 self._handle(other, HelloSeen(machine.me, *machine.stamp()))
+            if not (site.lives and other.lives):
+                continue  # one died of what it heard
             if site.id in other.dialled and (other_id, site.id) not in self.blocked and key not in self.links:
                 self._pair(site, other, key)
 
@@ -315,7 +322,7 @@ class Assembly:
             if site.machine is not machine:
                 return
             if self.crash_at(site, effect):
-                self.crash(site.name)
+                self.crash(site.letter)
                 return
         self._check_lease(site)
 
@@ -347,7 +354,7 @@ class Assembly:
             self.notes.append((self.now_s, site.name, effect))
         elif isinstance(effect, Halt):
             site.status = effect.status
-            self.crash(site.name)
+            self.crash(site.letter)
 
     # -- what must never happen ----------------------------------------------------
 

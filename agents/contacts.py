@@ -116,6 +116,8 @@ class Contacts:
                 contact = self.meet(member, now_s, is_member=True)
                 if contact is not None:
                     contact.member = member
+                    if known is None:
+                        contact.tag = view.tag
                     contact.knocked_s = contact.first_knock_s = -inf
 
     def rewire(

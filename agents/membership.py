@@ -316,8 +316,11 @@ class Membership:
         if contact is not None:
             contact.seen_s = now_s
             contact.tag = said_tag(event.message) or contact.tag
-        if isinstance(event.message, AMONG_MEMBERS) and (contact is None or contact.tag != self.tag):
-            return  # two clusters, born of zombies that were linked to each other
+        if isinstance(event.message, AMONG_MEMBERS):
+            if contact is None or contact.tag != self.tag:
+                return  # two clusters, born of zombies that were linked to each other
+            if not contact.up:  # its link came up when it was one too many to be known
+                self.encounters.on_link_up(LinkCameUp(event.sender, 0), now_s)
         hearer(event.sender, event.message, now_s)
 
     def _note_quorum(self, now_s: float) -> None:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from agents.contacts import Contacts
 from agents.effects import Note
 from agents.membership import Membership, Settings, Stage
 from agents.simulator import SimSettings, Simulation
-from agents.views import Charter, Status
+from agents.views import Charter, Member, Status, View
 from agents.wire import Versions
 
 CHARTER = Charter(colonies=2, peers=2)
@@ -271,6 +272,10 @@ def test_003_16_a_host_that_knows_too_many_says_so_and_members_always_fit() -> N
     assert field.run(12.0, lambda: field.settled("ABCDJ"))
     joiner = field.homes["J"].id
     assert field.run(5.0, lambda: all(field.membership(name).contacts.up(joiner) for name in "ABCD"))
+    field.run(5.0)
+    assert not [note for _, _, note in field.notes if note.kind == "suspect"], (
+        "all hear it, at once and later"
+    )
 
 
 @pytest.mark.parametrize("founder", "ABJ")
@@ -290,3 +295,11 @@ def test_003_18_zombies_of_one_name_found_without_one_of_them(founder: str) -> N
     assert "the name B is taken by a live host; choose another --name" in reason
     view = field.membership("A").view
     assert view is not None and [member.name for member in view.members] == ["A", "B"]
+
+
+def test_003_17_a_member_that_is_known_by_a_view_alone_bears_its_tag() -> None:
+    contacts = Contacts("me", 1)
+    one, two = Member("1" * 4, 1, "one", "", ""), Member("2" * 4, 1, "two", "", "")
+    assert contacts.meet(one, 0.0) is not None and contacts.meet(two, 0.0) is None
+    contacts.listed(View("tag", 1, CHARTER, (one, two)), 0.0)
+    assert [(contact.member.name, contact.tag) for contact in contacts] == [("one", ""), ("two", "tag")]

@@ -216,6 +216,11 @@ def numbers(status: Json, scene: Scene) -> Text:
         text.append(f" {count} {word}", style=style if count else "dim")
     settled, wanted = colonies.get("settled", "?"), colonies.get("wanted", "?")
     text.append(f" {settled}/{wanted} peers", style="" if settled == wanted else "yellow")
+    kept = sum(
+        member.get("lost_and_found") or 0 for member in (status.get("view") or {}).get("members") or []
+    )
+    if kept:
+        text.append(f" {kept} lost+found", style="yellow")
     figures = scene.figures
     if figures is not None and figures.acked is not None:
         text.append(f" │ {figures.acked:,} acked ")

@@ -76,7 +76,11 @@ def _name(member: Json) -> str:
 
 def _describe(text: Text, member: Json, state: str) -> None:
     word = state or str(member.get("status", "?"))
-    style = {"ACTIVE": "green", "JOINING": "cyan", "LEAVING": "yellow"}.get(word, "bold red")
+    if word == "ACTIVE" and member.get("ready") is False:
+        word = "NOTREADY"  # silent to who answers, or about to leave
+    style = {"ACTIVE": "green", "JOINING": "cyan", "LEAVING": "yellow", "NOTREADY": "yellow"}.get(
+        word, "bold red"
+    )
     text.append(f"{word:<8.8} ", style=style)
     cpu = member.get("cpu")
     text.append_text(bar(cpu))

@@ -184,6 +184,8 @@ def _traffic(vitals: Json) -> Iterator[Metric]:
     yield _counter("link_strays", "Frames of links that were gone.", links["strays"])
     if vitals["clients"] >= 0:
         yield _gauge("client_connections", "Connections of clients and joiners.", vitals["clients"])
+    refused = vitals.get("refused", 0)
+    yield _counter("keys_refused", "Connections refused for want of a known key.", refused)
     yield _counter(
         "strangers_refused",
         "Connections and frames refused: nonsense, too slow, too many.",
@@ -225,6 +227,7 @@ def _snapshots(state_dir: Path | None, now_s: float) -> Iterator[Metric]:
     lost = [_written_s(path) for path in _files(state_dir / "lost")]
     ages = {"record": _written_s(state_dir / "record"), "stop": _written_s(state_dir / "snapshot")}
     ages["lost_and_found"] = max(lost, default=0.0)
+    ages["periodic"] = max((_written_s(path) for path in _files(state_dir / "periodic")), default=0.0)
     there = {what: now_s - at_s for what, at_s in ages.items() if at_s}
     yield _gauges("snapshot_age_seconds", "Age of the newest file of its kind.", "kind", there)
     yield _gauge("lost_and_found_files", "Files with cells that this host had to drop.", len(lost))

@@ -104,7 +104,7 @@ def _host_row(member: Json) -> tuple[str, ...]:
     cpu = member.get("cpu")
     return (
         str(member.get("name", "?")),
-        str(member.get("status", "?")) + (" witness" if member.get("witness") else ""),
+        " ".join((str(member.get("status", "?")), *_besides(member))),
         "/".join(labels[level] for level in ("zone", "rack", "box") if labels.get(level)) or "-",
         str(member.get("address", "-")),
         str(member.get("pid", "-")),
@@ -116,6 +116,16 @@ def _host_row(member: Json) -> tuple[str, ...]:
         human_bytes(member.get("memory_free")),
         human_time(member.get("uptime_s")),
     )
+
+
+def _besides(member: Json) -> list[str]:
+    """Return what is worth a word beside a host's status."""
+    words = ["witness"] if member.get("witness") else []
+    if member.get("status") == "ACTIVE" and member.get("ready") is False:
+        words.append("not ready")
+    if member.get("lost_and_found"):
+        words.append(f"{member['lost_and_found']} lost+found")
+    return words
 
 
 def _colony_row(row: Json) -> tuple[str, ...]:

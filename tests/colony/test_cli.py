@@ -133,6 +133,16 @@ def test_status_for_people_names_hosts_and_health(colony: Terminal) -> None:
     assert "h5" in colony.out and "tcp://127.0.0.1:7420" in colony.out and "SECONDARIES" in colony.out
 
 
+def test_status_says_who_is_not_ready_and_where_cells_were_put_aside(colony: Terminal) -> None:
+    told = status()
+    told["view"]["members"][1] |= {"ready": False, "lost_and_found": 2}
+    told["view"]["members"][2] |= {"ready": True, "lost_and_found": 0}
+    colony.store.answers["status"] = told
+    assert colony("status") == 0 and "ACTIVE not ready 2 lost+found" in colony.out
+    assert colony.out.count("not ready") == 1
+    assert colony("top") == 0 and "NOTREADY" in colony.out and "2 lost+found" in colony.out
+
+
 def test_status_without_quorum_is_3_and_with_lost_colonies_4(colony: Terminal) -> None:
     colony.store.answers["status"] = {**status(), "quorum": False}
     assert colony("status") == 3 and "no quorum" in colony.err

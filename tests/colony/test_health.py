@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -149,6 +150,28 @@ def test_a_host_that_is_to_leave_is_first_of_all_not_ready() -> None:
         with pytest.raises(colony.Denied):
             host.leave(1.0)
         assert unready(host) == [], "the last one stays, and goes on"
+
+
+def test_before_anything_moves_a_leaving_host_is_not_ready_for_a_while() -> None:
+    make: dict[str, Any] = {"expect": 2, "peers": 1, "colonies": 4}
+    loopback = "tcp://127.0.0.1:0"
+    with (
+        colony.Host(loopback, name="a", **make) as first,
+        colony.Host(
+            loopback, name="b", join=[first.address], metrics=loopback, drain_grace=0.5, **make
+        ) as host,
+    ):
+        host.wait_ready(20.0)
+        assert get("/readyz", host.metrics_address)[0] == 200
+        left: list[bool] = []
+        leaver = threading.Thread(target=lambda: left.append(host.leave(20.0)))
+        leaver.start()
+        time.sleep(0.2)
+        status, body = get("/readyz", host.metrics_address)
+        assert status == 503 and json.loads(body)["problems"] == ["it is about to leave"]
+        assert host.stage == "ACTIVE" and host.server.container.directory.copies[host.id] == 2
+        leaver.join(25.0)
+        assert left == [True]
 
 
 def test_what_is_missing_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,14 @@ def test_what_fell_out_of_a_log_unread_leaves_a_gap_that_says_how_much() -> None
     assert [event["number"] for event in told[1:]] == list(range(22, 32))
 
 
+def test_a_host_that_answers_in_anothers_place_tells_nothing_twice() -> None:
+    merge = Merge()
+    events = [{"number": number, "at": float(number)} for number in (1, 2)]
+    assert merge.heard("h1", "x", events, now_s=9.0) == 2
+    assert merge.heard("h2", "x", events, now_s=9.0) == 0
+    assert len(merge.due(10.0, 10.0)) == 2
+
+
 def test_a_log_longer_than_a_page_is_read_to_its_end() -> None:
     world = World("a")
     for _ in range(3_500):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from colony import drill
+from colony import connect, drill
 from colony.cli import main
-from tests.real.hosts import Hosts, until
+from tests.real.hosts import ROOT, Hosts, until
 from tests.real.load import Load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -73,10 +80,51 @@ def killed_as_told(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
-def test_drills_and_the_truth_of_a_yes(capsys: pytest.CaptureFixture[str]) -> None:
-    with Hosts(5) as hosts, Load(hosts.addresses) as load:
+@contextmanager
+def followed(address: str, output: Path) -> Iterator[None]:
+    """Follow the events of the whole cluster, by a host that will die."""
+    command = [sys.executable, "-m", "colony", "events", "--follow", "--json", "--connect", address]
+    with output.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10.0)
+
+
+def all_told(hosts: Hosts, output: Path) -> list[dict[str, Any]]:
+    """Wait until every event of every living host was told, and return all that were."""
+
+    def look() -> list[dict[str, Any]]:
+        lines = output.read_text().splitlines(keepends=True)
+        told = [json.loads(line) for line in lines if line.endswith("\n")]
+        return told if there <= {event["id"] for event in told} else []
+
+    there: set[str] = set()
+    for process in hosts.processes.values():
+        with connect(process.address) as store:
+            there |= {event["id"] for event in store.admin("events", {"limit": 10_000})["events"]}
+    found: list[dict[str, Any]] = until(look, "every event of the living is told")
+    return found
+
+
+def test_drills_and_the_truth_of_a_yes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    output = tmp_path / "events"
+    with (
+        Hosts(5) as hosts,
+        Load(hosts.addresses) as load,
+        followed(hosts.processes["h2"].address, output),
+    ):
         drilled(hosts, capsys)
         refused(hosts, capsys)
         killed_as_told(hosts, capsys)
+        told = all_told(hosts, output)
+    ids = [event["id"] for event in told if event["kind"] != "gap"]
+    assert len(ids) == len(set(ids)), "something was told twice"
+    assert not [event for event in told if event["kind"] == "gap"]
+    assert {"h1", "h2", "h3", "h4", "h5"} <= {event["by"] for event in told}
+    promoted = [event for event in told if event["kind"] == "promote" and "is gone" in event["reason"]]
+    assert promoted and all(event["cause"]["id"] in ids for event in promoted), "each death has a view"
     with capsys.disabled():
         print(f"meanwhile: {load.verify()}")

@@ -105,8 +105,8 @@ class FakeCluster:
 
 def held(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster, within_s: float = 2.0) -> Outcome:
     """Hold a drill at once on a cluster that is not there."""
-    monkeypatch.setattr(drill, "WARM_S", 0.05)
-    monkeypatch.setattr(drill, "SETTLED_S", 0.05)
+    for name in ("WARM_S", "SETTLED_S", "POLL_S"):
+        monkeypatch.setattr(drill, name, 0.02)
 
     def die(doomed: Any) -> None:
         cluster.is_dead = True

@@ -152,6 +152,7 @@ def test_a_host_that_is_to_leave_is_first_of_all_not_ready() -> None:
         assert unready(host) == [], "the last one stays, and goes on"
 
 
+@pytest.mark.slow
 def test_before_anything_moves_a_leaving_host_is_not_ready_for_a_while() -> None:
     make: dict[str, Any] = {"expect": 2, "peers": 1, "colonies": 4}
     loopback = "tcp://127.0.0.1:0"

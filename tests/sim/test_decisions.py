@@ -26,6 +26,8 @@ from agents.surroundings import Born, CloneOrdered, RetireOrdered
 from agents.views import Charter
 from tests.sim.clients import run_closure
 
+pytestmark = pytest.mark.sim  # a whole life of a cluster: a second or two
+
 CHARTER = Charter(colonies=24, peers=2, heartbeat_s=0.2, lease_s=0.6, suspect_s=1.2)
 DECISIONS = ("clone", "repel", "promote", "migrate", "settle", "evict", "retire", "hand_over")
 CAUSED = ("view", "promote", "cloned", "retired", "confirmed", "undead", "lost", "census", "settle")

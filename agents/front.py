@@ -324,14 +324,15 @@ class Front:
         if talk.dropped:
             self.strangers += talk.dropped
             talk.dropped = 0
-        if talk.answers:
-            answers, talk.answers = talk.answers, b""
-            self._send(connection, answers)
-        if connection.fd in self._young and talk.is_open:
+        if connection.fd in self._young and talk.is_open:  # before it is answered: that may find it gone
             del self._young[connection.fd]
             if not self._admit(connection):
                 talk.messages.clear()
                 self._hang_up(connection)
+                return len(data)
+        if talk.answers:
+            answers, talk.answers = talk.answers, b""
+            self._send(connection, answers)
         return len(data)
 
     def _weigh(self, connection: Connection) -> None:

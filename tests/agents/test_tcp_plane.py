@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -302,3 +303,18 @@ def test_zeromqs_dealer_is_dropped_when_it_sends_several_frames(pair: Pair) -> N
     assert [data for _, data in pair.frames] == [b"one"]
     assert pair.b.strangers == 1
     context.destroy(linger=0)
+
+
+@pytest.mark.parametrize("identity", [b"", b"junk"])
+def test_a_stranger_that_is_gone_before_it_is_answered_has_said_nothing(pair: Pair, identity: bytes) -> None:
+    """The answer to its handshake finds it gone; what it said with it is still nobody's."""
+    ip, _, port = pair.b.link_address.removeprefix("tcp://").rpartition(":")
+    incoming = pair.b._plane.incoming  # type: ignore[union-attr]
+    with socket.create_connection((ip, int(port))) as raw:
+        pair.until(lambda: len(incoming.connections) == 1)
+        raw.sendall(greeting() + ready(b"DEALER", identity) + framed(b"from nobody"))
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair.until(lambda: not incoming.connections)
+    for _ in range(5):
+        pair.turn()
+    assert pair.frames == []

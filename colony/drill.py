@@ -157,6 +157,17 @@ class Writers:
         for thread in self._threads:
             thread.start()
 
+    def warm_up(self) -> None:
+        """Write for a while; raises `Refused` if a cell can't be written even before anybody dies."""
+        end_s = time.monotonic() + CALL_S
+        time.sleep(WARM_S)
+        while not all(cell.acked for cell in self.cells):
+            if time.monotonic() >= end_s:
+                raise Refused(
+                    "not every colony takes writes now, before anybody was killed; see colony status"
+                )
+            time.sleep(POLL_S)
+
     def stop(self) -> None:
         """End; waits for writes under way."""
         self._end.set()
@@ -314,7 +325,7 @@ def hold(
     outcome = Outcome([victim.name for victim in doomed])
     writers.start()
     try:
-        time.sleep(WARM_S)
+        writers.warm_up()
         fault_s = time.monotonic()
         kill(doomed)
         tell(f"killed {', '.join(outcome.killed)}; waiting until all copies are there again")

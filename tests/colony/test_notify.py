@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,8 @@ import pytest
 from colony.commands import host as host_command
 from colony.notify import Herald, herald
 from tests.colony.test_cli import FakeHost
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Manager:
@@ -126,3 +131,29 @@ def test_without_anybody_who_listens_nothing_is_sent_and_nothing_breaks(address:
     teller.ready()
     teller.stopping("leaving")
     teller.close()
+
+
+@pytest.mark.real
+def test_a_host_process_tells_when_it_is_ready_that_it_turns_and_that_it_leaves(tmp_path: Path) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    manager.socket.settimeout(30.0)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ |= {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"}
+    command = [sys.executable, "-m", "colony", "host", "--listen", "tcp://127.0.0.1:0", "--expect", "1"]
+    process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        lines = [line for lines in manager.until("READY=1") for line in lines]
+        assert lines[-1] == "STATUS=ACTIVE" and any(line.startswith("EXTEND_TIMEOUT_USEC") for line in lines)
+        manager.until("WATCHDOG=1")
+        process.send_signal(signal.SIGSTOP)
+        assert manager.quiet(0.5), "a stopped process feeds no watchdog"
+        process.send_signal(signal.SIGCONT)
+        manager.socket.settimeout(30.0)
+        manager.until("WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        manager.until("STOPPING=1")
+        assert process.wait(30.0) == 4, "the last one can't leave"
+    finally:
+        process.kill()
+        process.wait()
+        manager.socket.close()

@@ -5,8 +5,12 @@
   interpreter is silent too.
 - A host that finds its own loop late doubts itself first: its patience
   grows by its lateness, and shrinks again slowly.
-- A silent host that somebody else hears is not dead: perhaps a link is.
-- So is the link of one that is heard, but says for long that it does not hear us.
+- A silent host that somebody else hears is not dead: perhaps a link is. How
+  long the link is broken counts from when both were so: a network that has
+  just healed comes back link by link.
+- Broken too is the link of one that is heard, but says for long that it does not hear us.
+- For the same reason silence from a time in which this host heard no majority
+  holds nobody dead: whom it cut off is given time to be heard again.
 - An attested death needs neither silence nor a lease wait.
 
 Source: SWIM's indirect confirmation and Lifeguard's local health
@@ -24,6 +28,7 @@ from agents.views import View
 
 BROKEN_S = 3.0  # three times the default suspicion: no reset or reroute takes as long
 DEAF_S = 1.0  # the same in all: it says so only when its own patience of twice the suspicion is over
+BACK_TIMES = 2  # the default suspicion: two attempts to connect, each with its pause before it
 DOUBT_DECAY = 0.25  # seconds of doubt forgotten per second: a 0.4 s stall is forgiven in under 2 s
 DOUBT_MAX_S = 4.0  # more patience than that would hide real deaths for too long
 
@@ -47,6 +52,8 @@ class Trace:
     said: frozenset[str] = frozenset()  # whom its last heartbeat of this view hears
     said_s: float = -inf
     deaf_s: float = inf  # since when it says that it does not hear us
+    vouched_s: float = -inf  # when another host last said that it hears this one
+    vouched_since_s: float = -inf  # since when others have said so without a pause
     attested: bool = False
 
 
@@ -61,6 +68,8 @@ class Detector:
         self._traces: dict[str, Trace] = {}
         self._doubt_s = 0.0
         self._doubted_s = -inf
+        self._is_alone = False  # it hears no majority
+        self._back_s = -inf  # since when it hears one again
 
     def watch(self, view: View, up: frozenset[str], now_s: float, *, grace: bool) -> None:
         """Watch the members of a view from now on.
@@ -85,6 +94,7 @@ class Detector:
             # An old silence goes on counting: joins in a row must not hide a death.
             heard_s = now_s if grace and old.heard_s == -inf else old.heard_s
             trace = Trace(member.incarnation, heard_s, member.id in up, attested=old.attested)
+            trace.vouched_s, trace.vouched_since_s = old.vouched_s, old.vouched_since_s
             self._traces[member.id] = trace
 
     def heard_from(self, host: str, incarnation: int, now_s: float) -> bool:
@@ -103,6 +113,13 @@ class Detector:
             trace.said = frozenset(hears)
             trace.said_s = now_s
             trace.deaf_s = inf if self._me in trace.said else min(trace.deaf_s, now_s)
+            for heard in hears:
+                other = self._traces.get(heard)
+                if other is None or heard == host:
+                    continue
+                if now_s - other.vouched_s >= self._suspect_s:
+                    other.vouched_since_s = now_s
+                other.vouched_s = now_s
 
     def link_up(self, host: str) -> None:
         """Note that the link to a host stands."""
@@ -113,6 +130,12 @@ class Detector:
         """Note that the link to a host broke."""
         if host in self._traces:
             self._traces[host].up = False
+
+    def note_alone(self, is_alone: bool, now_s: float) -> None:
+        """Note whether this host hears no majority: it may be the one that is cut off."""
+        if self._is_alone and not is_alone:
+            self._back_s = now_s
+        self._is_alone = is_alone
 
     def was_late(self, late_s: float, now_s: float) -> None:
         """Doubt ourselves: our own loop woke up late."""
@@ -190,8 +213,11 @@ class Detector:
             quiet = silence_s >= self._suspect_s / 2 + doubt_s
             return Verdict.SUSPECT if quiet or not trace.up else Verdict.HEARD
         if not self._heard_by_another(host, now_s):
-            return Verdict.DEAD
-        return Verdict.BROKEN if silence_s >= BROKEN_S + doubt_s else Verdict.SUSPECT
+            # The other half of a split, of which some are back: the rest comes in a moment.
+            is_fresh = not self._is_alone and now_s - self._back_s < BACK_TIMES * self._suspect_s
+            return Verdict.SUSPECT if is_fresh else Verdict.DEAD
+        broken_s = now_s - max(trace.heard_s, trace.vouched_since_s)
+        return Verdict.BROKEN if broken_s >= BROKEN_S + doubt_s else Verdict.SUSPECT
 
     def _patience_s(self, trace: Trace, now_s: float) -> float:
         """Return the silence after which a member is heard no more."""

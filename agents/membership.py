@@ -347,6 +347,7 @@ class Membership:
         if self.known is None:
             self.zombies.found(now_s)
         elif self.is_member:
+            self.detector.note_alone(self._is_alone(now_s), now_s)
             self.watch(now_s)
         if self.farewell is not None:
             return self.orders.take_leave(now_s)
@@ -431,8 +432,7 @@ class Membership:
         if not self.is_member:
             return
         assert self.known is not None
-        alone = not self.quorum.held(now_s) and len(self.heard(now_s)) < self.known.majority
-        if not alone:
+        if not self._is_alone(now_s):
             self.hold_s = None
             if self.stage is not Stage.COMMIT:
                 self.enter(Stage.COMMIT, "a majority is heard")
@@ -448,6 +448,11 @@ class Membership:
             self.hold_s = now_s
             self.do(Note("hold", f"no majority for {limit_s:.0f} s: giving up"))
             self.do(Halt(5, f"no majority for {limit_s:.0f} s"))
+
+    def _is_alone(self, now_s: float) -> bool:
+        """Return whether this member hears no majority; that it holds quorum says that it does."""
+        assert self.known is not None
+        return not self.quorum.held(now_s) and len(self.heard(now_s)) < self.known.majority
 
     def _on_late(self, event: LoopWasLate, now_s: float) -> None:
         self.detector.was_late(event.late_s, now_s)

@@ -37,7 +37,7 @@ PING_EVERY_MS, PONG_WITHIN_MS = 100, 300
 CALM_TIMES = 10  # the bulk plane's are rarer: the other one tells of a death
 CLIENT_PING_EVERY_MS, CLIENT_PONG_WITHIN_MS = 2_000, 10_000
 GONE_MS = 30_000  # what a client does not acknowledge, or has no room for, for so long
-CONNECT_MS = 1_000
+CONNECT_MS = 500  # a lost first packet is repeated by the kernel after 1 s only: rather begin anew
 HANDSHAKE_MS = 1_000
 # The second line of defence behind the machines' credits, in ZeroMQ messages.
 HOST_FRAMES_MAX = 10_000

@@ -26,7 +26,7 @@ from agents.tcp_link import endpoint_of
 from agents.wire import FRAME_BYTES_MAX, Source, identity_of, source_of
 from agents.zmtp import COMMAND_BYTES_MAX, OPENING, PING, Conversation, ZmtpError, framed, header
 
-CONNECT_S = 1.0
+CONNECT_S = 0.5  # the kernel repeats a lost first packet after 1 s only: rather begin anew
 HANDSHAKE_S = 1.0
 WAITING_FRAMES_MAX = 1_024  # frames kept while a connection is made
 UNSENT_BYTES_MAX = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.detector import BROKEN_S, Detector, Verdict
+from agents.detector import BACK_TIMES, BROKEN_S, Detector, Verdict
 from agents.views import Charter, Member, View
 
 VIEW = View(
@@ -93,3 +93,31 @@ def test_after_a_restart_nobody_is_heard_until_he_speaks() -> None:
     assert detector.heard(0.0) == ()
     detector.heard_from("b", 1, 0.1)
     assert detector.heard(0.1) == ("b",)
+
+
+def test_a_split_that_has_just_healed_breaks_no_link() -> None:
+    """{a} | {b, c}: c is back first, and hears b all the time; b was silent for long, but so was c."""
+    detector = watching()
+    detector.link_down("b")
+    detector.link_down("c")
+    healed_s = BROKEN_S + 2.0
+    for tenth in range(29):
+        now_s = healed_s + tenth / 10
+        detector.heard_from("c", 1, now_s)
+        detector.hearsay("c", ("a", "b"), now_s)
+        assert detector.verdict("b", now_s) is Verdict.SUSPECT
+    detector.hearsay("c", ("a", "b"), healed_s + BROKEN_S)
+    assert detector.verdict("b", healed_s + BROKEN_S) is Verdict.BROKEN
+
+
+def test_who_was_alone_gives_the_others_time_to_be_back() -> None:
+    """{a} | {b} | {c}: with c a majority is back; b is silent for long, but only a cut was the reason."""
+    detector = watching()
+    detector.link_down("b")
+    detector.note_alone(True, 4.0)
+    assert detector.verdict("b", 4.0) is Verdict.DEAD
+    detector.heard_from("c", 1, 5.0)
+    detector.note_alone(False, 5.0)
+    assert detector.verdict("b", 5.0) is Verdict.SUSPECT
+    assert not detector.hears("b", 5.0), "it is not heard, and counts for no majority"
+    assert detector.verdict("b", 5.0 + BACK_TIMES * 1.0) is Verdict.DEAD

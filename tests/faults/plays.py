@@ -52,6 +52,7 @@ def equal_halves(round: Round) -> None:
     round.refused("c2")
     round.heal()
     round.healed()
+    round.require(round.cluster.view() == round.view, "equal halves met again, and somebody was dropped")
 
 
 def one_way_cut(round: Round) -> None:

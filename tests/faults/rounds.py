@@ -19,7 +19,7 @@ PATIENT_S, HASTY_S = 8.0, 1.0  # time-outs of clients: on a side that goes on, a
 KEYS = 24
 RATE = 15.0  # operations per second and thread: many rounds share two cores with others
 CALM_S = 0.4  # of load before the fault
-HEAL_MAX_S = 5.0
+HEAL_MAX_S = 3.0
 HEAL_PATIENCE_S = 30.0
 LEASE_S = 0.5  # of the default charter
 DRIFT = 1.05
@@ -42,6 +42,7 @@ class Round:
         cluster: The hosts; well at the beginning, and again at the end.
         chance: All that a scenario draws comes from here.
         names: The hosts, shuffled by chance.
+        view: The number of the view at the beginning.
     """
 
     def __init__(self, cluster: Cluster, seed: int, *, long: bool = False) -> None:
@@ -56,7 +57,7 @@ class Round:
         self._side: dict[str, float] = {}
         self._windows: list[Window] = []
         self._loaded: list[str] = []
-        self._view = cluster.view()
+        self.view = cluster.view()
         self._prefix = f"r{seed}-{int(time.monotonic() * 1000)}-"
 
     # -- what scenarios use ------------------------------------------------------------
@@ -152,7 +153,7 @@ class Round:
         keys = sorted({op.key for op in history})
         history += _operations(self.cluster.clients["c1"].call("read", keys=keys)["history"])
         judge(history, self.found)
-        self.found.views = self.cluster.view() - self._view
+        self.found.views = self.cluster.view() - self.view
         self._judge_sides()
         return self.found
 

@@ -158,6 +158,7 @@ class Process:
         self.home = home
         self.container = container
         self.pid = pid
+        self.versions = home.versions
         self.over = False
         self.halt: Halt | None = None
         self._timeline = simulation.timeline

@@ -36,7 +36,7 @@ from agents.sim_host import Disk, Home, Process
 from agents.sim_network import Network, Pipe, Shape, routes_named
 from agents.surroundings import Limits
 from agents.views import Charter, Member
-from agents.wire import Source, decode_link_frame, encode
+from agents.wire import LinkFrame, Source, Versions, decode_link_frame, encode
 from placement.labels import Labels
 
 ROOMY = Load(memory_free=1 << 40, memory_total=1 << 41)
@@ -57,6 +57,8 @@ class SimSettings:
         closure_s: Longest run of a closure.
         save_s: Longest writing of a snapshot.
         encoded: Frames pass through the wire's encoder and decoder.
+        encode: Encodes a frame of a host that speaks these versions.
+        decode: Decodes a frame for a host that speaks these versions.
         machines: Hosts share so many machines, in turn; 0 = each has its own.
         attested: Hosts of one machine can see each other's processes.
         membership: Settings of each host's membership.
@@ -73,6 +75,8 @@ class SimSettings:
     closure_s: float = 0.01
     save_s: float = 0.3
     encoded: bool = False
+    encode: Callable[[Versions, LinkFrame], bytes] = lambda versions, frame: encode(frame)
+    decode: Callable[[Versions, bytes], LinkFrame] = lambda versions, data: decode_link_frame(data)
     machines: int = 0
     attested: bool = True
     membership: MembershipSettings = field(default_factory=MembershipSettings)
@@ -312,7 +316,9 @@ class Simulation:
 
     def send_frame(self, process: Process, effect: SendFrame) -> None:
         """Put a frame on its way."""
-        frame: Any = encode(effect.frame) if self.settings.encoded else effect.frame
+        frame: Any = effect.frame
+        if self.settings.encoded:
+            frame = self.settings.encode(process.versions, frame)
         size = _bulk_bytes(effect.frame) if effect.plane and self.settings.shape.bulk_bytes_s else 0
         self.network.send(
             process.home.name, self.name_of(effect.host), effect.incarnation, effect.plane, frame, size
@@ -323,7 +329,7 @@ class Simulation:
         if process is None:
             return
         if self.settings.encoded:
-            frame = decode_link_frame(frame)
+            frame = self.settings.decode(process.versions, frame)
         (host, incarnation), _, _ = pipe.own
         process.take(process.frame_came, Source(host, incarnation, pipe.incarnation, plane), frame)
 

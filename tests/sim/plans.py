@@ -27,6 +27,8 @@ KINDS = {
     "recount": "the host wants a new view of the same members",
     "evict": "an operator has the host held dead",
     "jam": "clients can't reach the host",
+    "upgrade": "the process ends; with `for` it starts again in the next version of the protocol",
+    "go_back": "the same, in the version of today",
 }
 
 
@@ -202,6 +204,22 @@ def _lives(chance: Chance, scene: Scene) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.at_s)
 
 
+def _upgrades(chance: Chance, scene: Scene) -> list[Fault]:
+    """Each host in its turn, while other things happen; now and then one goes back."""
+    gap_s = scene.length_s * 0.7 / len(scene.hosts)
+    longest_s = min(1.0, gap_s / 2)
+    faults = [
+        Fault(round(0.2 + place * gap_s, 3), "upgrade", host, _span(chance, 0.05, longest_s))
+        for place, host in enumerate(scene.hosts)
+    ]
+    if chance.random() < 0.3:
+        at_s = round(scene.length_s * 0.75, 3)
+        faults.append(Fault(at_s, "go_back", chance.choice(scene.hosts), _span(chance, 0.05, 0.5)))
+    others = (move, move, reset, slow, recount)
+    faults += [chance.choice(others)(chance, scene, at_s) for at_s in _times(chance, scene, (0, 6))]
+    return sorted(faults, key=lambda fault: fault.at_s)
+
+
 PLANS: dict[str, Maker] = {
     "calm": _calm,
     "pauses": only(pause, count=(1, 6)),
@@ -214,6 +232,7 @@ PLANS: dict[str, Maker] = {
     "moves_and_deaths": only(move, move, pause, crash, count=(3, 12)),
     "moves_and_views": only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
     "lives": _lives,
+    "upgrades": _upgrades,
     "stops": only(stop, count=(1, 3)),
     "stops_and_faults": only(stop, stop, pause, crash, reset, move, split, count=(2, 8)),
     "everything": only(pause, crash, wipe, reset, broken_link, split, slow, move, move, jam, count=(3, 12)),

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from agents.effects import EvictOrdered, Note, RecountNeeded
+from agents.effects import EvictOrdered, Note, RecountNeeded, Send
 from agents.keys import colony_of
 from agents.sim_clock import Chance
 from agents.sim_host import Process
@@ -22,6 +22,7 @@ from agents.sim_network import Shape
 from agents.simulator import SimSettings, Simulation
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter
+from tests.next_version import NEXT, NOW, Novelty, decode_as, encode_as, has_come
 from tests.sim.clients import Client, Habits, run_closure
 from tests.sim.history import Operation, check, check_at_most_once
 from tests.sim.invariants import Violation, Watch, watching
@@ -32,6 +33,7 @@ from tests.sim.splits import SPLITS
 FOUNDING_S = 30.0  # a cluster that is not born by then never will be
 SETTLING_S = 40.0  # for everything that went wrong to be made good
 FINAL_READ_S = 6.0
+NEWS_S = 0.3
 
 
 @dataclass(slots=True)
@@ -134,6 +136,11 @@ class Director:
             for name in target:
                 keep_disk = fault.kind == "crash" or not self._may_lose_disk(name)
                 simulation.crash(name, keep_disk=keep_disk)
+        elif fault.kind in ("upgrade", "go_back"):
+            simulation.homes[target].versions = NEXT if fault.kind == "upgrade" else NOW
+            simulation.crash(target)
+            has_come()
+            self._tell_news(target)
         elif fault.kind == "kill":
             for name in target:
                 simulation.crash(name)
@@ -168,6 +175,14 @@ class Director:
             simulation.add_home(target)
             simulation.start(target)
 
+    def _tell_news(self, name: str) -> None:
+        """Let a host of the next version say now and then what no other may hear."""
+        process = self.simulation.homes[name].process
+        if process is not None and process.versions == NEXT and process.container.view is not None:
+            news = [Send(host, Novelty()) for host in process.container.view.ids]  # type: ignore[arg-type]
+            process.take(process.perform, news, -1)
+        self.simulation.timeline.after(NEWS_S, self._tell_news, name)
+
     def _may_lose_disk(self, name: str) -> bool:
         """Return whether a majority of every view that counts keeps its record.
 
@@ -185,7 +200,7 @@ class Director:
 
     def _end(self, fault: Fault) -> None:
         simulation, target = self.simulation, fault.target
-        if fault.kind in ("crash", "wipe"):
+        if fault.kind in ("crash", "wipe", "upgrade", "go_back"):
             for name in target:
                 simulation.start(name)
         elif fault.kind == "pause":
@@ -254,6 +269,8 @@ def settings_for(chance: Chance, **changes: Any) -> SimSettings:
         ),
         "turn_s": chance.choice((0.0, 0.0002, 0.002)),
         "encoded": chance.random() < 0.1,
+        "encode": encode_as,
+        "decode": decode_as,
         "machines": chance.choice((0, 2, 3)),
         "attested": chance.random() < 0.5,
     }
@@ -425,6 +442,8 @@ def play(
     split = SPLITS.get(plan) if faults is None and maker is None else None
     if split is not None:
         script, drawn = split.script, chance.choice(split.casts)
+    if plan == "upgrades":  # what versions differ in is seen on the wire alone
+        settings = {"encoded": True} | settings
     run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
     if split is not None:
         run.settings = for_split(run.settings, 2 + seed % 2)

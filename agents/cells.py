@@ -15,6 +15,7 @@ from agents.messages.replication import (
     EXPIRED,
     PATCH,
     PUT,
+    REFUSED,
     TOUCH,
     CellState,
     Dna,
@@ -62,6 +63,8 @@ def after(entry: Entry, cell: Cell | None) -> Cell | None:
     if kind == PATCH:
         base = cell[2] if cell is not None else None
         return (entry.seq, entry.expires_s, patched(base, entry.dna, entry.gone))
+    if kind == REFUSED:
+        return cell
     assert kind == TOUCH, f"no such entry kind: {kind}"
     assert cell is not None, "a TOUCH needs the cell it touches"
     return (entry.seq, entry.expires_s, cell[2])
@@ -72,7 +75,7 @@ def whole(entry: Entry, cell: Cell | None) -> Entry:
 
     A delta's base may not have reached the learner yet.
     """
-    if cell is None or entry.kind == PUT:
+    if cell is None or entry.kind in (PUT, REFUSED):
         return entry
     return Entry(
         seq=entry.seq,
@@ -138,7 +141,7 @@ class Cells:
             return entry.dna is not None
         if entry.kind == TOUCH:
             return entry.key in self.live
-        return entry.kind in (DEATH, EXPIRED, PATCH)
+        return entry.kind in (DEATH, EXPIRED, PATCH, REFUSED)
 
     def put(self, key: bytes, cell: Cell | None) -> None:
         """Publish a cell (None = it is dead)."""
@@ -155,13 +158,14 @@ class Cells:
 
     def apply(self, entry: Entry, now_s: float) -> None:
         """Apply one entry in order, and what it says of its client's lane."""
-        cell = after(entry, self.live.get(entry.key))
-        self.put(entry.key, cell)
-        if self.tombs is not None:
-            if cell is None:
-                self.tombs[entry.key] = entry.seq
-            else:
-                self.tombs.pop(entry.key, None)
+        if entry.kind != REFUSED:  # to a learner the cell may still be under way: it is not dead
+            cell = after(entry, self.live.get(entry.key))
+            self.put(entry.key, cell)
+            if self.tombs is not None:
+                if cell is None:
+                    self.tombs[entry.key] = entry.seq
+                else:
+                    self.tombs.pop(entry.key, None)
         if entry.lane:
             self.answered(entry, now_s)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from agents.cells import Cell, dna_bytes, patched
 from agents.messages.client import (
     ABSENT,
@@ -23,6 +25,7 @@ from agents.messages.client import (
     Delete,
     Patch,
     Put,
+    Reply,
     Touch,
 )
 from agents.messages.replication import DEATH, PATCH, PUT, TOUCH, Attributes, Entry
@@ -37,6 +40,19 @@ class Refusal(NamedTuple):
     code: int
     version: int = 0
     text: str = ""
+
+
+def told(reply: Reply) -> bytes:
+    """Return a refusal as the log and the lanes keep it."""
+    return msgspec.msgpack.encode((reply.version, reply.value, reply.text))
+
+
+def answer(request_id: int, seq: int, code: int, result: bytes | None) -> Reply:
+    """Return what a client is told of an answered request: the same each time."""
+    if code == OK:
+        return Reply(request_id, OK, seq, value=result)
+    version, value, text = msgspec.msgpack.decode(result or b"", type=tuple[int, bytes | None, str])
+    return Reply(request_id, code, version, value=value, text=text)
 
 
 def is_live(cell: Cell | None, clock_s: float) -> bool:

@@ -18,10 +18,12 @@ from agents.cells import Cell, after, batches, dna_bytes, whole
 from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
 from agents.evaluate import (
     Refusal,
+    answer,
     evaluate,
     expiry,
     is_live,
     malformed,
+    told,
     ttl_left_ms,
 )
 from agents.expiry import Expiries
@@ -42,7 +44,7 @@ from agents.messages.client import (
     Reply,
     Scan,
 )
-from agents.messages.replication import DEATH, EXPIRED, PUT, Entry, Replicate
+from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Replicate
 from agents.peer import Peer
 from agents.surroundings import CellChanged
 from agents.transfers import Transfers
@@ -50,21 +52,19 @@ from agents.transfers import Transfers
 Out = list[Effect]
 STOPPING = "the whole cluster is being stopped"
 SCAN_MAX = 10_000
-REFUSALS_MAX = 4096  # late copies come within the longest that a client may retry
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
 
 
 class Pending:
     """A sequenced mutation that is not yet committed."""
 
-    __slots__ = ("after", "callers", "entry", "inherited", "refused")
+    __slots__ = ("after", "callers", "entry", "inherited")
 
     def __init__(self, entry: Entry, cell: Cell | None, inherited: bool = False) -> None:
         self.entry = entry
         self.after = cell
         self.inherited = inherited  # applied already, when this peer was a secondary
         self.callers: list[tuple[Any, int]] = []
-        self.refused: list[tuple[Any, Reply]] = []
 
 
 class Running(NamedTuple):
@@ -75,17 +75,11 @@ class Running(NamedTuple):
     seen: bool  # whether the cell lived when the closure began
 
 
-class Refused(NamedTuple):
-    """What a lane's last request was refused with, and the seq that this rests on."""
-
-    number: int
-    seq: int
-    reply: Reply
-
-
 def result_of(entry: Entry, request_id: int) -> Reply:
     """Return what the client of a committed entry is told."""
-    return Reply(request_id, entry.code, entry.seq, value=entry.result)
+    if entry.code == OK:
+        return Reply(request_id, OK, entry.seq, value=entry.result)
+    return answer(request_id, entry.seq, entry.code, entry.result)
 
 
 class Primary:
@@ -107,7 +101,6 @@ class Primary:
         "_lanes",
         "_next_ticket",
         "_overlay",
-        "_refusals",
         "_running",
         "_taking",
         "ack_set",
@@ -136,7 +129,6 @@ class Primary:
         self._asked: dict[bytes, int] = {}
         # A closure of an earlier primacy may end in this one: no ticket twice.
         self._next_ticket = peer.epoch << 32
-        self._refusals: dict[bytes, Refused] = {}
         self._taking = False
         self.stalled = False
         self._expiries = Expiries(peer.cells.live)
@@ -217,7 +209,7 @@ class Primary:
         if type(request) is Mutate:
             self._run(caller, request, now_s, out)
             return
-        seq, cell = self._latest(request.key)
+        _, cell = self._latest(request.key)
         entry = evaluate(
             request,  # type: ignore[arg-type]
             cell,
@@ -227,7 +219,7 @@ class Primary:
         )
         if isinstance(entry, Refusal):
             reply = Reply(request.id, entry.code, entry.version, text=entry.text)
-            self._refuse(caller, request, reply, seq, out)
+            self._refuse(caller, request, reply, now_s, out)
         elif self._is_too_much(request):
             text = "this host's memory limit is reached"
             out.append(Answer(caller, Reply(request.id, FULL, text=text)))
@@ -262,37 +254,29 @@ class Primary:
         known = self.peer.cells.lanes.get(lane)
         if known is not None and known[0] >= number:
             if known[0] == number:
-                out.append(Answer(caller, Reply(request.id, known[2], known[1], value=known[3])))
+                out.append(Answer(caller, answer(request.id, known[1], known[2], known[3])))
             return True
-        refused = self._refusals.get(lane)
-        if refused is None or refused.number < number:
-            return False
-        if refused.number == number:
-            # The copy that was sent first comes second: what was refused must
-            # not be applied after the client has heard of its refusal.
-            reply = msgspec.structs.replace(refused.reply, id=request.id)
-            self._refuse(caller, request, reply, refused.seq, out)
-        return True
+        return False
 
-    def _refuse(self, caller: Any, request: Mutation, reply: Reply, seq: int, out: Out) -> None:
-        """Answer a refusal, but only when what it rests on is committed."""
-        self._refusals.pop(request.lane, None)
-        self._refusals[request.lane] = Refused(request.number, seq, reply)
-        if len(self._refusals) > REFUSALS_MAX:
-            self._refusals = dict(list(self._refusals.items())[REFUSALS_MAX // 2 :])
-        if seq > self.peer.committed and self.pending:
-            self.pending[seq - self.pending[0].entry.seq].refused.append((caller, reply))
-        else:
-            out.append(Answer(caller, reply))
+    def _refuse(self, caller: Any, request: Mutation, reply: Reply, now_s: float, out: Out) -> None:
+        """Sequence a refusal: it is answered when it is committed, and with it what it rests on.
+
+        A copy of the request may lie in a host that is promoted later. What was
+        refused must not be applied after the client has heard of its refusal.
+        """
+        seq, lane, number = self.peer.last + 1, request.lane, request.number
+        entry = Entry(seq, REFUSED, request.key, None, (), 0.0, lane, number, reply.code, told(reply))
+        _, cell = self._latest(request.key)
+        self.sequence(entry, cell, now_s, out, caller=(caller, request.id))
 
     # -- closures --------------------------------------------------------------
 
     def _run(self, caller: Any, request: Mutate, now_s: float, out: Out) -> None:
-        seq, cell = self._latest(request.key)
+        _, cell = self._latest(request.key)
         live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
         if live is not None and not isinstance(live[2], bytes):
             text = "this cell holds attributes; change them through a session"
-            self._refuse(caller, request, Reply(request.id, BAD, live[0], text=text), seq, out)
+            self._refuse(caller, request, Reply(request.id, BAD, live[0], text=text), now_s, out)
             return
         ticket = self._next_ticket
         self._next_ticket += 1
@@ -323,7 +307,7 @@ class Primary:
     ) -> None:
         """Sequence what a closure returned, or tell its client why not."""
         caller, request, seen = running
-        seq, cell = self._latest(request.key)
+        _, cell = self._latest(request.key)
         live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
         host, reply = self.peer.host, None
         if host.frozen:
@@ -332,13 +316,13 @@ class Primary:
             reply = Reply(request.id, UNAVAILABLE, text="the primary changed while the closure ran")
         elif failure is not None:
             reply = msgspec.structs.replace(failure, id=request.id)
-            self._refuse(caller, request, reply, seq, out)
+            self._refuse(caller, request, reply, now_s, out)
             return
         elif seen and live is None:  # what it saw is gone, and reads have said so
             reply = Reply(request.id, UNAVAILABLE, text="the cell expired while the closure ran")
         elif dna is not None and len(dna) > host.limits.value_bytes_max:
             reply = Reply(request.id, FAILED, text=f"the closure's value has {len(dna)} bytes")
-            self._refuse(caller, request, reply, seq, out)
+            self._refuse(caller, request, reply, now_s, out)
             return
         elif dna is not None and host.is_full(len(request.key) + len(dna)):
             reply = Reply(request.id, FULL, text="this host's memory limit is reached")
@@ -442,15 +426,13 @@ class Primary:
                     del self._lanes[entry.lane]
             if self._overlay[entry.key][0] == entry.seq:
                 del self._overlay[entry.key]
-            if done.after is not None and done.after[1]:
+            if done.after is not None and done.after[1] and entry.kind != REFUSED:
                 self._expiries.add(entry.key, done.after[1])
-            if peer.host.watched:
+            if peer.host.watched and entry.kind != REFUSED:
                 kind = CHANGE_KINDS.get(entry.kind, "born" if born else "changed")
                 out.append(TellHost(CellChanged(Change(kind, entry.key, entry.seq))))
         for caller, request_id in done.callers:
             out.append(Answer(caller, result_of(entry, request_id)))
-        for caller, reply in done.refused:
-            out.append(Answer(caller, reply))
 
     def _open_if_acked(self, upto: int, now_s: float, out: Out) -> None:
         # A promoted primary reads nothing before all peers have its inherited

@@ -30,8 +30,8 @@ Attributes = Annotated[tuple[tuple[str, bytes], ...], Meta(max_length=ATTRIBUTES
 Names = Annotated[tuple[str, ...], Meta(max_length=ATTRIBUTES_MAX)]
 Dna = bytes | Attributes
 
-PUT, DEATH, EXPIRED, PATCH, TOUCH = 0, 1, 2, 3, 4
-Kind = Annotated[int, Meta(ge=PUT, le=TOUCH)]
+PUT, DEATH, EXPIRED, PATCH, TOUCH, REFUSED = 0, 1, 2, 3, 4, 5
+Kind = Annotated[int, Meta(ge=PUT, le=REFUSED)]
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,7 +40,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         seq: Place in the colony's order; also the cell's new version.
         kind: PUT (whole DNA), DEATH, EXPIRED, PATCH (changed attributes),
-            TOUCH (expiry alone).
+            TOUCH (expiry alone), REFUSED (nothing changes: a client was told
+            no, and is told so again).
         key: The cell, 1 to 1,024 bytes.
         dna: New DNA (PUT), or changed attributes (PATCH).
         gone: Names of removed attributes (PATCH).
@@ -48,7 +49,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         lane: Client lane of the request; b"" = nobody waits.
         number: The lane's request number.
         code: Result code that the client gets.
-        result: Result bytes that the client gets (closures).
+        result: Result bytes that the client gets (closures); of a REFUSED
+            one, all that it was told (`agents.evaluate.told`).
     """
 
     seq: Count

@@ -374,6 +374,8 @@ def test_a_closure_that_raises_changes_nothing() -> None:
     ward.ask("A", Mutate(500, b"m", 1, b"k", b"closure"))
     host, run = ward.closures[0]
     ward.tell(host, ClosureRan(run.ticket, None, error="ZeroDivisionError()"))
+    assert ward.reply(500) is None, "it is told when all peers know of it: a late copy might do better"
+    ward.deliver()
     reply = ward.reply(500)
     assert reply is not None and reply.code == FAILED and "ZeroDivision" in reply.text
     assert ward.get("A", b"k").value == b"1"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents.cells import Cells
 from agents.colony import Colony
 from agents.effects import ClosureRan, LinkCameUp, Received, RunClosure, Send
 from agents.messages.client import (
@@ -29,9 +30,11 @@ from agents.messages.client import (
     Touch,
 )
 from agents.messages.replication import (
+    REFUSED,
     Ack,
     Activate,
     Activated,
+    CellState,
     Chunk,
     ChunkAck,
     CloneAnswer,
@@ -510,6 +513,33 @@ def test_a_late_copy_of_a_refused_request_stays_refused() -> None:
     assert replied(ward, 702).code == CONFLICT and ward.get("A", b"k").code == ABSENT
     ward.ask("A", Put(703, b"cas", 2, b"k", b"third", only_if=IF_ABSENT))
     assert replied(ward, 703).code == OK, "a new request is a new one"
+
+
+def test_a_copy_of_a_refused_request_that_comes_after_a_promotion_stays_refused() -> None:
+    ward = group("A", "B")
+    ward.put("A", b"k", b"first")
+    ward.ask("A", Put(700, b"cas", 1, b"k", b"second", only_if=IF_ABSENT))
+    ward.ask("A", Delete(701, b"other", 1, b"k"))
+    ward.deliver()
+    before = replied(ward, 700)
+    assert before.code == CONFLICT and replied(ward, 701).code == OK
+    ward.kill("A")
+    assert ward.census("B") == "B"
+    ward.deliver()
+    ward.ask("B", Put(702, b"cas", 1, b"k", b"second", only_if=IF_ABSENT))  # lay in B's socket all the time
+    ward.deliver()
+    again = replied(ward, 702)
+    assert (again.code, again.version, again.text) == (before.code, before.version, before.text)
+    assert ward.get("B", b"k").code == ABSENT
+
+
+def test_a_refusal_does_not_make_a_learner_forget_the_cell() -> None:
+    """The learner has not got the cell yet: that it is refused there does not say that it is dead."""
+    cells = Cells()
+    cells.clear(learning=True)
+    cells.apply(Entry(9, REFUSED, b"k", lane=b"l", number=1, code=CONFLICT, result=b""), 0.0)
+    cells.adopt(CellState(b"k", 3, 0.0, b"dna"))
+    assert cells.live[b"k"] == (3, 0.0, b"dna") and cells.lanes[b"l"][0] == 1
 
 
 def test_a_copy_of_a_request_whose_refusal_is_not_told_yet_waits_for_that() -> None:

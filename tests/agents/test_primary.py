@@ -23,7 +23,7 @@ from agents.messages.client import (
 )
 from agents.messages.replication import Entry, Replicate
 from agents.peer import Peer, PeerStatus
-from agents.primary import REFUSALS_MAX, Primary
+from agents.primary import Primary
 from agents.surroundings import CellChanged, Limits
 from tests.agents.ward import Home, a_view
 
@@ -155,14 +155,6 @@ def test_a_repeat_finds_its_first_in_the_overlay_in_the_pool_and_in_the_lanes() 
     ask(primary, Mutate(20, b"m", 1, b"c", b"closure"))
     assert not ask(primary, Mutate(21, b"m", 1, b"c", b"closure"))
     assert not ask(primary, put(0)), "nobody waits for a lower number"
-
-
-def test_only_so_many_refusals_are_remembered_and_the_latest_are() -> None:
-    primary = a_primary()
-    for number in range(1, 2 * REFUSALS_MAX):
-        ask(primary, Delete(number, b"lane%d" % number, 1, b"absent"))
-    assert len(primary._refusals) <= REFUSALS_MAX
-    assert b"lane%d" % (2 * REFUSALS_MAX - 1) in primary._refusals
 
 
 def test_what_waits_for_a_closure_goes_on_after_it_in_order() -> None:

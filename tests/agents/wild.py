@@ -48,7 +48,7 @@ from agents.messages.client import (
     Reply,
     Touch,
 )
-from agents.messages.replication import Census, CensusPeer, Chunk, Entry, Located
+from agents.messages.replication import REFUSED, Census, CensusPeer, Chunk, Entry, Located
 from agents.peer import Peer, PeerStatus
 from agents.primary import Pending, Primary
 from agents.surroundings import (
@@ -355,7 +355,6 @@ class Run:
             asked = self.open.get(lane)
             if asked is not None and asked.number == number:
                 del self.open[lane]
-            self.copies = [c for c in self.copies if (c.lane, c.number) not in self.refused]
 
     # -- the truth --------------------------------------------------------------------
 
@@ -382,7 +381,8 @@ class Run:
         if entry.lane:
             assert (entry.lane, entry.number) not in self.applied, f"applied twice: {entry}"
             assert (entry.lane, entry.number) not in self.refused, f"refused, then applied: {entry}"
-            self.applied[entry.lane, entry.number] = entry.seq
+            if entry.kind != REFUSED:
+                self.applied[entry.lane, entry.number] = entry.seq
         cell = after(entry, self.cells.get(entry.key))
         self.turn.append((entry.key, cell[0] if cell is not None else 0))
         if cell is None:

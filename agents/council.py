@@ -98,7 +98,23 @@ class Council:
             return None
         if view.member(sender) is None or view.member(self._host.me.id) is None or ballot.host != sender:
             return None
+        if self._host.ended_stop and not self._is_back(view, sender):
+            # It missed the end. With our vote its next view would keep it, and so begin
+            # nothing anew: what the others have brought back would be worth nothing.
+            self._host.do(Send(sender, self._host.knocking.knock(now_s)))
+            return None
         return view
+
+    def _is_back(self, view: View, host: str) -> bool:
+        """Return whether a member runs as a later incarnation than the view lists."""
+        contact, listed = self._host.contacts.get(host), view.member(host)
+        return contact is not None and listed is not None and contact.member.incarnation > listed.incarnation
+
+    def give_up(self) -> None:
+        """This host is no member any more: it has no candidacy, and votes like one that restarted."""
+        self.attempt = None
+        self.halted = self.owes = False
+        self._due_s = inf
 
     def _promise(self, view: View, ballot: Ballot, now_s: float) -> Promise:
         """Return our promise: what we accepted, and whom we hear."""
@@ -412,7 +428,7 @@ class Council:
         evidence = Evidence(
             promises,
             host.detector.said(now_s),
-            host.detector.attested(),
+            host.detector.attested() | self._over(attempt.view),
             host.wishes.open(attempt.view, now_s),
             joiners,
             self._whom_joiners_hear(),
@@ -426,6 +442,13 @@ class Council:
         return {
             contact.member.id: contact.hears for contact in self._host.contacts if contact.knocked_s > -inf
         }
+
+    def _over(self, view: View) -> frozenset[str]:
+        """Return the members that are over with the stop that the view ended in, also those that live on.
+
+        Their leases are waited for: one that missed the end may still answer reads.
+        """
+        return frozenset(view.ids) if self._host.ended_stop else frozenset()
 
     def _propose(self, proposal: View, now_s: float) -> None:
         """Ask for acceptances, our own first."""

@@ -293,6 +293,20 @@ class BallotsHalted:
 
 
 @dataclass(frozen=True, slots=True)
+class StopEnded:
+    """Membership heard that a whole-cluster stop came to its end, from one who is back from it."""
+
+    stop: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndMissed:
+    """This member missed the end of a stop that the others are back from: it is a new incarnation now."""
+
+    stop: str
+
+
+@dataclass(frozen=True, slots=True)
 class HelloSeen:
     """The link layer accepted a Hello; `view` and `stage` are its sender's."""
 

@@ -42,6 +42,7 @@ from agents.effects import (
     Send,
     ShareReached,
     SnapshotSaved,
+    StopEnded,
     TellColony,
     Ticked,
 )
@@ -170,6 +171,9 @@ class Container(Surroundings):
         self.frozen = False
         self.stopping = Stopping(self)
         self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s)
+        loaded = self.restoring.loaded
+        if loaded is not None and loaded.is_clean:
+            self.membership.ended = loaded.head.stop, loaded.head.view
         self.periodic = Periodic(self, snapshot_every_s, now_s)
         self.stale: dict[int, float] = {}
         self.load = Load()
@@ -352,6 +356,8 @@ class Container(Surroundings):
                 out.append(effect)
                 self.stopping.view_installed(effect.view, effect.before, now_s, out)
                 self._view_installed(effect.view, effect.known, now_s, out)
+            elif isinstance(effect, StopEnded):
+                self.stopping.ended_elsewhere(effect.stop, now_s, out)
             elif isinstance(effect, DropEverything):
                 self._save_what_is_dropped(effect.reason, now_s, out)
                 out.append(effect)

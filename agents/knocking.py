@@ -6,7 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from agents.contacts import Contact
-from agents.effects import Note, Send
+from agents.effects import Note, Send, StopEnded
 from agents.messages.membership import Install, Knock, KnockAnswer
 from agents.stages import Stage
 from agents.succession import namesake
@@ -29,7 +29,7 @@ class Knocking:
     def knock(self, now_s: float) -> Knock:
         """Return what we say while we are in no view."""
         here = self._here
-        return Knock(here.me, *here.stamp(), self._hears(now_s))
+        return Knock(here.me, *here.stamp(), self._hears(now_s), here.ended_stop)
 
     def _hears(self, now_s: float) -> tuple[str, ...]:
         """Return who has just answered: a link that stood once may be broken, one way or both."""
@@ -50,6 +50,8 @@ class Knocking:
         contact = here.contacts.knock(knock, now_s)
         if contact is None:
             return self._full(sender)
+        if knock.ended and here.known is not None and knock.view == here.known.id:
+            here.do(StopEnded(knock.ended))
         here.encounters.found_cluster(knock.tag, now_s)
         here.encounters.overtaken(knock.member, now_s)
         if here.known is not None and knock.view > here.known.id:

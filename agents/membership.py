@@ -29,6 +29,7 @@ from agents.effects import (
     BallotsHalted,
     DigestIs,
     Emptied,
+    EndMissed,
     EvictOrdered,
     Halt,
     HelloSeen,
@@ -130,6 +131,7 @@ class Membership:
         self.council = Council(self, Acceptor())
         self.foundry = Foundry(settings.founding_s, settings.founding_forget_s)
         self.farewell: Farewell | None = None
+        self.ended: tuple[str, int] = ("", 0)  # a stop that is over, and the view that it was made in
         self.encounters = Encounters(self)
         self.knocking = Knocking(self)
         self.orders = Orders(self)
@@ -190,6 +192,12 @@ class Membership:
     def view(self) -> View | None:
         """The installed view; None while this host is no member."""
         return self.known if self.is_member else None
+
+    @property
+    def ended_stop(self) -> str:
+        """The stop, made in the known view, that is known to have come to its end; "" = none."""
+        stop, view = self.ended
+        return stop if self.known is not None and self.known.id == view else ""
 
     @property
     def gone_for_good(self) -> bool:
@@ -286,6 +294,7 @@ class Membership:
             LoadMeasured: self._on_load,
             DigestIs: self._on_digest,
             BallotsHalted: self._on_ballots_halted,
+            EndMissed: self.passage.on_end_missed,
         }
 
     def _message_handlers(self) -> dict[type, Hearer]:

@@ -13,7 +13,7 @@ import msgspec
 
 from agents.agreement import dropped
 from agents.causes import Cause
-from agents.effects import DropEverything, Halt, InstallView, Note, Send
+from agents.effects import DropEverything, EndMissed, Halt, InstallView, Note, Send
 from agents.farewell import Farewell
 from agents.leases import Grants
 from agents.messages.membership import Install, Installed, WantView, YouAreDead
@@ -227,6 +227,18 @@ class Passage:
             here.do(effect)
         if here.orders.leaving:
             here.do(Halt(0, "held dead while it was leaving"))
+
+    def on_end_missed(self, event: EndMissed, now_s: float) -> None:
+        """Nobody else goes on from the known view: be what a host is that has restarted."""
+        here = self._here
+        assert here.known is not None and here.is_member, "only a member can miss the end"
+        here.ended = event.stop, here.known.id
+        here.council.give_up()
+        here.grants = Grants(here.known.charter.lease_s, now_s, fenced=True)
+        here.detector.watch(here.known, here.contacts.all_up(), now_s, grace=False)
+        if here.stage is not Stage.DISCOVERY:
+            here.enter(Stage.DISCOVERY, "the others are back from the stop")
+        self._die(here.known, "it missed the end of a stop that the others are back from", now_s, "")
 
     def on_you_are_dead(self, sender: str, message: YouAreDead, now_s: float) -> None:
         here = self._here

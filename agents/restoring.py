@@ -48,12 +48,13 @@ class Restoring:
 
     Attributes:
         waiting: Colonies that nobody holds until a missing host is back.
+        loaded: What is offered; None = nothing, or it is used up.
     """
 
     def __init__(self, host: Container, found: Found, wait_s: float | None, now_s: float) -> None:
         self.host = host
         self.waiting: frozenset[int] = frozenset()
-        self._loaded: Loaded | None = found.loaded and self._named(found.loaded)
+        self.loaded: Loaded | None = found.loaded and self._named(found.loaded)
         self._refused = found.refused
         self._wait_s = wait_s
         self._started_s = now_s
@@ -83,7 +84,7 @@ class Restoring:
         if not self._has_installed and starts_anew(view):
             self._before = max(1, known)
         self._has_installed = True
-        loaded = self._loaded
+        loaded = self.loaded
         if loaded is None or self._offered:
             return []
         wanted = set(loaded.kept) if self._before else set(loaded.kept) & self.waiting
@@ -107,7 +108,7 @@ class Restoring:
 
     def origin(self, now_s: float) -> Origin | None:
         """Return what this host's census says of the stop; None = nothing."""
-        loaded = self._loaded
+        loaded = self.loaded
         if self._before and loaded is None:
             return Origin(before=self._before)
         if loaded is not None and (self._before or not self._offered) and not self.waiting:
@@ -128,7 +129,7 @@ class Restoring:
         Returns:
             Whether another census is wanted, because this host has more to say.
         """
-        me, loaded = self.host.me, self._loaded
+        me, loaded = self.host.me, self.loaded
         used = {colony for colony in self._offered if me in heirs[colony].seqs}
         for colony in sorted(self._offered - used):
             out.append(TellColony(colony, Dropped("the cluster does not go on from its snapshot")))
@@ -144,11 +145,11 @@ class Restoring:
         if loaded is not None and not (may_help and not offered):
             self._used_up(loaded, used, out)
         unheard = back is not None and me in back.missing  # its word was not asked for yet
-        return bool(self.waiting) and (self._loaded is not None or unheard)
+        return bool(self.waiting) and (self.loaded is not None or unheard)
 
     def _used_up(self, loaded: Loaded, used: set[int], out: Out) -> None:
         """The snapshot is gone on from, or is of no use: it must not be restored ever again."""
-        self._loaded = None
+        self.loaded = None
         if loaded.is_periodic:  # it stays, one of many; the census has named what goes on from it
             reason = f"{len(used)} of {len(loaded.kept)} colonies of this host's last periodic snapshot"
             return out.append(Note("restored_periodic", reason, details={"colonies": sorted(used)}))
@@ -206,7 +207,7 @@ class Restoring:
         late = self._wait_s is not None and now_s - self._since_s >= self._wait_s
         return self.give_up() if late and self.waiting and not self._has_given_up else ""
 
-    def written(self, save: SaveSnapshot, at_s: float) -> None:
+    def written(self, save: SaveSnapshot, at_s: float, *, is_clean: bool) -> None:
         """Offer what this very process wrote for a stop, as if it had started with it."""
         kept = {}
         for copy in save.copies:
@@ -214,7 +215,8 @@ class Restoring:
             cells.live, cells.lanes = copy.live, copy.lanes
             cells.bytes_used = sum(cell_bytes(key, cell) for key, cell in copy.live.items())
             kept[copy.held.colony] = Kept(copy.held, cells)
-        self._loaded = Loaded(save.head, kept)
+        self.loaded = Loaded(save.head, kept, is_clean=is_clean)
+        self._has_installed = self._has_installed and not is_clean  # then it is like all others that are back
         self._started_s = at_s  # nobody was away meanwhile: the clock ran on
 
     def dropped(self) -> None:

@@ -23,6 +23,7 @@ from agents.effects import (
     ConfirmSnapshot,
     DiscardSnapshot,
     Effect,
+    EndMissed,
     Halt,
     Note,
     SaveSnapshot,
@@ -57,6 +58,7 @@ class Task:
         heard_s: When its leader was last heard about it.
         is_held: What must be written is; ballots rest.
         is_doubted: The leader fell silent after that: only it, or a view, can end this.
+        is_ended: It came to its end without this host, which heard of that later.
         restless_s: Since when only a ballot is waited for.
         written: What was written, and when; None = this host has no state directory.
     """
@@ -69,6 +71,7 @@ class Task:
     is_saved: bool = False
     is_held: bool = False
     is_doubted: bool = False
+    is_ended: bool = False
     refusal: str = ""
     answered_s: float = float("-inf")
     restless_s: float = float("inf")
@@ -358,6 +361,26 @@ class Stopping:
         out.append(Note("stopped", "all hosts have written what they hold", details={"stop": task.stop}))
         out.append(Halt(0, "the whole cluster was stopped"))
 
+    def ended_elsewhere(self, stop: str, now_s: float, out: Out) -> None:
+        """A member is back from the stop: it came to its end, and this host missed that.
+
+        As one that has restarted it offers what it wrote, and the others are
+        restored beside it. Not if it has accepted a view since: that one may be chosen.
+        """
+        task, view, host = self._task, self.host.view, self.host
+        if task is None or task.stop != stop or not task.is_held or view is None or self._is_over:
+            return
+        if host.membership.council.acceptor.accepted is not None:
+            return
+        if task.written is None:  # it keeps nothing, and so brings nothing back
+            self._is_over = True
+            out.append(Halt(0, "the whole cluster was stopped"))
+            return
+        task.is_ended = True
+        out.append(ConfirmSnapshot(Mark(view.tag, task.stop, view.id)))
+        out.append(Note("stop_missed", "the others have ended and are back", details={"stop": stop}))
+        host.tell_membership(EndMissed(stop), now_s, out)
+
     def _thaw(self, reason: str, now_s: float, out: Out) -> None:
         task, self._task = self._task, None
         if task is None:
@@ -384,7 +407,7 @@ class Stopping:
         """This host is undead: if the others ended, they are back, and may wait for what it wrote."""
         task = self._task
         if task is not None and task.is_held and task.written is not None:
-            self.host.restoring.written(*task.written)
+            self.host.restoring.written(*task.written, is_clean=task.is_ended)
             task.is_saving = False  # what is on disk stays there, for a census to judge
         self._thaw("this host was held dead", now_s, out)
 

@@ -171,7 +171,8 @@ class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
     """A host that is in no view shows itself: admit me.
 
     `hears` names the hosts that have just answered a knock of its own: words
-    pass both ways.
+    pass both ways. `ended` is a whole-cluster stop made in `view` that it
+    knows to have come to its end; "" = none.
     """
 
     member: Member
@@ -179,6 +180,7 @@ class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):
     view: Count
     stage: Id
     hears: Hosts = ()
+    ended: Id = ""
 
 
 class KnockAnswer(msgspec.Struct, frozen=True, array_like=True, tag=23):

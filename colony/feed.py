@@ -113,11 +113,11 @@ class Listener:
         try:
             if addresses not in self._stores:
                 if len(self._stores) >= STORES_MAX:
-                    self._drop(next(iter(self._stores)))
+                    self.drop(next(iter(self._stores)))
                 self._stores[addresses] = self._connect(addresses, timeout=ASK_TIMEOUT_S)
             answer: Json = self._stores[addresses].admin(command, arguments)
         except ColonyError:
-            self._drop(addresses)
+            self.drop(addresses)
             return None
         return answer
 
@@ -131,12 +131,12 @@ class Listener:
             source = str(member.get("id"))
             life, last = self._last.get(source, ("", 0))
             asked = {"after": last, "limit": limit, **({"life": life} if life else {})}
-            answer = (
-                self.ask(str(member.get("address", "")), "events", asked) if member.get("address") else None
-            )
-            if (
-                answer is None or answer.get("name", name) != name
-            ):  # silent: another host answered in its place
+            address = str(member.get("address") or "")
+            answer = self.ask(address, "events", asked) if address else None
+            if answer is None:
+                continue
+            if answer.get("name", name) != name:  # it is silent, and another host answered in its place
+                self.drop(address)
                 continue
             events = answer.get("events") or []
             if events:
@@ -147,9 +147,10 @@ class Listener:
     def close(self) -> None:
         """Close all stores."""
         for addresses in list(self._stores):
-            self._drop(addresses)
+            self.drop(addresses)
 
-    def _drop(self, addresses: str) -> None:
+    def drop(self, addresses: str) -> None:
+        """Close a connection; the next question opens another: this one may have settled for another host."""
         store = self._stores.pop(addresses, None)
         if store is not None:
             store.close()

@@ -181,9 +181,8 @@ class Journal:
             if source.life:
                 asked["life"] = source.life
             answer = self._listener.ask(source.address, "events", asked) if source.address else None
-            if (
-                answer is None or answer.get("name", source.name) != source.name
-            ):  # another answers in its place
+            if answer is None or answer.get("name", source.name) != source.name:
+                self._listener.drop(source.address)  # it may have settled for another host
                 source.due_s = now_s + source.wait_s
                 source.wait_s = min(AGAIN_MAX_S, 2 * source.wait_s)
                 return False

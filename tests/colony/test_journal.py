@@ -190,3 +190,24 @@ def test_a_host_is_looked_for_as_who_says_it_whom_it_is_about_and_as_the_cause(
 ) -> None:
     event = {"kind": "promote", "by": "h1", "host": "h2", "cause": {"kind": "suspect", "host": "h3"}}
     assert wanted(host=host)(event) is is_shown
+
+
+def test_a_connection_that_settled_for_another_host_is_made_anew() -> None:
+    world = World("ab")
+
+    class Sticky(Asked):
+        """Goes over to host a when its own is silent, and stays there."""
+
+        def admin(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            if self.name in self.world.silent:
+                self.name = "a"
+            return super().admin(command, arguments)
+
+    journal = Journal(lambda addresses, **options: Sticky(world, addresses), ["a"], lambda: world.now_s)
+    journal.look(all_of_it=True)
+    world.note("b")
+    world.silent = {"b"}
+    assert journal.look(all_of_it=True) == []
+    world.silent = set()
+    world.now_s += 10.0
+    assert [event["by"] for event in journal.look(all_of_it=True) or []] == ["b"]

@@ -85,8 +85,7 @@ def host(call: Call) -> int:
     if call["state_dir"] is None and (call["snapshot_every"] is not None or call["restore_periodic"]):
         raise UsageError("colony host: --snapshot-every and --restore-periodic need a --state-dir DIR")
     embedded = colony.Host(**arguments(call.values))
-    if call["keys"] is not None:
-        signal.signal(signal.SIGHUP, lambda number, frame: embedded.reread_keys())
+    signal.signal(signal.SIGHUP, lambda number, frame: embedded.reread_keys())
     try:
         embedded.start()
     except (ColonyError, OSError) as error:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.access import Holder, Role, is_name, needed_for, read_roster, refusal
+from agents.access import LOOKS, Holder, Role, is_name, needed_for, read_roster, refusal
+from agents.admin import COMMANDS
 from agents.messages.client import (
     Admin,
     Delete,
@@ -147,3 +148,8 @@ def test_what_is_remembered_of_refusals_is_bounded() -> None:
     for number in range(5_000):
         refusals.add(str(number), "no", 0.0)
     assert refusals.count == 5_000 and len(refusals.take()) == 64 and len(refusals._noted) <= 1_024
+
+
+def test_what_observers_may_order_changes_nothing() -> None:
+    assert set(COMMANDS) | {"events", "vitals"} >= LOOKS
+    assert not LOOKS & {"init", "leave", "shutdown", "evict", "recover", "lost_restored"}

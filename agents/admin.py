@@ -160,7 +160,7 @@ def _moves(host: Container, now_s: float) -> list[dict[str, Any]]:
                 clone = machine.primary.transfers.clones.get(learner)
                 if clone is not None:
                     move |= {"progress": clone.progress, "age_s": now_s - clone.started_s}
-                    move["reason"] = clone.reason
+                    move["reason"] = clone.order.reason
             found.append(move)
     return found
 

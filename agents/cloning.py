@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.causes import Cause
 from agents.cells import Cell, Cells, cell_bytes
 from agents.messages.replication import CellState, Chunk, LaneState
+from agents.surroundings import CloneOrdered
 
 LANES_PER_CHUNK = 1024
 CELLS_PER_CHUNK = 1024
@@ -48,7 +48,7 @@ class Clone:
     """One clone under way, as its source knows it.
 
     Attributes:
-        target: Host id of the learner to be.
+        order: To whom, why, and in whose place.
         number: Names this attempt; unique within the primary's epoch.
         started: The target has admitted it, and the snapshot is taken.
         acked_seq: The learner has applied every mutation up to here.
@@ -63,23 +63,17 @@ class Clone:
         "acked_seq",
         "bytes_acked",
         "bytes_whole",
-        "cause",
         "number",
-        "reason",
+        "order",
         "sizes",
         "started",
         "started_s",
-        "target",
         "touched_s",
     )
 
-    def __init__(
-        self, target: str, number: int, reason: str, now_s: float, cause: Cause | None = None
-    ) -> None:
-        self.target = target
+    def __init__(self, order: CloneOrdered, number: int, now_s: float) -> None:
+        self.order = order
         self.number = number
-        self.reason = reason
-        self.cause = cause
         self.started = False
         self.started_s = now_s
         self.touched_s = now_s

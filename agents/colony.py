@@ -366,7 +366,7 @@ class Colony:
 
     def _clone_ask(self, sender: str, message: CloneAsk, now_s: float, out: Out) -> None:
         peer = self.peer
-        reason = self.host.admits(self.colony, sender, message.bytes_wanted)
+        reason = self.host.admits(self.colony, sender, message.bytes_wanted, message.crowd_max)
         if peer.status is PeerStatus.ACTIVE:
             reason = "an ACTIVE peer is here already"
         if reason:
@@ -468,7 +468,7 @@ class Colony:
 
     def _clone_ordered(self, event: CloneOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None and self.primary.is_open:
-            transfers.order_clone(self.primary, event.target, event.reason, now_s, out, event.cause)
+            transfers.order_clone(self.primary, event, now_s, out)
             self._announce(out)
 
     def _retire_ordered(self, event: RetireOrdered, now_s: float, out: Out) -> None:
@@ -559,6 +559,7 @@ class Colony:
             cells.bytes_used,
             self.peer.last,
             tuple(primary.transfers.clones) + tuple(primary.transfers.activating),
+            tuple(host for host in self.peers if host in primary.transfers.going),
         )
 
     # -- views and the census ----------------------------------------------------------

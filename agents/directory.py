@@ -26,7 +26,7 @@ class Directory:
 
     Attributes:
         digest: Equal on two hosts that know the same.
-        copies: Host -> ACTIVE peers and learners there.
+        copies: Host -> ACTIVE peers and learners there that stay.
         primaries: Host -> primaries there.
         bytes_used: Host -> bytes of cells there.
     """
@@ -55,7 +55,7 @@ class Directory:
 
     def _count(self, located: Located, sign: int) -> None:
         for host in {*located.peers, *located.learners}:
-            self.copies[host] += sign
+            self.copies[host] += sign * (host not in located.going)
             self.bytes_used[host] += sign * located.bytes_used
         self.primaries[located.primary] += sign
 

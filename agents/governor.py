@@ -72,6 +72,7 @@ class Governor:
         self._swept = 0
         self._cursor = 0
         self._idle_round = 0
+        self._turn = 0
         self._invites: dict[int, tuple[str, float]] = {}  # colony -> (kind, "" = declined; when)
         self._claims: deque[Move] = deque()
         self._claimed_s = float("-inf")
@@ -292,6 +293,7 @@ class Governor:
         mine = self._mine
         if not mine or len(self.moves) >= MOVES_MAX:
             return
+        self._turn += 1
         some = IMPROVE_BUSY if self._idle_round <= 1 else IMPROVE_IDLE
         for _ in range(min(some, len(mine))):
             self._cursor += 1
@@ -306,7 +308,7 @@ class Governor:
             if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
                 continue
             hosts = self._asked(colony, candidates, now_s)
-            found = better_step(facts, hosts, apart_only=since_s < REST_S)
+            found = better_step(facts, hosts, apart_only=since_s < REST_S, turn=self._turn)
             if found is not None:
                 self._begin(colony, found, candidates, now_s, out)
 
@@ -433,7 +435,7 @@ class Governor:
             reason = "it would not even anything out"
             if move is not None:
                 cause = Cause(move.rule, move.colony, move.target)
-                order: Order = CloneOrdered(move.target, move.because, cause)
+                order: Order = CloneOrdered(move.target, move.because, cause, move.source)
                 if move.kind == "role":
                     order = HandOverOrdered(move.target, move.because, cause)
                 self._begin(message.colony, (order, move), candidates, now_s, out)

@@ -256,7 +256,7 @@ class Container(Surroundings):
         """Return why a colony has no primary that is known."""
         return self.restoring.absence(colony)
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
         """Return "" if a clone may come in, or why not."""
         view = self.view
         me = view.member(self.me) if view is not None else None
@@ -269,10 +269,18 @@ class Container(Surroundings):
         self._learning = {c for c in self._learning if self._learns(c) and c != colony}
         if len(self._learning) >= self.limits.clones_max * max(1, len(view.members)):
             return "too many clones come in already"
+        if crowd_max and self._copies_soon() >= crowd_max:
+            return "others came first"
         if self.is_full(bytes_wanted):
             return "this host's memory limit is reached"
         self._learning.add(colony)
         return ""
+
+    def _copies_soon(self) -> int:
+        """Return how many peers stay here, those included that were admitted a moment ago."""
+        entries, me = self.directory.entries, self.me
+        unlisted = sum(1 for c in self._learning if (e := entries[c]) is None or me not in e.learners)
+        return self.directory.copies[me] + unlisted
 
     def _learns(self, colony: int) -> bool:
         machine = self.colonies.get(colony)

@@ -17,6 +17,7 @@ from placement.choice import choose_retiree, choose_successor, choose_target, st
 from placement.moves import better_spread, rebalance, relieve
 from placement.reasons import Move
 from placement.resources import Candidate
+from placement.ties import tie_order
 
 Order = CloneOrdered | RetireOrdered | HandOverOrdered
 
@@ -116,11 +117,12 @@ def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str, cause: C
 
 
 def better_step(
-    facts: Facts, candidates: Sequence[Candidate], *, apart_only: bool = False
+    facts: Facts, candidates: Sequence[Candidate], *, apart_only: bool = False, turn: int = 0
 ) -> tuple[Order, Move] | None:
     """Return the first step of a move that improves a healthy colony, or None.
 
     `apart_only`: only what puts its copies further apart; balance can wait.
+    `turn`: another number each time; decides who leaves a crowded host first.
 
     A copy moves by clone, activate, retire: the surplus that the clone makes
     is retired where the move came from, or where that is the best by then.
@@ -131,10 +133,15 @@ def better_step(
     move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         move = relieve(*place, primary=facts.primary, bytes_wanted=size)
+    crowd_max = 0
     if move is None and not apart_only:
         move = rebalance(*place, primary=facts.primary, bytes_wanted=size)
-        if move is not None and not _gives_first(move, candidates):
+        if move is not None and move.kind == "role" and not _leads_most(move, candidates):
             return None
+        if move is not None and move.kind == "copy":
+            if not _is_its_turn(move, candidates, turn):
+                return None
+            crowd_max = _crowd_max(move, candidates)
     if move is None:
         return None
     cause = Cause(move.rule, facts.colony, move.target)
@@ -144,18 +151,41 @@ def better_step(
         # The role goes first; the new primary then moves the copy.
         order = _hand_over(facts, candidates, move.because, cause)
         return None if isinstance(order, Lack) else (order, move)
-    return CloneOrdered(move.target, move.because, cause), move
+    return CloneOrdered(move.target, move.because, cause, move.source, crowd_max), move
 
 
-def _gives_first(move: Move, candidates: Sequence[Candidate]) -> bool:
-    """Return whether the giver is the most crowded host of all.
+def _leads_most(move: Move, candidates: Sequence[Candidate]) -> bool:
+    """Return whether the giver of a role leads more colonies than any other host.
 
     Many decide at once, each from what it knows: if all that have more than
     another gave to it, it would be the crowded one next.
     """
-
-    def crowd(host: Candidate) -> tuple[int, str]:
-        return (host.copies if move.kind == "copy" else host.primaries), host.id
-
-    most = max((crowd(host) for host in candidates if not host.leaving), default=(0, ""))
+    most = max(((host.primaries, host.id) for host in candidates if not host.leaving), default=(0, ""))
     return most[1] == move.source
+
+
+def _is_its_turn(move: Move, candidates: Sequence[Candidate], turn: int) -> bool:
+    """Return whether this colony is among those that leave a crowded host now.
+
+    The primaries of all colonies there see that it is crowded, and decide at
+    once: only so many may move, by the luck of the turn, as are too many.
+    """
+    by_id = {host.id: host for host in candidates}
+    source = by_id[move.source]
+    too_many = max(1, source.copies - _mean_up(candidates))
+    movable = max(1, source.copies - source.primaries)
+    return tie_order(move.colony, f"{source.id}/{turn}") % movable < too_many
+
+
+def _mean_up(candidates: Sequence[Candidate]) -> int:
+    """Return how many copies a host holds on the average, rounded up."""
+    counts = [host.copies for host in candidates if host.accepts]
+    return -(-sum(counts) // len(counts)) if counts else 0
+
+
+def _crowd_max(move: Move, candidates: Sequence[Candidate]) -> int:
+    """Return how many copies the target may hold then: others may come first."""
+    by_id = {host.id: host for host in candidates}
+    source, target = by_id[move.source], by_id[move.target]
+    fair = _mean_up(candidates)
+    return fair if target.copies < fair else source.copies - 1

@@ -373,7 +373,9 @@ class Primary:
             if clone.started:  # whole cells: a delta's base may not have arrived
                 full = (whole(entry, cell),)
                 out.append(
-                    Send(clone.target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, full))
+                    Send(
+                        clone.order.target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, full)
+                    )
                 )
         if not self.ack_set:
             self.commit(now_s, out)

@@ -74,7 +74,7 @@ class Surroundings(Protocol):
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
         """Return "" if a clone may come in, or why not."""
 
     def is_full(self, bytes_more: int) -> bool:
@@ -129,11 +129,17 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class CloneOrdered:
-    """Make one more peer, on `target`."""
+    """Make one more peer, on `target`.
+
+    `source`: the peer that goes once it is there. `crowd_max`: the target
+    refuses if it would hold more peers than that; 0 = it takes any number.
+    """
 
     target: str
     reason: str
     cause: Cause | None = None
+    source: str = ""
+    crowd_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)

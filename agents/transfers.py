@@ -7,6 +7,7 @@ that it is not ACTIVE any more.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents.causes import Cause
@@ -22,7 +23,7 @@ from agents.messages.replication import (
     Replicate,
     Retire,
 )
-from agents.surroundings import MoveRefused
+from agents.surroundings import CloneOrdered, MoveRefused
 from agents.views import COUNT_BITS, epoch_count, next_epoch
 
 if TYPE_CHECKING:
@@ -51,9 +52,20 @@ class Transfers:
         fell: The event by which the population fell last, and is not made good yet.
         newest: The host whose peer became ACTIVE last.
         weights: Host that is activating -> bytes that were cloned to it.
+        sources: Target of a clone that is not ACTIVE yet -> the peer that goes in its place.
     """
 
-    __slots__ = ("activating", "clones", "fell", "handing", "newest", "next_clone", "retiring", "weights")
+    __slots__ = (
+        "activating",
+        "clones",
+        "fell",
+        "handing",
+        "newest",
+        "next_clone",
+        "retiring",
+        "sources",
+        "weights",
+    )
 
     def __init__(self) -> None:
         self.clones: dict[str, Clone] = {}
@@ -63,6 +75,7 @@ class Transfers:
         self.fell: Cause | None = None
         self.newest = ""
         self.weights: dict[str, int] = {}
+        self.sources: dict[str, str] = {}
         self.next_clone = 1
 
     @property
@@ -70,30 +83,36 @@ class Transfers:
         """Return whether a clone, an activate or a retire is unanswered."""
         return bool(self.clones or self.activating or self.retiring)
 
+    @property
+    def going(self) -> frozenset[str]:
+        """Return the peers that go, or will once another has taken their place."""
+        return frozenset((*self.sources.values(), *self.retiring))
+
+    def forget_source(self, host: str) -> None:
+        """This peer is gone: nothing is to take its place any more."""
+        self.sources = {new: old for new, old in self.sources.items() if host not in (new, old)}
+
 
 # -- clone ---------------------------------------------------------------------
 
 
 def order_clone(
-    primary: Primary,
-    target: str,
-    reason: str,
-    now_s: float,
-    out: Out,
-    cause: Cause | None = None,
-    *,
-    again: bool = False,
+    primary: Primary, order: CloneOrdered, now_s: float, out: Out, *, again: bool = False
 ) -> None:
-    """Ask `target` to take a copy; `again`: what a link or a view broke off is no new decision."""
-    transfers, peer = primary.transfers, primary.peer
+    """Ask the target to take a copy; `again`: what a link or a view broke off is no new decision."""
+    transfers, peer, target = primary.transfers, primary.peer, order.target
     if target in transfers.clones or target in primary.ack_set or transfers.handing is not None:
         return
-    cause = cause or transfers.fell
-    clone = Clone(target, transfers.next_clone, reason, now_s, cause)
+    cause = order.cause or transfers.fell
+    clone = Clone(replace(order, cause=cause), transfers.next_clone, now_s)
     transfers.next_clone += 1
     transfers.clones[target] = clone
-    out.append(Note("clone", reason, peer.colony, target, {"step": "again" if again else "asked"}, cause))
-    out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, peer.cells.bytes_used)))
+    if order.source:
+        transfers.sources[target] = order.source
+    step = {"step": "again" if again else "asked"}
+    out.append(Note("clone", order.reason, peer.colony, target, step, cause))
+    weight = peer.cells.bytes_used
+    out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, weight, order.crowd_max)))
 
 
 def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: float, out: Out) -> None:
@@ -144,6 +163,7 @@ def drop_clone(primary: Primary, target: str, reason: str, out: Out, *, tell: bo
     transfers, peer = primary.transfers, primary.peer
     if transfers.clones.pop(target, None) is None:
         return
+    transfers.sources.pop(target, None)
     broken = Cause("clone", peer.colony, target)
     out.append(Note("clone", reason, peer.colony, target, {"step": "given up"}, broken))
     out.append(TellHost(MoveRefused(peer.colony, target, reason)))
@@ -158,6 +178,7 @@ def activated(primary: Primary, target: str, number: int, out: Out) -> bool:
     transfers, colony = primary.transfers, primary.peer.colony
     del transfers.activating[target]
     transfers.newest = target
+    transfers.sources.pop(target, None)
     if not transfers.clones:
         transfers.fell = None
     details = {"bytes": transfers.weights.pop(target, 0)}
@@ -194,6 +215,7 @@ def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
         drop_clone(primary, target, "the target has given it up", out, tell=False)
     transfers.activating.pop(target, None)
     asked = transfers.retiring.pop(target, None) is not None
+    transfers.forget_source(target)
     if primary.ack_set.pop(target, None) is None:
         return dropped
     if not asked:
@@ -263,7 +285,7 @@ def link_up(primary: Primary, host: str, now_s: float, out: Out) -> None:
     transfers, peer = primary.transfers, primary.peer
     clone = transfers.clones.pop(host, None)
     if clone is not None:
-        order_clone(primary, host, clone.reason, now_s, out, clone.cause, again=True)
+        order_clone(primary, clone.order, now_s, out, again=True)
     if host not in primary.ack_set:
         return
     if host in transfers.activating:  # before the deltas that follow it
@@ -282,10 +304,11 @@ def view_installed(primary: Primary, members: frozenset[str], now_s: float, out:
         transfers.fell = Cause("view", view=view)
         transfers.activating.pop(host, None)
         transfers.retiring.pop(host, None)
+        transfers.forget_source(host)
     for host in list(transfers.clones):
         clone = transfers.clones.pop(host)
         if host in members:  # messages of the old view are gone: start over
-            order_clone(primary, host, clone.reason, now_s, out, clone.cause, again=True)
+            order_clone(primary, clone.order, now_s, out, again=True)
     if not primary.is_open:  # the promise of this view, not of the last one
         primary.ack_set = dict.fromkeys(primary.ack_set, 0)
     for host in primary.ack_set:

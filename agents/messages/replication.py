@@ -118,6 +118,7 @@ class CloneAsk(msgspec.Struct, frozen=True, array_like=True, tag=43):
     epoch: Count
     clone: Count
     bytes_wanted: Count
+    crowd_max: Count = 0
 
 
 class CloneAnswer(msgspec.Struct, frozen=True, array_like=True, tag=44):
@@ -215,7 +216,8 @@ class HandedOver(msgspec.Struct, frozen=True, array_like=True, tag=52):
 class Located(msgspec.Struct, frozen=True, array_like=True, tag=53):
     """Where a colony is: the primary, and all ACTIVE peers.
 
-    `change` orders the lists of one epoch.
+    `change` orders the lists of one epoch; `going` are peers that were asked
+    to go, or will be once a learner has taken their place.
     """
 
     colony: ColonyId
@@ -227,6 +229,7 @@ class Located(msgspec.Struct, frozen=True, array_like=True, tag=53):
     bytes_used: Count = 0
     seq: Count = 0
     learners: Hosts = ()
+    going: Hosts = ()
 
 
 class WantLocations(msgspec.Struct, frozen=True, array_like=True, tag=54):

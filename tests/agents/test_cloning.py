@@ -5,6 +5,7 @@ from __future__ import annotations
 from agents.cells import Cells
 from agents.cloning import CELLS_PER_CHUNK, LANES_PER_CHUNK, Clone, pieces
 from agents.messages.replication import Chunk, LaneState
+from agents.surroundings import CloneOrdered
 
 
 def cells_of(number: int, size: int) -> Cells:
@@ -17,7 +18,7 @@ def cells_of(number: int, size: int) -> Cells:
 
 def started(cells: Cells, chunk_bytes: int = 1000, seq: int = 7) -> Clone:
     """Return a clone whose target has agreed."""
-    clone = Clone("B", 3, "test", 0.0)
+    clone = Clone(CloneOrdered("B", "test"), 3, 0.0)
     clone.start(cells, seq, chunk_bytes)
     return clone
 

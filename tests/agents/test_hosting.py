@@ -382,6 +382,9 @@ def test_clones_are_admitted_by_members_with_room_alone() -> None:
     assert host.admits(0, "b" * 32, 10) == ""
     assert "member" in host.admits(0, "x" * 32, 10)
     assert "memory" in host.admits(0, "b" * 32, 10_000)
+    crowd = host.directory.copies[host.me]
+    assert "came first" in host.admits(1, "b" * 32, 10, crowd)
+    assert host.admits(1, "b" * 32, 10, crowd + 1) == ""
     house.install("abc", a={"status": Status.LEAVING})
     assert "leaves" in host.admits(0, "b" * 32, 10)
     house.install("abc", a={"witness": True})

@@ -119,3 +119,29 @@ def test_following_the_steps_heals_a_colony_and_then_nothing_is_left_to_do() -> 
         assert active, "never without a copy"
     assert len(active) == 2 and "C" not in active
     assert taken[-1] is RetireOrdered and HandOverOrdered in taken
+
+
+def test_of_many_colonies_on_a_crowded_host_about_as_many_move_as_are_too_many() -> None:
+    candidates = hosts("A", "B", "C", "D", B={"copies": 16, "primaries": 6}, C={"copies": 7}, D={"copies": 7})
+    turns = [
+        sum(
+            better_step(replace(facts("A", "B"), colony=colony), candidates, turn=turn) is not None
+            for colony in range(10)
+        )
+        for turn in range(50)
+    ]
+    assert 4 < sum(turns) / len(turns) < 8, "16 copies where 10 are fair: six of its ten secondaries"
+    assert all(
+        any(
+            better_step(replace(facts("A", "B"), colony=colony), candidates, turn=turn) is not None
+            for turn in range(50)
+        )
+        for colony in range(10)
+    ), "each has its turn: some may not be able to move"
+
+
+def test_a_move_says_whose_place_it_takes_and_how_crowded_its_target_may_be() -> None:
+    candidates = hosts("A", "B", "C", B={"copies": 14, "primaries": 13}, C={"copies": 6})
+    found = better_step(facts("A", "B"), candidates)
+    assert found is not None and isinstance(found[0], CloneOrdered)
+    assert (found[0].target, found[0].source, found[0].crowd_max) == ("C", "B", 10)

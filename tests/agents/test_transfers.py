@@ -16,7 +16,7 @@ from agents.messages.replication import (
     Retire,
 )
 from agents.primary import Primary
-from agents.surroundings import MoveRefused
+from agents.surroundings import CloneOrdered, MoveRefused
 from agents.transfers import (
     activated,
     cancel_hand_over,
@@ -48,7 +48,7 @@ def refused(out: list[Effect]) -> list[str]:
 
 def ordered(primary: Primary, target: str = "C") -> int:
     """Order a clone; return its number."""
-    order_clone(primary, target, "test", NOW_S, [])
+    order_clone(primary, CloneOrdered(target, "test"), NOW_S, [])
     return primary.transfers.clones[target].number
 
 
@@ -65,9 +65,9 @@ def cloned(primary: Primary, target: str = "C") -> int:
 def test_a_clone_is_asked_for_once_and_never_of_a_peer() -> None:
     primary = a_primary("B")
     out: list[Effect] = []
-    order_clone(primary, "C", "test", NOW_S, out)
-    order_clone(primary, "C", "test", NOW_S, out)
-    order_clone(primary, "B", "test", NOW_S, out)
+    order_clone(primary, CloneOrdered("C", "test"), NOW_S, out)
+    order_clone(primary, CloneOrdered("C", "test"), NOW_S, out)
+    order_clone(primary, CloneOrdered("B", "test"), NOW_S, out)
     assert kinds(out) == [CloneAsk]
 
 
@@ -153,7 +153,7 @@ def test_a_hand_over_begins_only_when_nothing_else_is_under_way() -> None:
     assert order_hand_over(primary, "B", "test", NOW_S, [])
     assert not order_hand_over(primary, "B", "test", NOW_S, [])
     out: list[Effect] = []
-    order_clone(primary, "D", "test", NOW_S, out)
+    order_clone(primary, CloneOrdered("D", "test"), NOW_S, out)
     order_retire(primary, "B", "test", NOW_S, out)
     assert not kinds(out), "and nothing else begins meanwhile"
 

@@ -201,3 +201,11 @@ def test_a_file_that_is_of_no_use_is_refused_in_one_line(
     path.write_text(content)
     with pytest.raises(Failure, match=complaint):
         simulate.simulate(call(file=str(path)))
+
+
+@pytest.mark.parametrize(("what", "fair"), [("add 1 box=b9", 64 * 2 / 9), ("drain h3", 16), ("kill h3", 16)])
+def test_hardly_more_copies_move_than_must(what: str, fair: float) -> None:
+    """Many primaries see the same crowded host at once; they must not all leave it."""
+    outcome = rehearsal(8, colonies=64).happen(what)
+    assert kinds(outcome)["copy"] <= 1.6 * fair
+    assert outcome.took_s < 20

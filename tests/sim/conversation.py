@@ -238,7 +238,7 @@ class _Recorded(Simulation):
         words = [type(message).__name__]
         for name in message.__struct_fields__:
             value = getattr(message, name)
-            if name not in UNSAID and value not in ("", (), None, b""):
+            if name not in UNSAID and value not in ("", (), None, b"") and (value or name != "crowd_max"):
                 words.append(f"{name}={self._shown(name, value)}")
         return " ".join(words)
 

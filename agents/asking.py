@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 LATE_S = 2.0  # hosts that are started together find each other sooner
 FRESH_S = 5.0  # words are repeated: knocks every 0.25 s, refusals every second, greetings within 2.5 s
+CALM_S = 10.0  # how an address is silent may vary from try to try: that is no news each time
 TOLD_MAX = 1_024  # hosts whose words are kept
 SHOWN_MAX = 3  # different words in one line
 
 PHRASES = {"silent": "no answer", "found": "no link", "not_yet": "not yet", "no": "no", "come_in": "come in"}
 HINTS = {
     "": "is --join right? trying on",
+    "keys": "are --join and --keys right? trying on",
     "tag": "correct --join, or move the state directory away to join as a new host",
     "version": "upgrade one protocol at a time",
     "name": "choose another --name, or stop that host",
@@ -41,6 +43,7 @@ class Told:
         answer: One of `PHRASES`.
         why: What a *no* is about: "tag", "version", "name".
         since_s: Since when the answer has been this one.
+        changed_s: Since when the reason has been this one.
         at_s: When it was given last.
     """
 
@@ -49,6 +52,7 @@ class Told:
     reason: str
     why: str
     since_s: float
+    changed_s: float
     at_s: float
 
     def __str__(self) -> str:
@@ -107,11 +111,15 @@ class Asking:
 
     def _hear(self, key: str, who: str, answer: str, reason: str, why: str, now_s: float) -> list[Note]:
         before = self._told.pop(key, None)
-        since_s = now_s
+        if before is not None and not _is_fresh(before, now_s):
+            before = None
+        since_s = changed_s = now_s
         if before is not None and before.answer == answer:
             since_s = before.since_s
-            reason = before.reason if answer == "silent" else reason  # how it is silent is no news
-        told = self._told[key] = Told(who, answer, reason, why, since_s, now_s)
+            if answer == "silent" and now_s - before.changed_s < CALM_S:
+                reason = before.reason
+            changed_s = before.changed_s if reason == before.reason else now_s
+        told = self._told[key] = Told(who, answer, reason, why, since_s, changed_s, now_s)
         if len(self._told) > TOLD_MAX:
             del self._told[next(iter(self._told))]
         is_said = before is not None and _is_told(before, before.at_s)
@@ -145,7 +153,8 @@ class Asking:
         if len(lines) > SHOWN_MAX:
             lines[SHOWN_MAX:] = [f"and {len(lines) - SHOWN_MAX} other answers"]
         if words and all(told.answer == "silent" for told in words):
-            lines.append(HINTS[""])
+            strange = any("handshake" in told.reason for told in words)
+            lines.append(HINTS["keys" if strange else ""])
         lines += sorted({HINTS[told.why] for told in words if told.why})
         return "; ".join(lines)
 

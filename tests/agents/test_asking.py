@@ -81,6 +81,9 @@ def test_silence_is_told_once_when_it_lasts_with_a_hint() -> None:
     assert ask.text(5.5).endswith(HINTS[""])
     ask.answered(member("c"), "not_yet", "wait", 5.5)
     assert HINTS[""] not in ask.text(5.5)
+    for half in range(5):
+        ask.silent("tcp://b", "handshake failed", 20 + half / 2)
+    assert ask.text(22.0) == f"tcp://b: no answer: handshake failed; {HINTS['keys']}"
     assert ask.silent("tcp://elsewhere", "never asked", 5.5) == []
 
 

@@ -169,11 +169,15 @@ def elect(view: View, heard: Mapping[str, Census]) -> list[Heir]:
     load = dict.fromkeys(view.ids, 0) | {host: c.load for host, c in heard.items()}
     if number_of(view.id) == 1 and not heard:
         return _births(view)
+    origins = [census.origin for census in heard.values() if census.origin is not None]
+    withheld = any(origin.waits for origin in origins) and not any(origin.given_up for origin in origins)
     heirs = []
     for colony, found in enumerate(peers):
         found = found or _level(restored[colony], by_epoch=back is not None and back.stop == PERIODIC)
         if not found and back is not None and back.waits(colony):
             heirs.append(Heir(colony, "waiting", 0, "", {}))
+        elif not found and withheld:
+            heirs.append(Heir(colony, "lost", 0, "", {}))
         else:
             heirs.append(_heir(view, colony, found, load, seniority))
     return heirs

@@ -136,6 +136,7 @@ class Container(Surroundings):
         restore_wait_s: How long colonies wait for hosts of that stop that are
             not back; None = until they are.
         snapshot_every_s: Time between periodic snapshots; None = none.
+        waits_when_lost: A colony that is lost starts again only when an operator says so.
         versions: Of the protocol among hosts, that this one speaks.
     """
 
@@ -153,6 +154,7 @@ class Container(Surroundings):
         found: Found | None = None,
         restore_wait_s: float | None = None,
         snapshot_every_s: float | None = None,
+        waits_when_lost: bool = False,
         versions: Versions = SPOKEN,
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
@@ -170,7 +172,7 @@ class Container(Surroundings):
         self.keeps = keeps
         self.frozen = False
         self.stopping = Stopping(self)
-        self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s)
+        self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s, waits=waits_when_lost)
         loaded = self.restoring.loaded
         if loaded is not None and loaded.is_clean:
             self.membership.ended = loaded.head.stop, loaded.head.view
@@ -509,9 +511,12 @@ class Container(Surroundings):
         if heir.primary:
             self.directory.learn(located)
         if heir.outcome == "lost":
+            is_known = heir.colony in self.lost and not heir.primary
             self.lost.add(heir.colony)
-            reason = "every host with an active peer of it is gone; it starts again empty"
-            out.append(Note("lost", reason, heir.colony, heir.primary, cause=Cause("view", view=view)))
+            then = "it starts again empty" if heir.primary else "it waits for an operator"
+            reason = f"every host with an active peer of it is gone; {then}"
+            if not is_known:
+                out.append(Note("lost", reason, heir.colony, heir.primary, cause=Cause("view", view=view)))
         if heir.outcome in ("born", "lost"):
             if heir.primary == self.me:
                 out.append(TellColony(heir.colony, Born(heir.epoch)))

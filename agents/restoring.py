@@ -21,7 +21,7 @@ from agents.cells import Cells, cell_bytes
 from agents.census import Heir, Return, starts_anew
 from agents.effects import Effect, ForgetSnapshot, Note, SaveSnapshot, TellColony
 from agents.messages.replication import Origin
-from agents.snapshot import Found, Kept, Loaded
+from agents.snapshot import PERIODIC, Found, Kept, Loaded
 from agents.surroundings import Dropped, Restored
 from agents.views import View
 
@@ -44,6 +44,7 @@ class Restoring:
     Args:
         found: What the state directory brought.
         wait_s: How long colonies wait for missing hosts; None = until these are back.
+        waits: Colonies that are lost wait for an operator, too.
         now_s: The host's clock, when the age of the snapshot was taken.
 
     Attributes:
@@ -51,12 +52,15 @@ class Restoring:
         loaded: What is offered; None = nothing, or it is used up.
     """
 
-    def __init__(self, host: Container, found: Found, wait_s: float | None, now_s: float) -> None:
+    def __init__(
+        self, host: Container, found: Found, wait_s: float | None, now_s: float, *, waits: bool = False
+    ) -> None:
         self.host = host
         self.waiting: frozenset[int] = frozenset()
         self.loaded: Loaded | None = found.loaded and self._named(found.loaded)
         self._refused = found.refused
         self._wait_s = wait_s
+        self._waits = waits
         self._started_s = now_s
         self._has_installed = False
         self._before = 0  # > 0: a cluster starts anew, and no census of it is complete yet
@@ -108,6 +112,10 @@ class Restoring:
 
     def origin(self, now_s: float) -> Origin | None:
         """Return what this host's census says of the stop; None = nothing."""
+        told = self._origin(now_s)
+        return msgspec.structs.replace(told or Origin(), waits=True) if self._waits else told
+
+    def _origin(self, now_s: float) -> Origin | None:
         loaded = self.loaded
         if self._before and loaded is None:
             return Origin(before=self._before)
@@ -117,9 +125,14 @@ class Restoring:
             told = Origin(head.stop, head.view, self._before, loaded.is_clean, is_late, head.members)
             return msgspec.structs.replace(told, age_s=self._age_s(loaded, now_s))
         back = self._back
-        if back is None or not self.waiting:
+        if not self.waiting:
             return None
         waiting = tuple(sorted(self.waiting))
+        if back is None:  # they are lost; one that comes late may offer what it wrote by itself
+            stop, age_s = ("", 0.0)
+            if loaded is not None and loaded.is_periodic and self._offered:
+                stop, age_s = PERIODIC, self._age_s(loaded, now_s)
+            return Origin(stop, waiting=waiting, given_up=self._has_given_up, age_s=age_s)
         members = tuple(sorted(back.members.items()))
         return Origin(back.stop, 0, 0, True, False, members, waiting, self._has_given_up)
 
@@ -134,7 +147,7 @@ class Restoring:
         for colony in sorted(self._offered - used):
             out.append(TellColony(colony, Dropped("the cluster does not go on from its snapshot")))
         self._before = 0
-        waited, self.waiting = self.waiting, frozenset(h.colony for h in heirs if h.outcome == "waiting")
+        waited, self.waiting = self.waiting, frozenset(h.colony for h in heirs if not h.primary)
         self._back = back
         offered, self._offered = self._offered, set()
         if self.waiting != waited:
@@ -185,12 +198,14 @@ class Restoring:
 
     @property
     def _whom(self) -> str:
-        return some(self.missing) or "those who are not back"
+        return some(self.missing) or "an operator"
 
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
         if colony not in self.waiting:
             return "no primary is known yet"
+        if not self.missing:
+            return f"colony {colony} is lost, all its copies died: `colony recover --force` starts it empty"
         return f"waiting for a holder of colony {colony}: {self._whom}"
 
     def give_up(self) -> str:

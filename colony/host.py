@@ -77,6 +77,8 @@ class Host:
             for the day when all hosts die at once; None = none.
         restore_periodic: After such a day, bring back the last of them: it may be older than
             what was acknowledged, and the cluster says so.
+        when_lost: What becomes of a colony all copies of which died: "start" = it is served again,
+            empty; "wait" = not before an operator says so. One host that says "wait" is enough.
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
@@ -107,6 +109,7 @@ class Host:
         restore_wait: float | None = None,
         snapshot_every: float | None = None,
         restore_periodic: bool = False,
+        when_lost: str = "start",
         witness: bool = False,
         max_bytes: int = 0,
         link: str | None = None,
@@ -128,6 +131,9 @@ class Host:
         self._restore_wait_s = _period("restore_wait", restore_wait)
         self._snapshot_every_s = _period("snapshot_every", snapshot_every)
         self._restore_periodic = restore_periodic
+        if when_lost not in ("start", "wait"):
+            raise ValueError(f'when_lost is "start" or "wait", not {when_lost!r}')
+        self._when_lost = when_lost
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness = witness
@@ -191,6 +197,7 @@ class Host:
             found=found,
             restore_wait_s=self._restore_wait_s,
             snapshot_every_s=self._snapshot_every_s,
+            waits_when_lost=self._when_lost == "wait",
         )
         container.access = access
         access.refusals = door.refusals

@@ -265,6 +265,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
         waiting: Colonies that wait for a holder, as the last census said.
         given_up: An operator, or the time, has ended the wait.
         age_s: How old the snapshot is.
+        waits: It is to be asked before a colony that was lost starts again empty.
     """
 
     stop: Id = ""
@@ -276,6 +277,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     waiting: Annotated[tuple[ColonyId, ...], Meta(max_length=COLONIES_MAX)] = ()
     given_up: bool = False
     age_s: Seconds = 0.0
+    waits: bool = False
 
 
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):

@@ -118,6 +118,7 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "insecure",
         "snapshot_every",
         "restore_periodic",
+        "when_lost",
         "metrics",
         "drain_grace",
     )
@@ -201,6 +202,12 @@ def halted(embedded: Embedded) -> int:
     return status
 
 
+def _when_lost(value: str) -> str:
+    if value not in ("start", "wait"):
+        raise ValueError(f"{value!r} is neither start nor wait")
+    return value
+
+
 COMMANDS = (
     Command(
         "host",
@@ -233,6 +240,13 @@ COMMANDS = (
                 yes_or_no,
                 False,
                 "after the death of all hosts, bring back the last such snapshot, old as it is",
+            ),
+            Option(
+                "when-lost",
+                _when_lost,
+                "start",
+                "a colony whose copies all died: start it again empty, or wait for an operator",
+                "start|wait",
             ),
             Option("zone", text, "", "failure domain: site", "Z"),
             Option("rack", text, "", "failure domain: rack", "R"),

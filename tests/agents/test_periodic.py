@@ -196,6 +196,27 @@ def test_a_peer_that_lives_beats_them_all() -> None:
     assert (heir.primary, heir.seqs) == ("B", {"B": 2}) and stale(heard, heirs) == {}
 
 
+def test_a_lost_colony_waits_where_one_host_says_so_until_somebody_gives_it_up() -> None:
+    nothing = Census(NOW, (), 0, Origin(before=BEFORE))
+    says = Census(NOW, (), 0, Origin(before=BEFORE, waits=True))
+    gives_up = Census(NOW, (), 0, Origin(waiting=(0,), given_up=True))
+    for heard, waits in (
+        ({"A": nothing, "B": nothing}, False),
+        ({"A": nothing, "B": says}, True),
+        ({"A": gives_up, "B": says}, False),
+    ):
+        (heir,) = elect(anew("AB"), heard)
+        assert heir.outcome == "lost" and (heir.primary == "") is waits
+
+
+def test_one_that_comes_late_may_end_the_wait_with_its_own() -> None:
+    offers = Origin(PERIODIC, waiting=(0,), age_s=7.0, waits=True)
+    late = Census(NOW, (CensusPeer(0, epoch_in(1, 0), 5, False, True),), 0, offers)
+    heard = {"A": Census(NOW, (), 0, Origin(waiting=(0,), waits=True)), "B": late}
+    (heir,) = heirs = elect(anew("AB"), heard)
+    assert (heir.outcome, heir.primary) == ("promoted", "B") and stale(heard, heirs) == {0: 7.0}
+
+
 def test_in_a_cluster_that_goes_on_they_count_for_nothing() -> None:
     late = Origin(PERIODIC, BEFORE, 0, False, True)
     heard = {"A": Census(NOW, (CensusPeer(0, epoch_in(1, 0), 2, True),), 0), "B": Census(NOW, (), 0, late)}

@@ -195,3 +195,18 @@ def test_two_of_five_wait_and_say_for_what(five: Hosts) -> None:
     until(lambda: answered(five), "three of five answer")
     five.again(*names[3:])
     five.healthy()
+
+
+def test_lost_colonies_wait_for_an_operator_where_that_is_the_policy() -> None:
+    with Hosts(3, colonies=16, durable=True, options=("--when-lost", "wait")) as three:
+        crash(three, *three.processes)
+        three.again(*three.processes)
+        until(lambda: len(events(three, "lost")) >= 48, "all of them name all colonies")
+        with colony.connect(three.addresses, timeout=1.0) as store:
+            with pytest.raises(colony.Unavailable, match="is lost, all its copies died"):
+                store.set("k", 1)
+            assert command(three, "status").returncode == 4
+            done = command(three, "recover", "--force")
+            assert done.returncode == 4 and "lost: colonies" in done.stdout, done.stderr
+            three.healthy()
+            assert store.set("k", 1, timeout=20) > 0

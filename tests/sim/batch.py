@@ -9,8 +9,9 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
@@ -18,6 +19,7 @@ from tests.sim.plans import PLANS
 from tests.sim.runs import play
 from tests.sim.splits import SPLITS
 
+PART = 50  # runs that one process plays before it tells
 Task = tuple[int, str]
 
 
@@ -36,6 +38,16 @@ class Tally:
     lost: int = 0
     plans: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Add what other runs came to."""
+        self.runs += other.runs
+        self.operations += other.operations
+        self.commits += other.commits
+        self.promotions += other.promotions
+        self.lost += other.lost
+        self.plans += other.plans
+        self.broken += other.broken
 
     def __str__(self) -> str:
         return (
@@ -66,22 +78,32 @@ def play_all(todo: list[Task]) -> Tally:
     return tally
 
 
-def survey(todo: list[Task], processes: int = 1) -> Tally:
-    """Play runs in so many processes, and add up what they came to."""
-    if processes <= 1:
-        return play_all(todo)
-    shares = [todo[start::processes] for start in range(processes)]
+def survey(todo: list[Task], processes: int = 1, told: Callable[[Tally, Tally], None] | None = None) -> Tally:
+    """Play runs in so many processes, and add up what they came to.
+
+    Args:
+        told: Called with each part, and with the whole so far.
+    """
+    parts = [todo[start : start + PART] for start in range(0, len(todo), PART)]
     whole = Tally()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(play_all, shares):
-            whole.runs += part.runs
-            whole.operations += part.operations
-            whole.commits += part.commits
-            whole.promotions += part.promotions
-            whole.lost += part.lost
-            whole.plans += part.plans
-            whole.broken += part.broken
+    with ExitStack() as stack:
+        done: Iterable[Tally] = map(play_all, parts)
+        if processes > 1:
+            pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+            done = stack.enter_context(pool).map(play_all, parts)
+        for part in done:
+            whole.add(part)
+            if told is not None:
+                told(part, whole)
     return whole
+
+
+def show(part: Tally, whole: Tally) -> None:
+    """Print what broke at once, and the counts now and then."""
+    for text in part.broken:
+        print(text, flush=True)
+    if whole.runs % 1000 < PART:
+        print(whole, flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -94,9 +116,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     began_s = time.perf_counter()
     plans = tuple(asked.plans.split(","))
-    tally = survey(list(tasks(asked.count, plans, asked.first)), asked.processes)
-    for text in tally.broken:
-        print(text)
+    tally = survey(list(tasks(asked.count, plans, asked.first)), asked.processes, show)
     print(tally)
     print(f"{tally.runs / (time.perf_counter() - began_s):.1f} histories per second")
     return 1 if tally.broken else 0

@@ -299,7 +299,11 @@ def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answere
         effects: list[Effect] = []
         host.tell_membership(RecountNeeded(reason), now_s, effects)
         return effects, {"recovering": True, "lost": waiting, "text": f"{reason}; lost: colonies {waiting}"}
-    return host.membership.handle(RecoverOrdered(), now_s), {"recovering": True}
+    effects = host.membership.handle(RecoverOrdered(), now_s)
+    refusals = [effect.reason for effect in effects if isinstance(effect, Note) and effect.kind == "refused"]
+    if refusals:
+        raise AdminError(DENIED, refusals[0])
+    return effects, {"recovering": True}
 
 
 COMMANDS: dict[str, Callable[[Container, dict[str, Any], float], Answered]] = {

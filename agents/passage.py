@@ -19,7 +19,7 @@ from agents.leases import Grants
 from agents.messages.membership import Install, Installed, WantView, YouAreDead
 from agents.stages import Stage
 from agents.succession import too_old
-from agents.views import Member, Status, View
+from agents.views import Member, Status, View, generation_of
 
 if TYPE_CHECKING:
     from agents.membership import Membership
@@ -114,6 +114,12 @@ class Passage:
         words += [f"{', '.join(who)} {how}" for how, who in _said(dead, left, joined) if who]
         words += [f"{member.name} {member.status.value}" for member in changed]
         here.do(Note("view", "; ".join(words), details=details, cause=cause))
+        if old is not None and generation_of(view.id) > generation_of(old.id):
+            generation = generation_of(view.id)
+            text = (
+                f"generation {generation}, without a majority: who is not in it is undead when it comes back"
+            )
+            here.do(Note("generation", text, details={"view": view.id, "generation": generation}))
 
     def _is_outlived(self, view: View) -> bool:
         """Return whether a view knows more of this host's past than the host itself; if so, end.
@@ -208,6 +214,10 @@ class Passage:
         here = self._here
         here.quorum.clear()
         why = f"a later view was made without this incarnation: {reason}"
+        if here.known is not None and generation_of(view.id) > generation_of(here.known.id):
+            why += (
+                f"; generation {generation_of(view.id)} went on without a majority, and it is the later one"
+            )
         details = {"view": view.id, "incarnation": here.me.incarnation}
         cause = Cause("view", view=view.id, by=by) if by else Cause("election", view=view.id - 1)
         here.do(Note("undead", why, host=here.me.id, details=details, cause=cause))

@@ -79,6 +79,8 @@ class Host:
             what was acknowledged, and the cluster says so.
         when_lost: What becomes of a colony all copies of which died: "start" = it is served again,
             empty; "wait" = not before an operator says so. One host that says "wait" is enough.
+        solitude: Seconds without a majority after which it writes what it holds to `state_dir`, and
+            ends; None = never: it holds until the others are back.
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
@@ -110,6 +112,7 @@ class Host:
         snapshot_every: float | None = None,
         restore_periodic: bool = False,
         when_lost: str = "start",
+        solitude: float | None = 600.0,
         witness: bool = False,
         max_bytes: int = 0,
         link: str | None = None,
@@ -125,7 +128,12 @@ class Host:
         self._link = _endpoint(link) if link else None
         self._name = name
         self._seeds = seeds_in(join) if join else ()
-        self._settings = Settings(seeds=self._seeds, expect=expect, charter=Charter(colonies, peers))
+        self._settings = Settings(
+            seeds=self._seeds,
+            expect=expect,
+            charter=Charter(colonies, peers),
+            solitude_limit_s=_period("solitude", solitude),
+        )
         self._labels = _labels(labels or {})
         self._state_dir = state_dir
         self._restore_wait_s = _period("restore_wait", restore_wait)

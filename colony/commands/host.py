@@ -114,6 +114,7 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "witness",
         "max_bytes",
         "restore_wait",
+        "solitude",
         "keys",
         "insecure",
         "snapshot_every",
@@ -226,6 +227,13 @@ COMMANDS = (
                 seconds,
                 None,
                 "after a shutdown, how long to wait for missing hosts' colonies, seconds; none = for ever",
+                "S",
+            ),
+            Option(
+                "solitude",
+                seconds,
+                600.0,
+                "how long to hold without a majority before it gives up with status 5, seconds",
                 "S",
             ),
             Option(

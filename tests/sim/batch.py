@@ -102,7 +102,7 @@ def show(part: Tally, whole: Tally) -> None:
     """Print what broke at once, and the counts now and then."""
     for text in part.broken:
         print(text, flush=True)
-    if whole.runs % 1000 < PART:
+    if whole.runs >= 1000 and whole.runs % 1000 < PART:
         print(whole, flush=True)
 
 

@@ -6,6 +6,7 @@ committed mutations of each colony, and the cells that they make.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -69,6 +70,7 @@ class Watch:
         committed_s: Per host, when it last committed anything.
         first_installed_s: Per view, when the first host installed it.
         elections: When which host began a ballot.
+        said: How often which host made which kind of note.
     """
 
     def __init__(self, simulation: Simulation) -> None:
@@ -82,6 +84,7 @@ class Watch:
         self.committed_s: dict[str, float] = {}
         self.first_installed_s: dict[int, float] = {}
         self.elections: list[tuple[float, str]] = []
+        self.said: Counter[tuple[str, str]] = Counter()
         self._views: dict[int, View] = {}
         self._known: dict[int, View] = {}
         self._minted: dict[tuple[int, int], tuple[str, int]] = {}
@@ -127,6 +130,9 @@ class Watch:
         """A colony is named lost only if nobody in the view holds it."""
         if self.on_note is not None:
             self.on_note(note)
+        self.said[process.home.name, note.kind] += 1
+        if note.kind == "halt":
+            self.said[process.home.name, f"halt {note.details['status']}"] += 1
         if note.kind == "promote":
             self.promotions += 1
         elif note.kind == "election":

@@ -27,6 +27,7 @@ KINDS = {
     "recount": "the host wants a new view of the same members",
     "evict": "an operator has the host held dead",
     "jam": "clients can't reach the host",
+    "recover": "an operator has the host go on without a majority",
     "upgrade": "the process ends; with `for` it starts again in the next version of the protocol",
     "go_back": "the same, in the version of today",
 }

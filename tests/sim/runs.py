@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from agents.effects import EvictOrdered, Note, RecountNeeded, Send
+from agents.effects import EvictOrdered, Note, RecountNeeded, RecoverOrdered, Send
 from agents.keys import colony_of
 from agents.sim_clock import Chance
 from agents.sim_host import Process
@@ -153,6 +153,8 @@ class Director:
         elif fault.kind == "evict":
             for name in simulation.homes:
                 simulation.order(name, EvictOrdered(simulation.homes[target].id))
+        elif fault.kind == "recover":
+            simulation.order(target, RecoverOrdered())
         elif fault.kind == "cut":
             simulation.cut(target)
         elif fault.kind == "reset":
@@ -277,14 +279,15 @@ def settings_for(chance: Chance, **changes: Any) -> SimSettings:
     return SimSettings(**{**made, **changes})
 
 
-def for_split(settings: SimSettings, peers: int) -> SimSettings:
+def for_split(settings: SimSettings, peers: int, solitude_s: float | None) -> SimSettings:
     """Return the make of a cluster for a split scenario: so many copies, and quick links.
 
     What must be back in time is said of a network on which a chunk does not take half a second.
     """
     quick = replace(settings.shape, bulk_s=min(settings.shape.bulk_s, 0.02))
     charter = msgspec.structs.replace(settings.charter, peers=peers)
-    return replace(settings, charter=charter, shape=quick)
+    membership = replace(settings.membership, solitude_limit_s=solitude_s)
+    return replace(settings, charter=charter, shape=quick, membership=membership)
 
 
 KEYS = tuple(f"{kind}{number}" for kind in "aks" for number in range(4))
@@ -446,7 +449,7 @@ def play(
         settings = {"encoded": True} | settings
     run = Run(seed, plan, names or drawn, settings_for(chance, **settings))
     if split is not None:
-        run.settings = for_split(run.settings, 2 + seed % 2)
+        run.settings = for_split(run.settings, 2 + seed % 2, split.solitude_s)
         # Many calls of unknown outcome on one cell are more orders than can be looked at.
         keys, habits = keys or KEYS, habits or Habits(think_s=chance.choice((0.6, 1.2)))
     charter = run.settings.charter

@@ -268,6 +268,13 @@ class Trial:
         """Let a host's clock go at another rate from now on."""
         self.simulation.homes[name].clock.go_at(rate, self.simulation.timeline.now_s)
 
+    def expect_said(self, hosts: str, kinds: Sequence[str]) -> None:
+        """Complain if any of these hosts has not said, by a note, each of these things."""
+        for name in hosts:
+            for kind in kinds:
+                if not self.watch.said[name, kind]:
+                    self.complain(f"{name} has never said {kind!r}")
+
     # -- how it is looked at ----------------------------------------------------------
 
     def at(self, at_s: float, action: Callable[..., None], *arguments: object) -> None:

@@ -17,6 +17,7 @@ CUT_S = 1.0  # when most of them begin
 LEASE_S = 0.7  # after it no lease runs any more: 0.6 s on the slowest clock
 FAILOVER_S = 4.0  # silence of twice 1.2 s, a ballot, a census, a promotion
 BROKEN_S = 6.0  # the same, for a link that is held broken after 3 s
+SOLITUDE_S = 6.0  # how long a host holds, where that is the matter
 LONG_S = 8.0  # how long most cuts last
 WHOLE_S = 3.0  # after the network is whole all hosts are members again, and every colony has N peers
 
@@ -28,10 +29,12 @@ class Split:
     Attributes:
         casts: Hosts to choose from.
         script: What happens, and what must hold.
+        solitude_s: How long a host holds before it gives up; None = for ever.
     """
 
     casts: tuple[str, ...]
     script: Script
+    solitude_s: float | None = None
 
 
 def majority_minority(trial: Trial) -> None:
@@ -202,6 +205,33 @@ def clock_jumps(trial: Trial) -> None:
     trial.whole(heal_s + WHOLE_S)
 
 
+def majority_lost(trial: Trial) -> None:
+    """Three of five die at once; an operator has the others go on. What comes back of the dead joins them."""
+    few, many = trial.some(2)
+    recover_s = CUT_S + LONG_S
+    back = trial.chance.random() < 0.5
+    if back:
+        trial.fault(CUT_S, "crash", many, LONG_S + FAILOVER_S)
+    else:
+        trial.fault(CUT_S, "kill", many)
+    trial.silent(few, CUT_S + LEASE_S, recover_s)
+    trial.fault(recover_s, "recover", few[0])
+    trial.serves(few, recover_s + WHOLE_S, recover_s + FAILOVER_S)
+    trial.at(recover_s + WHOLE_S, trial.expect_said, few, ("generation",))
+    trial.whole(recover_s + FAILOVER_S + WHOLE_S)
+
+
+def solitude(trial: Trial) -> None:
+    """The few hold, write down what they have to give up, and end with a status of their own."""
+    few, many = trial.some((len(trial.names) - 1) // 2)
+    heal_s = CUT_S + 2 * LONG_S
+    trial.fault(CUT_S, "cut", f"{few}|{many}", 2 * LONG_S)
+    trial.silent(few, CUT_S + LEASE_S, CUT_S + SOLITUDE_S)
+    trial.serves(many, CUT_S + FAILOVER_S, heal_s)
+    trial.at(heal_s, trial.expect_said, few, ("hold", "halt 5"))
+    trial.whole(heal_s + WHOLE_S)
+
+
 _SMALL = ("ABC", "ABCD", "ABCDE")
 _FIVE = ("ABCDE", "ABCDEFG")
 
@@ -221,3 +251,7 @@ SPLITS: dict[str, Split] = {
     "clock_jumps": Split(("ABC", "ABCDE"), clock_jumps),
 }
 assert tuple(SPLITS) == SCENARIOS
+SPLITS |= {
+    "majority_lost": Split(("ABCDE",), majority_lost),
+    "solitude": Split(("ABC", "ABCDE"), solitude, SOLITUDE_S),
+}

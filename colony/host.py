@@ -128,12 +128,8 @@ class Host:
         self._link = _endpoint(link) if link else None
         self._name = name
         self._seeds = seeds_in(join) if join else ()
-        self._settings = Settings(
-            seeds=self._seeds,
-            expect=expect,
-            charter=Charter(colonies, peers),
-            solitude_limit_s=_period("solitude", solitude),
-        )
+        charter, alone_s = Charter(colonies, peers), _period("solitude", solitude)
+        self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)
         self._labels = _labels(labels or {})
         self._state_dir = state_dir
         self._restore_wait_s = _period("restore_wait", restore_wait)

@@ -135,9 +135,7 @@ class Host:
         self._restore_wait_s = _period("restore_wait", restore_wait)
         self._snapshot_every_s = _period("snapshot_every", snapshot_every)
         self._restore_periodic = restore_periodic
-        if when_lost not in ("start", "wait"):
-            raise ValueError(f'when_lost is "start" or "wait", not {when_lost!r}')
-        self._when_lost = when_lost
+        self._when_lost = _when_lost(when_lost)
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness = witness
@@ -473,6 +471,12 @@ def _endpoint(text: str) -> str:
     if not text.startswith("tcp://") or not colon or not host or not is_port:
         raise ValueError(f"{text!r} is no address to listen on, such as tcp://127.0.0.1:7420")
     return f"tcp://{host}:{'*' if port == '0' else port}"
+
+
+def _when_lost(value: str) -> str:
+    if value not in ("start", "wait"):
+        raise ValueError(f'when_lost is "start" or "wait", not {value!r}')
+    return value
 
 
 def _period(name: str, value: float | None) -> float | None:

@@ -220,7 +220,8 @@ class Front:
         if self.connections.pop(connection.fd, None) is None:
             return
         self.ready.pop(connection.fd, None)
-        self._young.pop(connection.fd, None)
+        if self._young.pop(connection.fd, None) is not None:
+            connection.talk.messages.clear()  # what came with a handshake that was not accepted is nobody's
         self._by_identity.pop(connection.identity, None)
         if connection.watched:
             self._poller.remove(connection.fd)
@@ -324,15 +325,14 @@ class Front:
         if talk.dropped:
             self.strangers += talk.dropped
             talk.dropped = 0
-        if connection.fd in self._young and talk.is_open:  # before it is answered: that may find it gone
-            del self._young[connection.fd]
-            if not self._admit(connection):
-                talk.messages.clear()
-                self._hang_up(connection)
-                return len(data)
         if talk.answers:
             answers, talk.answers = talk.answers, b""
             self._send(connection, answers)
+        if connection.fd in self._young and talk.is_open:
+            if self._admit(connection):
+                del self._young[connection.fd]
+            else:
+                self._hang_up(connection)
         return len(data)
 
     def _weigh(self, connection: Connection) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from agents.effects import Answer, Effect, RunClosure, Send, TellHost
 from agents.messages.client import (
@@ -196,6 +197,16 @@ def test_a_scan_pages_through_live_keys_in_order_and_says_how_many_are_left() ->
     assert (msgspec.msgpack.decode(page.value), page.version) == ([b"p1", b"p2"], 2)
     rest = replies(ask(primary, Scan(12, 0, b"p", b"p2", 10_000_000)))[12]
     assert rest.value is not None and msgspec.msgpack.decode(rest.value) == [b"p3", b"p4"]
+
+
+def test_a_page_of_a_scan_is_bounded_whatever_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.primary.SCAN_MAX", 3)
+    primary = a_primary()
+    for i in range(5):
+        ask(primary, put(i + 1, key=b"p%d" % i))
+    page = replies(ask(primary, Scan(9, 0, b"p", b"", 1_000_000)))[9]
+    assert page.value is not None and page.version == 2
+    assert msgspec.msgpack.decode(page.value) == [b"p0", b"p1", b"p2"]
 
 
 def test_watchers_hear_what_became_of_cells_and_nobody_else_pays_for_it() -> None:

@@ -318,3 +318,15 @@ def test_a_stranger_that_is_gone_before_it_is_answered_has_said_nothing(pair: Pa
     for _ in range(5):
         pair.turn()
     assert pair.frames == []
+
+
+def test_a_stranger_whose_handshake_ends_in_nonsense_has_said_nothing(pair: Pair) -> None:
+    ip, _, port = pair.b.link_address.removeprefix("tcp://").rpartition(":")
+    incoming = pair.b._plane.incoming  # type: ignore[union-attr]
+    with socket.create_connection((ip, int(port))) as raw:
+        pair.until(lambda: len(incoming.connections) == 1)
+        raw.sendall(greeting() + ready(b"DEALER") + framed(b"from nobody") + b"\xff\xff")
+        pair.until(lambda: not incoming.connections)
+        for _ in range(5):
+            pair.turn()
+    assert pair.frames == []

@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agents.effects import (
     Effect,
     EvictOrdered,
@@ -74,6 +76,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
         "name": membership.me.name,
         "id": membership.me.id,
         "address": membership.me.address,
+        "quorum_of": view.charter.quorum if view is not None else "",
         "view": {
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,
@@ -97,6 +100,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
         "keys": host.access.is_keyed,
         "insecure": host.access.is_insecure,
         "refused": host.access.refusals.count,
+        "merges": host.reunion.told(),
         "stopping": host.stopping.progress(),
         "moves": _moves(host, now_s),
     }
@@ -238,7 +242,11 @@ def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     refusal = host.membership.init_refusal()
     if refusal:
         raise AdminError(DENIED, refusal)
-    charter = Charter(int(arguments.get("colonies", 64)), int(arguments.get("peers", 2)))
+    quorum = str(arguments.get("quorum", "majority"))
+    if quorum not in ("majority", "available"):
+        raise AdminError(BAD, f"quorum is majority or available, not {quorum!r}")
+    colonies, peers = int(arguments.get("colonies", 64)), int(arguments.get("peers", 2))
+    charter = msgspec.structs.replace(Charter(colonies, peers), quorum=quorum)
     return host.membership.handle(InitOrdered(charter), now_s), {"founding": True}
 
 

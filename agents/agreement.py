@@ -112,11 +112,19 @@ class Attempt:
         """Return the value that must be proposed; None: the proposer is free."""
         best: Promise | None = None
         for promise in self.promises.values():
+            if self.is_forced(promise.accepted):
+                continue  # another side's beginning: it binds nobody who goes on in this generation
             if promise.accepted_ballot is not None and (
                 best is None or promise.accepted_ballot > (best.accepted_ballot or NOBODY)
             ):
                 best = promise
         return best.accepted if best else None
+
+    def is_forced(self, accepted: View | None) -> bool:
+        """Return whether an accepted value is of the next generation, where sides may go on alone."""
+        if accepted is None or not self.view.charter.is_available:
+            return False
+        return generation_of(accepted.id) != generation_of(self.view.id)
 
     def propose(self, proposal: View, now_s: float) -> None:
         """Settle what this ballot proposes, once and for all."""

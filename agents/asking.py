@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agents.effects import Note
-from agents.stages import Stage
+from agents.stages import Stage, hold_reason
 from agents.views import Member
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ class Asking:
 def waiting_for(here: Membership, now_s: float) -> str:
     """Return what a host that can't serve waits for, and what it was told; for people."""
     if here.is_member:
+        if here.sides.winner is not None:
+            return "another side to take in what was changed here; then this host joins it"
         return _what(here, now_s) if here.stage is Stage.HOLD else ""
     if here.farewell is not None:
         return "a majority to confirm that it left"
@@ -197,6 +199,8 @@ def _what(here: Membership, now_s: float) -> str:
         return "a cluster, or `colony init`" if settings.seeds else "`colony init`"
     if here.asking.says_come_in(now_s):
         return "the next view"
+    if known is not None and here.is_member:
+        return hold_reason(known)
     if known is not None and known.member(here.me.id) is not None:
         return f"a majority of the {len(known.members)} members of its last view"
     return "a host that lets it in"

@@ -27,6 +27,7 @@ Cell = tuple[int, float, Dna]
 CELL_OVERHEAD_BYTES = 150  # measured: dict slot, tuple, int, float, bytes headers
 LANE_KEEP_S = 180.0  # three times the longest a client may retry (60 s)
 LANES_MAX = 65_536
+DEATHS_MAX = 65_536  # of one colony while hosts are absent; the oldest are forgotten
 BATCH_BYTES = 4 * 1024 * 1024  # what one message carries at most, or one entry
 
 
@@ -111,9 +112,10 @@ class Cells:
         live: Key -> cell. Another thread may read it; only one may write.
         lanes: Lane -> (number, seq, code, result, at_s): last answered request.
         bytes_used: Weight of all cells, bytes.
+        deaths: Key -> seq of its death by order, while hosts are absent; None = none are.
     """
 
-    __slots__ = ("_lanes_bound", "bytes_used", "lanes", "live", "tombs")
+    __slots__ = ("_lanes_bound", "bytes_used", "deaths", "lanes", "live", "tombs")
 
     def __init__(self) -> None:
         self._lanes_bound = 0
@@ -121,6 +123,7 @@ class Cells:
         self.lanes: dict[bytes, tuple[int, int, int, bytes | None, float]] = {}
         self.bytes_used = 0
         self.tombs: dict[bytes, int] | None = None
+        self.deaths: dict[bytes, int] | None = None
 
     def clear(self, *, learning: bool = False) -> None:
         """Forget all; a learner also starts to keep tombstones."""
@@ -161,6 +164,8 @@ class Cells:
         if entry.kind != REFUSED:  # to a learner the cell may still be under way: it is not dead
             cell = after(entry, self.live.get(entry.key))
             self.put(entry.key, cell)
+            if cell is None and self.deaths is not None:
+                self.died(entry)
             if self.tombs is not None:
                 if cell is None:
                     self.tombs[entry.key] = entry.seq
@@ -168,6 +173,15 @@ class Cells:
                     self.tombs.pop(entry.key, None)
         if entry.lane:
             self.answered(entry, now_s)
+
+    def died(self, entry: Entry) -> None:
+        """Remember a death by order; an expiry is no change that anybody made."""
+        deaths = self.deaths
+        if deaths is not None and entry.kind == DEATH:
+            deaths.pop(entry.key, None)  # keeps the dict in order of seq
+            deaths[entry.key] = entry.seq
+            if len(deaths) > DEATHS_MAX:
+                del deaths[next(iter(deaths))]
 
     def answered(self, entry: Entry, now_s: float) -> None:
         """Remember the last request of the entry's lane."""

@@ -18,6 +18,7 @@ LANES_PER_CHUNK = 1024
 CELLS_PER_CHUNK = 1024
 
 Piece = tuple[tuple[CellState, ...], tuple[LaneState, ...]]
+Deaths = tuple[tuple[bytes, int], ...]
 
 
 def pieces(live: dict[bytes, Cell], lanes: list[LaneState], chunk_bytes: int) -> Iterator[Piece]:
@@ -57,6 +58,7 @@ class Clone:
 
     __slots__ = (
         "_acked",
+        "_deaths",
         "_ended",
         "_pieces",
         "_sent",
@@ -82,6 +84,7 @@ class Clone:
         self.bytes_acked = 0
         self.sizes: list[int] = []
         self._pieces: Iterator[Piece] = iter(())
+        self._deaths: Iterator[Deaths] = iter(())
         self._sent = 0
         self._acked = 0
         self._ended = False
@@ -90,6 +93,9 @@ class Clone:
         """Take the snapshot of all that is committed."""
         lanes = [LaneState(lane, *rest) for lane, rest in cells.lanes.items()]
         self._pieces = pieces(cells.live.copy(), lanes, chunk_bytes)
+        if cells.deaths:
+            told = tuple(cells.deaths.items())
+            self._deaths = (told[at : at + LANES_PER_CHUNK] for at in range(0, len(told), LANES_PER_CHUNK))
         self.bytes_whole = cells.bytes_used
         self.acked_seq = start_seq
         self.started = True
@@ -98,10 +104,11 @@ class Clone:
         """Yield the chunks that the credit allows now."""
         while not self._ended and self._sent - self._acked < window:
             cells, lanes = next(self._pieces, ((), ()))
-            self._ended = not cells and not lanes
+            deaths = () if cells or lanes else next(self._deaths, ())
+            self._ended = not (cells or lanes or deaths)
             self._sent += 1
             self.sizes.append(sum(len(c.key) + 150 + len(c.dna) for c in cells))
-            yield Chunk(colony, epoch, self.number, self._sent, cells, lanes, self._ended)
+            yield Chunk(colony, epoch, self.number, self._sent, cells, lanes, self._ended, deaths)
 
     def chunk_acked(self, number: int, now_s: float) -> None:
         """The target has all chunks up to `number`."""

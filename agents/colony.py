@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agents import transfers
+from agents import merging, transfers
 from agents.causes import Cause
 from agents.effects import (
     Answer,
@@ -59,6 +59,8 @@ from agents.surroundings import (
     Frozen,
     HandOverOrdered,
     LocationChanged,
+    MergeAsked,
+    MergeCame,
     PeerGone,
     RecountWanted,
     Restored,
@@ -127,6 +129,8 @@ class Colony:
             Ticked: self._ticked,
             QuorumCameBack: self._quorum_came_back,
             ClosureRan: self._closure_ran,
+            MergeAsked: self._merge_asked,
+            MergeCame: self._merge_came,
             LinkCameUp: self._link_came_up,
             LinkWentDown: self._link_went_down,
             ViewInstalled: self._view_installed,
@@ -232,7 +236,9 @@ class Colony:
             self._try_to_hand_over(primary, now_s, out)
             if self.primary is None:
                 return
-        patient = moves.clones or moves.handing or primary.stalled
+        if primary.merges is not None:
+            merging.acknowledge(primary, now_s, out)
+        patient = moves.clones or moves.handing or primary.stalled or primary.merges
         expiry_s = primary.next_expiry_s()
         if not patient and expiry_s is None:
             return
@@ -268,11 +274,22 @@ class Colony:
     def _closure_ran(self, event: ClosureRan, now_s: float, out: Out) -> None:
         if self.primary is None:
             return
+        if self.primary.merges is not None and merging.ran(self.primary, event, now_s, out):
+            return
         failure = None
         if event.error:
             code = DENIED if event.is_denied else FAILED
             failure = Reply(0, code, value=event.report, text=event.error)
-        self.primary.closure_ran(event.ticket, event.dna, failure, now_s, out)
+        dna = event.dna if isinstance(event.dna, bytes) else None  # closures make plain values
+        self.primary.closure_ran(event.ticket, dna, failure, now_s, out)
+
+    def _merge_asked(self, event: MergeAsked, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            merging.asked(self.primary, event.sender, event.ask, now_s, out)
+
+    def _merge_came(self, event: MergeCame, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            merging.came(self.primary, event.sender, event.batch, now_s, out)
 
     # -- secondary -----------------------------------------------------------------
 
@@ -397,6 +414,8 @@ class Colony:
             self._heard_s = now_s
             self.peer.last = self.peer.committed = message.start_seq
             self.peer.offset_s = message.clock_s - now_s
+            if message.history is not None:
+                self.peer.recall(message.history, now_s)
 
     def _chunk(self, sender: str, message: Chunk, now_s: float, out: Out) -> None:
         if not self._learns(sender, message) or self.learner is None:
@@ -408,6 +427,8 @@ class Colony:
             cells.adopt(state)
         for lane in message.lanes:
             cells.adopt_lane(lane)
+        if message.deaths and cells.deaths is not None:
+            cells.deaths = dict(message.deaths) | cells.deaths
         self.learner = self.learner._replace(chunks=message.number, is_whole=message.last)
         self._heard_s = now_s
         answer = ChunkAck(self.colony, message.epoch, message.clone, message.number)
@@ -566,6 +587,8 @@ class Colony:
 
     def _view_installed(self, event: ViewInstalled, now_s: float, out: Out) -> None:
         members = frozenset(event.view.ids)
+        if event.view.charter.is_available and self.peer.status is not PeerStatus.NONE:
+            self.peer.follow(event.view, now_s)  # before anything commits without those that are gone
         self.handed = None  # void: the census finds out whether it arrived
         if self.primary is not None:
             transfers.cancel_hand_over(self.primary, "a new view", now_s, out)
@@ -639,6 +662,10 @@ class Colony:
         self.peer.become(PeerStatus.ACTIVE)
         self.peer.epoch = event.epoch
         self.peer.offset_s = -now_s
+        view = self.host.view
+        if view is not None and view.charter.is_available:
+            self.peer.birth = epoch_view(event.epoch)
+            self.peer.follow(view, now_s)
         primary = self._lead({}, now_s, out)
         primary.transfers.fell = Cause("census", view=epoch_view(event.epoch))
 
@@ -701,6 +728,8 @@ class Colony:
             if primary.stalled:
                 primary.commit(now_s, out)
             primary.expire(now_s, out)
+            if primary.merges is not None:
+                merging.go_on(primary, now_s, out)
             clones = len(primary.transfers.clones)
             transfers.give_up_the_silent(primary, now_s, out)
             if len(primary.transfers.clones) < clones:

@@ -110,7 +110,7 @@ class Contacts:
 
     def listed(self, view: View, now_s: float) -> None:
         """Note the members of a view."""
-        for member in view.members:
+        for member in (*view.members, *view.absent):
             known = self._all.get(member.id)
             if known is None or member.incarnation >= known.member.incarnation:
                 contact = self.meet(member, now_s, is_member=True)
@@ -132,6 +132,8 @@ class Contacts:
             contact_s: A stranger silent for so long is hung up on.
         """
         listed = frozenset(view.ids) if view is not None else frozenset()
+        if view is not None and view.absent:
+            listed |= {member.id for member in view.absent}
         effects: list[Dial | HangUp] = []
         for host, contact in list(self._all.items()):
             fresh = now_s - contact.seen_s < contact_s and contact.tag in ("", tag)

@@ -11,16 +11,19 @@ import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
 from agents.causes import Cause
 from agents.detector import Verdict
 from agents.effects import Note, Send
 from agents.knocking import unheard
 from agents.leases import STRETCH
+from agents.lineage import forced_id, forked
 from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
 from agents.stages import MEMBER_STAGES, Stage
 from agents.succession import EVICTED, Evidence, Plan, namesake, successor, too_old
-from agents.views import Member, Status, View, generation_of, number_of, view_id
+from agents.views import GENERATION_MAX, Member, Status, View, generation_of, number_of, view_id
 
 if TYPE_CHECKING:
     from agents.membership import Membership
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
 LEFT_OUT_S = 1.0  # one that the rule leaves out proposes nothing for so long
 MEMBERS_FIRST_S = 5.0  # a restarted host leaves the ballot to members that it hears, for so long
+FAILS_MAX = 4  # ballots that no majority answered: those that did go on alone, if they may
 KNOCK_FRESH_S = 1.0  # four knocks: an older one may be a dead joiner's
 
 
@@ -48,13 +52,14 @@ class Council:
         self._waiting_noted = False
         self._broken = False
         self.halted = False  # no vote and no candidacy: the whole cluster stops
+        self.in_doubt = False  # the whole cluster may have stopped: this host must not go on alone
         self.owes = False  # since that somebody else was given a promise, and may count on it
 
     def renew(self) -> None:
         """A view was installed: its own successor is another matter."""
         self.acceptor = Acceptor()
         self.attempt = None
-        self.halted = self.owes = False
+        self.halted = self.owes = self.in_doubt = False
         self._fails = self._seen_round = 0
         self._due_s = inf
         self._back_off_s = self._yield_s = -inf
@@ -81,6 +86,8 @@ class Council:
         if view is None:
             return
         host = self._host
+        if self._objects(view, message.proposal, now_s):
+            return host.do(Send(sender, Refused(view.id, message.ballot, message.ballot)))
         if not follows(message.proposal, view) or not self.acceptor.accept(message.ballot, message.proposal):
             promised = self.acceptor.promised or NOBODY
             return host.do(Send(sender, Refused(view.id, message.ballot, promised)))
@@ -88,9 +95,18 @@ class Council:
         left_s = self._accepted(view, message.proposal, now_s)
         host.do(Send(sender, Accepted(view.id, message.ballot, left_s)))
 
+    def _objects(self, view: View, proposal: View, now_s: float) -> bool:
+        """Return whether we won't go on alone with others, for we hear a majority.
+
+        Nobody ever has to adopt such a proposal, so it may be refused for that.
+        """
+        if not view.charter.is_available or generation_of(proposal.id) == generation_of(view.id):
+            return False
+        return not self._host.is_member or len(self._side(view, now_s)) >= view.majority
+
     def _view_asked(self, sender: str, asked: int, ballot: Ballot, now_s: float) -> View | None:
         """Return our view, if this question is about it and we are to answer."""
-        if self.halted:
+        if self.halted or self._host.mute:
             return None
         view = self._host.known
         if view is None or asked != view.id:
@@ -142,7 +158,7 @@ class Council:
 
     def consider(self, now_s: float) -> None:
         """Start a ballot if a change is due and it is our turn; go on with one."""
-        if self.halted:
+        if self.halted or self._host.mute or self._host.sides.winner is not None:
             return
         if self.attempt is not None:
             return self._drive(now_s)
@@ -160,14 +176,41 @@ class Council:
         if now_s < self._back_off_s or now_s < self._yield_s:
             return
         order = self._order(view, now_s)
-        if len(self._in_reach(view, now_s)) < view.majority or host.me.id not in order:
+        short = len(self._in_reach(view, now_s)) < view.majority
+        if host.me.id not in order or (short and not self._may_go_alone(view, now_s)):
             return
         patience_s = order.index(host.me.id) * host.settings.step_s
         if not host.is_member:
             heard = host.detector.heard(now_s)
             patience_s += MEMBERS_FIRST_S if heard else host.settings.restart_s
-        if now_s >= max(self._due_s, self._yield_s) + patience_s:
+        if now_s < max(self._due_s, self._yield_s) + patience_s:
+            return
+        if short or (self._fails >= FAILS_MAX and self._may_go_alone(view, now_s)):
+            why = "no majority is left, and availability comes first"
+            self._force(view, self._side(view, now_s), why, now_s)
+        else:
             self._start(view, reasons, now_s)
+
+    def _side(self, view: View, now_s: float) -> list[str]:
+        """Return the members that we hear, over links that stand, and that are what the view lists."""
+        host = self._host
+        return [
+            member.id
+            for member in view.members
+            if member.id == host.me.id
+            or (host.contacts.up(member.id) and host.detector.hears(member.id, now_s))
+        ]
+
+    def _may_go_alone(self, view: View, now_s: float) -> bool:
+        """Return whether those that we hear may go on without a majority: all others are given up."""
+        host = self._host
+        if not view.charter.is_available or not host.is_member or host.orders.renounced or self.in_doubt:
+            return False
+        if generation_of(view.id) >= GENERATION_MAX or host.sides.serving(now_s) is not None:
+            return False
+        side = self._side(view, now_s)
+        given_up = (Verdict.DEAD, Verdict.BROKEN)
+        return all(m.id in side or host.detector.verdict(m.id, now_s) in given_up for m in view.members)
 
     def _reasons(self, view: View, now_s: float) -> list[str]:
         """Return why the view should change; [] = it should not."""
@@ -304,17 +347,22 @@ class Council:
             return "a view is already chosen"
         if self.attempt is not None:
             self._drop("an operator forces a new generation", now_s)
-        acceptors = self._in_reach(view, now_s)
+        self._force(view, self._in_reach(view, now_s), "an operator forces a new generation", now_s)
+        return ""
+
+    def _force(self, view: View, acceptors: list[str], reason: str, now_s: float) -> None:
+        """Propose a new generation to these acceptors; all of them must accept it."""
+        host = self._host
+        self._due_s = inf
         ballot = self.acceptor.next_ballot(host.me.id, self._seen_round)
         proposal = self._forced(view, ballot, acceptors, now_s)
         self.attempt = Attempt(view, ballot, len(acceptors), now_s)
         self._waiting_noted = False
         self._gathered = frozenset(acceptors)
         if host.stage is not Stage.VERIFICATION:
-            host.enter(Stage.VERIFICATION, "recover --force")
-        host.do(Note("recover", "an operator forces a new generation", details={"view": proposal.id}))
+            host.enter(Stage.VERIFICATION, reason)
+        host.do(Note("recover", reason, details={"view": proposal.id}))
         self._propose(proposal, now_s)
-        return ""
 
     def _forced(self, view: View, ballot: Ballot, acceptors: list[str], now_s: float) -> View:
         """Return the first view of the next generation: whoever is in reach.
@@ -332,9 +380,15 @@ class Council:
         size = len(view.members)
         senior = size - 1 - view.ids.index(host.me.id)
         number = number_of(view.id) + ballot.round * size + senior + 1
-        plan = successor(view, evidence, view_id(generation_of(view.id) + 1, number))
+        first = view_id(generation_of(view.id) + 1, number)
+        if view.charter.is_available:
+            first = forced_id(view, host.me.id, host.me.incarnation, ballot.round)
+        plan = successor(view, evidence, first)
         assert plan.view is not None, "a forced view lists its proposer at least"
-        return plan.view
+        if not view.charter.is_available:
+            return plan.view
+        uptime_s = host.uptime_s(plan.view.members[0].id, now_s)
+        return msgspec.structs.replace(plan.view, forks=forked(view, plan.view, uptime_s))
 
     def _ask(self, message: Prepare | Accept, view: View) -> None:
         """Send a question to all other acceptors that we can reach."""
@@ -425,11 +479,15 @@ class Council:
         joiners = self._joiners(attempt.view, now_s, at_once=True)
         if not host.is_member:
             joiners.append(host.me)
+        wishes = host.wishes.open(attempt.view, now_s)
+        if any(attempt.is_forced(promise.accepted) for promise in attempt.promises.values()):
+            # Who accepted that has ended its grants: only another view makes it grant again.
+            wishes.append(Wish("recount", host.me.id, host.me.incarnation, view=attempt.view.id))
         evidence = Evidence(
             promises,
             host.detector.said(now_s),
             host.detector.attested() | self._over(attempt.view),
-            host.wishes.open(attempt.view, now_s),
+            wishes,
             joiners,
             self._whom_joiners_hear(),
             self._broken and host.is_member,

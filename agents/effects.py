@@ -16,13 +16,16 @@ from agents.causes import Cause
 from agents.messages.client import Reply
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
-from agents.messages.replication import Replication
+from agents.messages.merging import MergeMessage
+from agents.messages.replication import Dna, Replication
 from agents.messages.stopping import StopMessage
 from agents.record import Record
 from agents.snapshot import Copy, Head, Mark
 from agents.views import Charter, Member, View
 
-HostMessage = MembershipMessage | Replication | StopMessage
+HostMessage = MembershipMessage | Replication | StopMessage | MergeMessage
+
+Seen = tuple[int, float | None, Dna]
 
 
 # -- effects -----------------------------------------------------------------
@@ -62,6 +65,19 @@ class RunClosure:
     ticket: int
     dna: bytes | None
     closure: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunMerge:
+    """Run the merge function on two cells in the worker pool; answer `ClosureRan`.
+
+    A cell is (version, time left, DNA); None = it is dead on that side.
+    """
+
+    ticket: int
+    key: bytes
+    winner: Seen | None
+    loser: Seen | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +131,18 @@ class InstallView:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveIn:
+    """Hand on what this side changed to the one of this view; then say `GivenIn`."""
+
+    winner: View
+
+
+@dataclass(frozen=True, slots=True)
 class DropEverything:
-    """The host is undead: save lost and found, drop all cells."""
+    """The host is undead: save lost and found (unless all is `merged`), drop all cells."""
 
     reason: str
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +203,14 @@ Effect = (
     | Answer
     | Wake
     | RunClosure
+    | RunMerge
     | Dial
     | HangUp
     | ProbeProcess
     | Halt
     | Note
     | InstallView
+    | GiveIn
     | DropEverything
     | SaveSnapshot
     | ConfirmSnapshot
@@ -238,7 +264,7 @@ class ClosureRan:
     """A closure is done: new DNA (None = the cell dies), or an error."""
 
     ticket: int
-    dna: bytes | None
+    dna: Dna | None
     error: str = ""
     report: bytes | None = None
     is_denied: bool = False  # it was not run at all
@@ -287,9 +313,13 @@ class SnapshotSaved:
 
 @dataclass(frozen=True, slots=True)
 class BallotsHalted:
-    """This host takes part in no ballot until it is told otherwise: the cluster stops."""
+    """This host takes part in no ballot until it is told otherwise: the cluster stops.
+
+    `in_doubt`: it votes again, but the others may have ended: it must not go on alone.
+    """
 
     halted: bool
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +412,14 @@ class EvictOrdered:
 @dataclass(frozen=True, slots=True)
 class RecoverOrdered:
     """An operator lets a side without a majority go on: `recover --force`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenIn:
+    """What `GiveIn` asked for is done; or (not `done`) the winner is out of reach."""
+
+    done: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

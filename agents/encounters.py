@@ -154,7 +154,10 @@ class Encounters:
         if contact is None or now_s - contact.told_s < TOLD_EVERY_S:
             return
         known = here.known
-        if known is None or view > known.id:
+        if known is not None and known.charter.is_available:
+            if view > 0:  # ids alone don't tell who is behind: another side may be just as right
+                here.sides.greet(other, now_s)
+        elif known is None or view > known.id:
             if view > 0:
                 contact.told_s = now_s
                 here.do(Send(other, WantView(known.id if known else 0)))

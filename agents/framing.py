@@ -1,7 +1,7 @@
 """Packing one turn's messages to one host into frames.
 
-Messages about views travel ungated; all others are gated by the view they
-are sent in; chunks of clones take the bulk plane. Inside each of these three
+Messages about views, and between sides of a split, travel ungated; all others are gated by the view they
+are sent in; chunks of clones, and of merges, take the bulk plane. Inside each of these
 kinds the order is kept; between them there is none.
 """
 
@@ -11,13 +11,14 @@ from typing import get_args
 
 from agents.effects import HostMessage
 from agents.messages.membership import Membership
+from agents.messages.merging import MergeCells, MergeMessage
 from agents.messages.replication import Attributes, Chunk, Replicate
 from agents.wire import BULK, CONTROL, MESSAGES_MAX
 
 FRAME_WEIGHT_MAX = 4 * 1024 * 1024  # large enough to be cheap, far below what a frame may be
 ENTRY_BYTES = 128  # about what an entry or a small message takes beside its DNA
 
-UNGATED = frozenset(get_args(Membership))
+UNGATED = frozenset(get_args(Membership) + get_args(MergeMessage))
 
 Load = tuple[int, bool, tuple[HostMessage, ...]]
 
@@ -27,10 +28,11 @@ def pack(messages: list[HostMessage]) -> list[Load]:
     ungated: list[HostMessage] = []
     gated: list[HostMessage] = []
     bulk: list[HostMessage] = []
+    merges: list[HostMessage] = []
     for message in messages:
         kind = type(message)
         if kind in UNGATED:
-            ungated.append(message)
+            (merges if kind is MergeCells else ungated).append(message)
         elif kind is Chunk:
             bulk.append(message)
         else:
@@ -42,6 +44,8 @@ def pack(messages: list[HostMessage]) -> list[Load]:
         loads.extend((CONTROL, True, part) for part in _parts(gated))
     if bulk:
         loads.extend((BULK, True, (chunk,)) for chunk in bulk)  # one each: its receiver must not stall
+    if merges:
+        loads.extend((BULK, False, (batch,)) for batch in merges)
     return loads
 
 

@@ -26,6 +26,7 @@ from agents.effects import (
     DropEverything,
     Effect,
     Emptied,
+    GiveIn,
     Halt,
     HangUp,
     InstallView,
@@ -50,6 +51,7 @@ from agents.governor import Governor
 from agents.keys import colony_of
 from agents.links import Links
 from agents.membership import Membership, Settings
+from agents.merging import Policy
 from agents.messages import client
 from agents.messages.client import (
     Admin,
@@ -68,6 +70,14 @@ from agents.messages.client import (
 )
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
+from agents.messages.merging import (
+    MergeAnswer,
+    MergeAsk,
+    MergeCells,
+    MergedHere,
+    MergeNews,
+    MergeTaken,
+)
 from agents.messages.replication import (
     Census,
     CensusPeer,
@@ -82,6 +92,7 @@ from agents.peer import PeerStatus
 from agents.periodic import Periodic
 from agents.record import Record
 from agents.restoring import Restoring, some
+from agents.reunion import Reunion
 from agents.snapshot import Found
 from agents.stopping import Stopping, snapshot_of
 from agents.surroundings import (
@@ -92,6 +103,7 @@ from agents.surroundings import (
     Dropped,
     Limits,
     LocationChanged,
+    MergeCounted,
     MoveRefused,
     PeerGone,
     RecountWanted,
@@ -133,6 +145,7 @@ class Container(Surroundings):
         closures: Whether clients may send closures.
         keeps: It has a state directory to write snapshots to.
         found: The snapshot that a whole-cluster stop left there.
+        policy: What becomes of cells that two sides of a split have changed: see `agents.merging`.
         restore_wait_s: How long colonies wait for hosts of that stop that are
             not back; None = until they are.
         snapshot_every_s: Time between periodic snapshots; None = none.
@@ -156,6 +169,7 @@ class Container(Surroundings):
         snapshot_every_s: float | None = None,
         waits_when_lost: bool = False,
         versions: Versions = SPOKEN,
+        policy: Policy = "latest",
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
         me = msgspec.structs.replace(me, protocol=versions.newest, software=SOFTWARE)
@@ -172,6 +186,7 @@ class Container(Surroundings):
         self.keeps = keeps
         self.frozen = False
         self.stopping = Stopping(self)
+        self.policy, self.reunion = policy, Reunion(self)
         self.restoring = Restoring(self, found or Found(), restore_wait_s, now_s, waits=waits_when_lost)
         loaded = self.restoring.loaded
         if loaded is not None and loaded.is_clean:
@@ -214,6 +229,7 @@ class Container(Surroundings):
             CellChanged: self._cell_changed,
             PeerFailed: self._peer_failed,
             SnapshotSaved: self._snapshot_saved,
+            MergeCounted: self.reunion.counted,
         }
 
     def _message_handlers(self) -> dict[type, Callable[[str, Any, float, Out], None]]:
@@ -225,6 +241,12 @@ class Container(Surroundings):
             InviteAnswer: self._invite_answered,
             StopOrder: self.stopping.ordered,
             StopAnswer: self.stopping.answered,
+            MergeAsk: self.reunion.asked,
+            MergeAnswer: self.reunion.answered,
+            MergeCells: self.reunion.came,
+            MergeTaken: self.reunion.taken,
+            MergedHere: self.reunion.others_done,
+            MergeNews: self.reunion.news,
         }
 
     # -- what colonies see of their host -----------------------------------------
@@ -368,13 +390,16 @@ class Container(Surroundings):
                 self._view_installed(effect.view, effect.known, now_s, out)
             elif isinstance(effect, StopEnded):
                 self.stopping.ended_elsewhere(effect.stop, now_s, out)
+            elif isinstance(effect, GiveIn):
+                self.reunion.give_in(effect, now_s, out)
             elif isinstance(effect, DropEverything):
-                self._save_what_is_dropped(effect.reason, now_s, out)
+                if not effect.merged:
+                    self.save_what_is_dropped(effect.reason, now_s, out)
                 out.append(effect)
                 self._drop_everything(effect.reason, now_s, out)
             else:
                 if isinstance(effect, Halt) and effect.status == SOLITUDE:
-                    self._save_what_is_dropped(effect.reason, now_s, out, is_last=True)
+                    self.save_what_is_dropped(effect.reason, now_s, out, is_last=True)
                 out.append(effect)
 
     def tell_membership(self, event: Any, now_s: float, out: Out) -> None:
@@ -401,7 +426,7 @@ class Container(Surroundings):
         out.extend(self.links.view_installed(view, now_s))
         self._take_census(now_s, out)
 
-    def _save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
+    def save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
         """Lost and found: write down what this host is about to give up."""
         if not self.keeps or self._last_view is None:
             return
@@ -425,6 +450,7 @@ class Container(Surroundings):
         self.stopping.dropped(now_s, out)
         self.restoring.dropped()
         self.periodic.dropped()
+        self.reunion.dropped()
         self._round = None
         self._census = None
         self._uncounted = set()
@@ -634,6 +660,7 @@ class Container(Surroundings):
         if self.limits.bytes_max and now_s - self._bytes_s >= 0.1:
             self._bytes_s = now_s
             self._bytes_now = sum(c.peer.cells.bytes_used for c in self.colonies.values())
+        self.reunion.ticked(now_s, out)
         view = self.view
         if view is None or view.member(self.me) is None:
             return
@@ -644,7 +671,7 @@ class Container(Surroundings):
         if wish:
             self._recount_wanted(RecountWanted(wish), now_s, out)
         self._recount_if_due(now_s, out)
-        if self._round is not None or self.frozen:
+        if self._round is not None or self.frozen or self.reunion.winner is not None:
             return
         self.periodic.ticked(now_s, out)
         if not self.quorum.held(now_s):

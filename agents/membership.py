@@ -31,6 +31,7 @@ from agents.effects import (
     Emptied,
     EndMissed,
     EvictOrdered,
+    GivenIn,
     Halt,
     HelloSeen,
     InitOrdered,
@@ -70,18 +71,21 @@ from agents.messages.membership import (
     Knock,
     KnockAnswer,
     Load,
+    Meet,
     Prepare,
     Promise,
     Refused,
     WantView,
     Wish,
+    Yield,
     YouAreDead,
 )
 from agents.orders import Orders
 from agents.passage import Passage
 from agents.record import Record
 from agents.reputation import Reputation
-from agents.stages import EDGES, Settings, Stage
+from agents.sides import Sides
+from agents.stages import EDGES, Settings, Stage, hold_reason
 from agents.views import Member, View
 from agents.wishes import Wishes
 from agents.zombies import Zombies
@@ -93,14 +97,14 @@ Handler = Callable[[Any, float], None]
 Hearer = Callable[[str, Any, float], None]
 
 # What means something inside one cluster only; the rest says its tag, or is for anybody.
-AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish)
+AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish, Yield)
 
 
 def said_tag(message: Any) -> str:
     """Return the cluster tag that a message says its sender bears; "" = none."""
     if isinstance(message, Heartbeat | KnockAnswer):
         return message.tag
-    return message.view.tag if isinstance(message, Install | YouAreDead) else ""
+    return message.view.tag if isinstance(message, Install | YouAreDead | Meet) else ""
 
 
 class Membership:
@@ -137,10 +141,12 @@ class Membership:
         self.orders = Orders(self)
         self.passage = Passage(self)
         self.zombies = Zombies(self)
+        self.sides = Sides(self)
+        self.mute = record is not None and record.mute  # it votes on nothing, see `Sides`
         self._listed: tuple[View | None, Member | None, bool] = (None, None, False)
         self._had_quorum = False
         self.hold_s: float | None = None
-        self._ticked_s = now_s
+        self._ticked_s = self._started_s = now_s
         self.beat_s = self._knock_s = self._probe_s = now_s
         self._load_news = False
         self.asking = Asking(me.id, settings.seeds, settings.refused_s)
@@ -220,6 +226,13 @@ class Membership:
         """Return (tag, known view id, stage) for Hellos."""
         return self.tag, self.known.id if self.known else 0, self.stage.value
 
+    def uptime_s(self, host: str, now_s: float) -> float:
+        """Return how long a host has been up, as far as it is known here."""
+        if host == self.me.id:
+            return now_s - self._started_s
+        load = self.loads.get(host)
+        return load.uptime_s if load is not None else 0.0
+
     def init_refusal(self) -> str:
         """Return why an init would be refused here now; "" = it would not."""
         if self.tag or self.known is not None:
@@ -260,7 +273,8 @@ class Membership:
     def persist(self, spoiled: str = "") -> None:
         """Write the record, before whatever effect comes next; `spoiled`: it must never be used again."""
         acceptor, promised = self.council.acceptor, self.foundry.promised
-        record = Record(self.me.id, self.me.incarnation, self.tag, self.known, spoiled=spoiled)
+        me, tag, known = self.me, self.tag, self.known
+        record = Record(me.id, me.incarnation, tag, known, spoiled=spoiled, mute=self.mute)
         if self.known is not None:
             record = msgspec.structs.replace(
                 record,
@@ -291,6 +305,7 @@ class Membership:
             RecountNeeded: self.orders.on_recount,
             EvictOrdered: self.orders.on_evict,
             RecoverOrdered: self.orders.on_recover,
+            GivenIn: self.sides.on_given_in,
             LoadMeasured: self._on_load,
             DigestIs: self._on_digest,
             BallotsHalted: self._on_ballots_halted,
@@ -315,6 +330,8 @@ class Membership:
             KnockAnswer: self.knocking.on_knock_answer,
             Founding: self.zombies.on_founding,
             FoundingAnswer: self.zombies.on_founding_answer,
+            Meet: self.sides.on_meet,
+            Yield: self.sides.on_yield,
         }
 
     def _on_received(self, event: Received, now_s: float) -> None:
@@ -376,11 +393,13 @@ class Membership:
         load = self.loads.get(self.me.id) if self._load_news else None
         hears = self.heard(now_s)
         me = self.me.incarnation
-        return Heartbeat(self.known.id, now_s, hears, self.directory_digest, load, me, tag)
+        root = self.known.root
+        return Heartbeat(self.known.id, now_s, hears, self.directory_digest, load, me, tag, root)
 
     def _repeat(self, now_s: float) -> None:
         """Knock, repeat wishes, and bring links in line with what is wanted."""
         self.rewire(now_s)
+        self.sides.repeat(now_s)
         if self.known is not None:
             self.wishes.prune(self.known, now_s)
             for wish in self.wishes.mine():
@@ -449,7 +468,8 @@ class Membership:
         if self.stage is not Stage.HOLD:
             self.enter(Stage.HOLD, "no majority is heard")
             heard = len(self.heard(now_s))
-            self.do(Note("hold", f"{heard} of {len(self.known.members)} members heard"))
+            size = len(self.known.members)
+            self.do(Note("hold", f"{heard} of {size} members heard; it waits for {hold_reason(self.known)}"))
         if self.hold_s is None:
             self.hold_s = now_s
         limit_s = self.settings.solitude_limit_s
@@ -474,6 +494,8 @@ class Membership:
     # -- heartbeats and leases ---------------------------------------------------------
 
     def _on_heartbeat(self, sender: str, beat: Heartbeat, now_s: float) -> None:
+        if self.sides.is_foreign(beat):  # its word counts for nothing here, not even as a sign of life
+            return self.sides.greet(sender, now_s)
         known = self.known
         if known is None or beat.view > known.id:
             self.encounters.compare(sender, beat.view, now_s)
@@ -509,7 +531,7 @@ class Membership:
         self._load_news = True
 
     def _on_ballots_halted(self, event: BallotsHalted, now_s: float) -> None:
-        self.council.halted = event.halted
+        self.council.halted, self.council.in_doubt = event.halted, event.in_doubt
         if event.halted:
             self.council.owes = False
 

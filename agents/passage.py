@@ -66,10 +66,11 @@ class Passage:
         here.tag = view.tag
         here.known = view
         here.me = view.member(here.me.id) or here.me
+        here.mute = False
         here.council.renew()
         here.foundry.over()
         here.grants = Grants(view.charter.lease_s, now_s)
-        if not here.orders.renounced:
+        if not here.orders.renounced and here.sides.winner is None:
             here.quorum.install(view, here.me.id)
         here.detector.watch(view, here.contacts.all_up(), now_s, grace=True)
         here.persist()
@@ -148,10 +149,12 @@ class Passage:
         here.do(Halt(1, f"{reason}; move the state directory away and join as a new host"))
         return True
 
-    def adopt(self, view: View, now_s: float) -> None:
-        """Learn a later view that does not list this incarnation."""
+    def adopt(self, view: View, now_s: float, *, crossing: bool = False) -> None:
+        """Learn a later view that does not list this incarnation; or (`crossing`) another side's."""
         here = self._here
-        assert here.known is None or view.id > here.known.id, "a vote once given must not be forgotten"
+        later = here.known is None or view.id > here.known.id
+        assert later or crossing, "a vote once given must not be forgotten"
+        here.mute = here.mute or crossing
         here.tag = view.tag
         here.known = view
         here.council.renew()
@@ -169,6 +172,8 @@ class Passage:
         if here.farewell is not None and view.tag == here.tag and view.id >= here.farewell.view.id:
             here.farewell.confirmed(sender)
         if here.tag and view.tag != here.tag:
+            return
+        if not here.sides.sort(sender, view, now_s):
             return
         if here.known is not None and view.id <= here.known.id:
             if view.id == here.known.id and here.is_member:
@@ -209,19 +214,25 @@ class Passage:
         here = self._here
         return too_old(view, here.me.id, here.me.incarnation)
 
-    def _die(self, view: View, reason: str, now_s: float, by: str) -> None:
+    def cross(self, view: View, reason: str, now_s: float) -> None:
+        """All that was changed here is with the winner: become one of its joiners."""
+        self._die(view, reason, now_s, "", crossing=True)
+
+    def _die(self, view: View, reason: str, now_s: float, by: str, *, crossing: bool = False) -> None:
         """Undead: drop everything, become another incarnation, and ask to enter."""
         here = self._here
         here.quorum.clear()
-        why = f"a later view was made without this incarnation: {reason}"
-        if here.known is not None and generation_of(view.id) > generation_of(here.known.id):
+        why = reason if crossing else f"a later view was made without this incarnation: {reason}"
+        later = here.known is not None and generation_of(view.id) > generation_of(here.known.id)
+        if later and not crossing:
             why += (
                 f"; generation {generation_of(view.id)} went on without a majority, and it is the later one"
             )
         details = {"view": view.id, "incarnation": here.me.incarnation}
         cause = Cause("view", view=view.id, by=by) if by else Cause("election", view=view.id - 1)
+        cause = Cause("give_in") if crossing else cause
         here.do(Note("undead", why, host=here.me.id, details=details, cause=cause))
-        here.do(DropEverything(reason))
+        here.do(DropEverything(reason, merged=crossing))
         last = max((gone for host, gone in view.gone if host == here.me.id), default=0)
         listed = view.member(here.me.id)
         incarnation = max(here.me.incarnation, last, listed.incarnation if listed else 0) + 1
@@ -229,8 +240,8 @@ class Passage:
         here.wishes.clear()
         here.orders.empty = here.orders.renounced = False
         here.hold_s = None
-        if here.known is None or view.id > here.known.id:
-            self.adopt(view, now_s)
+        if crossing or here.known is None or view.id > here.known.id:
+            self.adopt(view, now_s, crossing=crossing)
         else:
             here.persist()
         for effect in here.contacts.redial():
@@ -257,7 +268,7 @@ class Passage:
             return
         if self._is_outlived(view):
             return
-        if view.lists(here.me.id, here.me.incarnation):
+        if view.lists(here.me.id, here.me.incarnation) or not here.sides.sort(sender, view, now_s):
             return
         if here.known is not None and view.id <= here.known.id:
             if view.id == here.known.id and here.wants_to_enter and self._too_old(view):

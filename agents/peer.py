@@ -10,8 +10,10 @@ from collections import deque
 from enum import Enum
 
 from agents.cells import Cells
-from agents.messages.replication import Entry
+from agents.history import History, restored
+from agents.messages.replication import DEATH, Entry, HistoryState
 from agents.surroundings import Surroundings
+from agents.views import View
 
 
 class PeerStatus(Enum):
@@ -49,13 +51,17 @@ class Peer:
         committed: Highest seq that it knows committed; <= `last`.
         log: Entries above `committed`, in order (secondary and learner).
         offset_s: The colony's clock minus the host's.
+        birth: Id of the view in which the colony was born, empty.
+        history: What it remembers while hosts are absent; None = none are.
     """
 
     __slots__ = (
+        "birth",
         "cells",
         "colony",
         "committed",
         "epoch",
+        "history",
         "host",
         "last",
         "log",
@@ -73,6 +79,8 @@ class Peer:
         self.log: deque[Entry] = deque()
         self.cells = Cells()
         self.offset_s = 0.0
+        self.birth = 0
+        self.history: History | None = None
 
     def clock_s(self, now_s: float) -> float:
         """Return the colony's clock, seconds since its birth."""
@@ -83,12 +91,39 @@ class Peer:
         assert (self.status, status) in PEER_EDGES, f"{self.status} -> {status}"
         self.status = status
 
+    def follow(self, view: View, now_s: float) -> None:
+        """Remember changes while a view says that somebody is absent; before any commit in it."""
+        if not view.absent:
+            self.history = self.cells.deaths = None
+            return
+        if self.history is None:
+            self.history = History(self.committed, now_s)
+            self.cells.deaths = {}
+            for entry in self.log:  # what may be committed on this side alone
+                if entry.kind == DEATH:
+                    self.cells.died(entry)
+        self.history.follow(view, self.committed)
+
+    def history_state(self, now_s: float) -> HistoryState | None:
+        """Return what a clone must know of the past; None = nothing."""
+        if self.history is not None:
+            return self.history.state(self.birth, now_s)
+        return HistoryState((), (), self.birth) if self.birth else None
+
+    def recall(self, state: HistoryState, now_s: float) -> None:
+        """Know what a clone brought of the past."""
+        self.birth = state.birth
+        if state.splits:
+            self.history = restored(state, now_s)
+            self.cells.deaths = {}
+
     def wipe(self, status: PeerStatus) -> None:
         """Free everything, and become `status` (NONE or LEARNING)."""
         self.become(status)
         self.cells.clear(learning=status is PeerStatus.LEARNING)
         self.log.clear()
-        self.last = self.committed = 0
+        self.last = self.committed = self.birth = 0
+        self.history = self.cells.deaths = None
 
     def apply(self, entry: Entry, now_s: float) -> None:
         """Apply the next entry as a secondary or a learner."""

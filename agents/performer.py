@@ -36,7 +36,9 @@ from agents.effects import (
     ProcessGone,
     Received,
     RunClosure,
+    RunMerge,
     SaveSnapshot,
+    Seen,
     Send,
     SnapshotSaved,
     TellColony,
@@ -48,7 +50,7 @@ from agents.framing import dna_bytes
 from agents.keeping import Keeper
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
-from agents.messages.replication import Ack, Replicate
+from agents.messages.replication import Ack, Dna, Replicate
 from agents.record import Record
 from agents.timers import Timers
 from agents.views import Member
@@ -63,6 +65,7 @@ ALARMS_MAX = 100_000
 ENTRIES_MAX, ENTRIES_BYTES_MAX = 256, 256 * 1024
 
 RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
+RunMergeFn = Callable[[bytes, Seen | None, Seen | None], Dna | None]
 ReportFn = Callable[[Exception], tuple[str, bytes | None]]
 
 
@@ -162,6 +165,7 @@ class Performer:
         persist: Writes the durable record, fsynced; None = the host is ephemeral.
         process_gone: Whether the process of a member on this machine is seen to be gone.
         keeper: Where snapshots go; None = the host is ephemeral.
+        run_merge: Makes one cell's DNA of a winner's and a loser's, on a worker's thread.
     """
 
     def __init__(
@@ -172,6 +176,7 @@ class Performer:
         persist: Callable[[Record], None] | None,
         process_gone: Callable[[Member], bool] | None,
         keeper: Keeper | None = None,
+        run_merge: RunMergeFn | None = None,
     ) -> None:
         self.halt: Halt | None = None
         self._tools = tools
@@ -181,6 +186,7 @@ class Performer:
         self._persist = persist
         self._process_gone = process_gone
         self._keeper = keeper
+        self._run_merge = run_merge
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
@@ -189,6 +195,7 @@ class Performer:
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
             Wake: self._wake,
             RunClosure: self._closure,
+            RunMerge: self._merge,
             Persist: self._write,
             Dial: self._dial,
             HangUp: self._hang_up,
@@ -393,16 +400,29 @@ class Performer:
         if not self._tools.workers.submit(job, partial(self._closure_ran, body)):
             self._refuse_closure(body, effect, "too many closures wait on this host")
 
+    def _merge(self, effect: RunMerge, body: Body | None) -> None:
+        assert isinstance(body, ColonyActor), "merges are a colony's"
+        fn = self._run_merge
+        run = partial(fn, effect.key, effect.winner, effect.loser) if fn is not None else None
+        why = "this host has no merge function" if run is None else "too many closures wait on this host"
+        job = partial(self._run_for, effect.ticket, run) if run is not None else None
+        if job is None or not self._tools.workers.submit(job, partial(self._closure_ran, body)):
+            self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
+
+    def _run_for(self, ticket: int, run: Callable[[], Dna | None]) -> ClosureRan:
+        """Run a user's function; on a worker's thread."""
+        try:
+            return ClosureRan(ticket, run())
+        except BaseException as caught:  # whatever it raises is told, and ends nothing
+            error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
+            return ClosureRan(ticket, None, *self._report(error))
+
     def _refuse_closure(self, body: ColonyActor, effect: RunClosure, why: str) -> None:
         self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
 
     def _run(self, run: RunClosureFn, effect: RunClosure) -> ClosureRan:
         """Run a closure; on a worker's thread."""
-        try:
-            return ClosureRan(effect.ticket, run(effect.dna, effect.closure))
-        except BaseException as caught:  # whatever a stranger's function raises is its client's to hear
-            error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
-            return ClosureRan(effect.ticket, None, *self._report(error))
+        return self._run_for(effect.ticket, partial(run, effect.dna, effect.closure))
 
     def _closure_ran(self, body: ColonyActor, ran: ClosureRan | None, error: Exception | None) -> None:
         if body.actor_stopped.is_set():

@@ -27,6 +27,7 @@ from agents.evaluate import (
     ttl_left_ms,
 )
 from agents.expiry import Expiries
+from agents.merging import Merges
 from agents.messages.client import (
     ABSENT,
     BAD,
@@ -92,6 +93,7 @@ class Primary:
         stalled: All have acked something that could not be committed for lack
             of quorum; nobody says when a short lack is over.
         transfers: Clones, activations, retirements, hand-over.
+        merges: What losing sides hand on; None = nothing is.
     """
 
     __slots__ = (
@@ -106,6 +108,7 @@ class Primary:
         "ack_set",
         "inherited",
         "is_open",
+        "merges",
         "peer",
         "pending",
         "stalled",
@@ -122,6 +125,7 @@ class Primary:
         self.is_open = False
         self.waiting: deque[tuple[Any, Any]] = deque()
         self.transfers = Transfers()
+        self.merges: Merges | None = None
         self._overlay: dict[bytes, tuple[int, Cell | None]] = {}
         self._lanes: dict[bytes, Pending] = {}
         self._busy: dict[bytes, deque[tuple[Any, Any]]] = {}
@@ -268,6 +272,38 @@ class Primary:
         entry = Entry(seq, REFUSED, request.key, None, (), 0.0, lane, number, reply.code, told(reply))
         _, cell = self._latest(request.key)
         self.sequence(entry, cell, now_s, out, caller=(caller, request.id))
+
+    # -- merges: see `agents.merging` -------------------------------------------
+
+    def latest(self, key: bytes) -> tuple[int, Cell | None]:
+        """Return the cell after all that is sequenced; seq 0 = committed."""
+        return self._latest(key)
+
+    def death_of(self, key: bytes) -> int:
+        """Return the seq of a dead cell's death by order, since hosts are absent; 0 = none is known."""
+        seq = self._latest(key)[0]
+        if seq and self.pending[seq - self.pending[0].entry.seq].entry.kind == DEATH:
+            return seq
+        return (self.peer.cells.deaths or {}).get(key, 0)
+
+    def is_pending(self, lane: bytes) -> bool:
+        """Return whether a lane's last mutation is not committed yet."""
+        return lane in self._lanes
+
+    def is_busy(self, key: bytes) -> bool:
+        """Return whether a function runs on a cell."""
+        return key in self._busy
+
+    def hold(self, key: bytes) -> int:
+        """Let requests for a cell wait; return the ticket of the function that runs on it."""
+        self._busy[key] = deque()
+        self._next_ticket += 1
+        return self._next_ticket - 1
+
+    def let_go(self, key: bytes, now_s: float, out: Out) -> None:
+        """Go on with requests that waited for a cell."""
+        for later in self._busy.pop(key, deque()):
+            self.request(*later, now_s, out)
 
     # -- closures --------------------------------------------------------------
 
@@ -428,7 +464,9 @@ class Primary:
                     del self._lanes[entry.lane]
             if self._overlay[entry.key][0] == entry.seq:
                 del self._overlay[entry.key]
-            if done.after is not None and done.after[1] and entry.kind != REFUSED:
+            if done.after is None:
+                peer.cells.died(entry)
+            elif done.after[1] and entry.kind != REFUSED:
                 self._expiries.add(entry.key, done.after[1])
             if peer.host.watched and entry.kind != REFUSED:
                 kind = CHANGE_KINDS.get(entry.kind, "born" if born else "changed")

@@ -24,6 +24,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         accepted_ballot: Ballot of `accepted`.
         accepted: The proposal accepted for the view after `view`.
         spoiled: Why this record must never be used again; "" = it may be.
+        mute: It may have voted on `view` and forgotten: it votes on nothing.
     """
 
     host: str
@@ -34,3 +35,4 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     accepted_ballot: Ballot | None = None
     accepted: View | None = None
     spoiled: str = ""
+    mute: bool = False

@@ -43,7 +43,7 @@ from agents.messages.client import BAD, DENIED, FULL, OK, UNAVAILABLE, Admin, Re
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
 from agents.notes import Noted, Notes
-from agents.performer import Performer, ReportFn, RunClosureFn, plain_report
+from agents.performer import Performer, ReportFn, RunClosureFn, RunMergeFn, plain_report
 from agents.record import Record
 from agents.seeds import Seeds
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
@@ -87,6 +87,7 @@ class Server:
         persist: Writes the durable record, fsynced; raises `OSError`. None = an ephemeral host.
         process_gone: Whether a member's process on this machine is seen to be gone.
         keeper: Where snapshots go; None = an ephemeral host.
+        run_merge: Makes one cell's DNA of those of two sides of a split, on a worker thread.
         sample: Measures the host about once a second, on a worker thread.
         read_roster: Returns the list of known keys if it has changed, else None; on a worker's
             thread, once a second. Raises `ValueError` or `OSError` if it can't be read.
@@ -108,6 +109,7 @@ class Server:
         persist: Callable[[Record], None] | None = None,
         process_gone: Callable[[Member], bool] | None = None,
         keeper: Keeper | None = None,
+        run_merge: RunMergeFn | None = None,
         sample: Callable[[], Load] | None = None,
         read_roster: Callable[[], Roster | None] | None = None,
         on_note: Callable[[Noted], None] | None = None,
@@ -124,7 +126,7 @@ class Server:
         self.workers = Workers(self._wake)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
-        self.performer = Performer(self, run_closure, report, persist, process_gone, keeper)
+        self.performer = Performer(self, run_closure, report, persist, process_gone, keeper, run_merge)
         self.perform = self.performer.perform  # the actors' way there, without a step between
         self.late_s = 0.0
         self.late_count, self.late_total_s = 0, 0.0

@@ -36,6 +36,7 @@ from agents.effects import (
     Received,
     Requested,
     RunClosure,
+    RunMerge,
     SaveSnapshot,
     SeedFound,
     SeedSilent,
@@ -174,6 +175,7 @@ class Process:
         self._performers: dict[type, Callable[[Any, int], None]] = {
             Wake: self._wake,
             RunClosure: self._closure,
+            RunMerge: self._merge,
             Persist: self._write,
             Dial: self._dial,
             HangUp: self._hang_up,
@@ -376,6 +378,13 @@ class Process:
             event = ClosureRan(effect.ticket, None, f"{type(error).__name__}: {error}")
         delay_s = simulation.chance.random() * simulation.settings.closure_s
         self._timeline.after(delay_s, self.take, self.tell_colony, colony, event)
+
+    def _merge(self, effect: RunMerge, colony: int) -> None:
+        simulation = self.simulation
+        winner, loser = (seen[2] if seen is not None else None for seen in (effect.winner, effect.loser))
+        dna = simulation.run_merge(winner, loser)
+        delay_s = simulation.chance.random() * simulation.settings.closure_s
+        self._timeline.after(delay_s, self.take, self.tell_colony, colony, ClosureRan(effect.ticket, dna))
 
     def _write(self, effect: Persist, colony: int) -> None:
         self.home.disk.record = effect.record

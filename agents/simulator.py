@@ -27,9 +27,10 @@ from agents.effects import (
 from agents.hosting import Container
 from agents.links import ClosePipe, OpenPipe, SendFrame
 from agents.membership import Settings as MembershipSettings
+from agents.merging import Policy
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
-from agents.messages.replication import Chunk
+from agents.messages.replication import Chunk, Dna
 from agents.record import Record
 from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
 from agents.sim_host import Disk, Home, Process
@@ -61,6 +62,7 @@ class SimSettings:
         decode: Decodes a frame for a host that speaks these versions.
         machines: Hosts share so many machines, in turn; 0 = each has its own.
         attested: Hosts of one machine can see each other's processes.
+        policy: What becomes of cells that two sides of a split have changed.
         membership: Settings of each host's membership.
         limits: Bounds of each host.
     """
@@ -79,6 +81,7 @@ class SimSettings:
     decode: Callable[[Versions, bytes], LinkFrame] = lambda versions, data: decode_link_frame(data)
     machines: int = 0
     attested: bool = True
+    policy: Policy = "latest"
     membership: MembershipSettings = field(default_factory=MembershipSettings)
     limits: Limits = field(default_factory=Limits)
 
@@ -121,6 +124,7 @@ class Simulation:
         chance: Seeded chance; everything comes from it.
         settings: How the cluster is made.
         run_closure: What a closure does to DNA.
+        run_merge: What a merge function makes of a winner's DNA and a loser's.
     """
 
     def __init__(
@@ -129,10 +133,12 @@ class Simulation:
         chance: Chance,
         settings: SimSettings,
         run_closure: Callable[[bytes | None, bytes], bytes | None],
+        run_merge: Callable[[Dna | None, Dna | None], Dna | None] = lambda winner, loser: None,
     ) -> None:
         self.chance = chance
         self.settings = settings
         self.run_closure = run_closure
+        self.run_merge = run_merge
         self.timeline = Timeline()
         self.network = Network(
             self.timeline,
@@ -212,6 +218,7 @@ class Simulation:
             keeps=True,
             found=disk.found(self.timeline.now_s),
             versions=home.versions,
+            policy=settings.policy,
         )
         home.process = Process(self, home, container, self._pids)
         home.paused = False

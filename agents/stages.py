@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from agents.views import Charter
+from agents.views import Charter, View
 
 
 class Stage(Enum):
@@ -19,6 +19,8 @@ class Stage(Enum):
     HOLD = "HOLD"
 
 
+FORCED = "a new generation is forced, by an operator or because availability comes first"
+
 # From each stage: where it may go, and when. The docs' diagram is drawn from this.
 EDGES: dict[Stage, dict[Stage, str]] = {
     Stage.ZOMBIE: {
@@ -29,7 +31,7 @@ EDGES: dict[Stage, dict[Stage, str]] = {
         Stage.ELECTION: "a majority of the last view is here again, or it is time to try again",
         Stage.COMMIT: "a view that lists this host was installed",
         Stage.HOLD: "still a member, but of no majority",
-        Stage.VERIFICATION: "an operator forces a new generation",
+        Stage.VERIFICATION: FORCED,
     },
     Stage.ELECTION: {
         Stage.DISCOVERY: "no majority promised in time, or somebody else goes first",
@@ -43,14 +45,14 @@ EDGES: dict[Stage, dict[Stage, str]] = {
     },
     Stage.COMMIT: {
         Stage.ELECTION: "a change of the view is due",
-        Stage.VERIFICATION: "an operator forces a new generation",
+        Stage.VERIFICATION: FORCED,
         Stage.HOLD: "quorum was lost",
         Stage.DISCOVERY: "dropped from the view",
     },
     Stage.HOLD: {
         Stage.COMMIT: "quorum came back",
         Stage.ELECTION: "a majority is in reach again",
-        Stage.VERIFICATION: "an operator forces a new generation",
+        Stage.VERIFICATION: FORCED,
         Stage.DISCOVERY: "dropped from the view",
     },
 }
@@ -116,3 +118,14 @@ class Settings:
             raise ValueError("expect must be 0 or more hosts")
         if self.solitude_limit_s is not None and self.solitude_limit_s <= 0:
             raise ValueError("solitude_limit_s must be above 0, or None")
+
+
+def hold_reason(view: View) -> str:
+    """Return what a member without a majority waits for, and what may be done about it."""
+    size = len(view.members)
+    text = f"a majority of its view: {view.majority} of {size} hosts"
+    if size == 2:
+        text += " (with two hosts that is both: a third, even a --witness, would have been enough)"
+    if view.charter.is_available:
+        return text + "; this side goes on by itself as soon as the others are given up"
+    return text + "; start the missing ones, or, if they are gone for good, `colony recover --force`"

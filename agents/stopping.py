@@ -424,7 +424,7 @@ class Stopping:
                 return
             if not task.is_doubted:
                 task.is_doubted = True
-                self.host.tell_membership(BallotsHalted(False), now_s, out)
+                self.host.tell_membership(BallotsHalted(False, in_doubt=True), now_s, out)
                 reason = f"{self._name(task.leader)} is silent: did the others end?"
                 out.append(Note("stop_in_doubt", reason, details={"stop": task.stop}))
             if now_s - task.answered_s >= ORDER_EVERY_S:

@@ -14,6 +14,7 @@ import msgspec
 from agents.messages.membership import Wish
 from agents.views import Member, Status, View
 
+ABSENT_MAX = 64  # looked for at a time: as many as one view lists in most clusters
 GONE_MAX = 64  # drops remembered in a view: as many as flap in a bad hour, at 3 KB
 EVICTED = "evicted: "  # so begin the reasons of deaths that an operator ordered
 BRANCHES_MAX = 4096  # of the search for the largest connected set; beyond it, greedy
@@ -94,8 +95,24 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
     dead_keys = tuple((member.id, member.incarnation) for member in view.members if member.id in dead)
     gone = remembered(view.gone, left_keys + dead_keys)
     flaps = tuple(sorted(evidence.flaps.items(), key=lambda pair: (-pair[1], pair[0]))[:GONE_MAX])
-    after = View(view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone, flaps)
+    after = View(
+        view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone, flaps, view.forks
+    )
+    if view.charter.is_available:
+        after = msgspec.structs.replace(after, absent=_absent(view, after, evidence, wished))
     return Plan(after, dead, left_out)
+
+
+def _absent(
+    view: View, after: View, evidence: Evidence, wished: Mapping[tuple[str, str, int], Wish]
+) -> tuple[Member, ...]:
+    """Return who may be alive on another side: held dead, but not surely dead, and not back."""
+    absent = {member.id: member for member in view.absent}
+    for member in view.members:
+        sure = member.id in evidence.attested or ("dead", member.id, member.incarnation) in wished
+        if (member.id, member.incarnation) in after.dead and not sure:
+            absent[member.id] = member
+    return tuple(member for host, member in absent.items() if after.member(host) is None)[-ABSENT_MAX:]
 
 
 def seniority(member: Member, flaps: Mapping[str, int]) -> tuple[int, int, str]:

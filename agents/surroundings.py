@@ -8,6 +8,7 @@ from typing import Protocol
 from agents.causes import Cause
 from agents.cells import Cells
 from agents.messages.client import Change
+from agents.messages.merging import MergeAsk, MergeCells
 from agents.messages.replication import CensusPeer, Located
 from agents.views import View
 
@@ -52,6 +53,7 @@ class Surroundings(Protocol):
     limits: Limits
     watched: bool
     frozen: bool  # the cluster stops: nothing is sequenced any more
+    policy: str  # of merges: `latest`, `winner` or `function`
 
     @property
     def me(self) -> str:
@@ -128,6 +130,22 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeAsked:
+    """A host of a losing side wants to hand on what changed."""
+
+    sender: str
+    ask: MergeAsk
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCame:
+    """A host of a losing side hands on some changes."""
+
+    sender: str
+    batch: MergeCells
+
+
+@dataclass(frozen=True, slots=True)
 class CloneOrdered:
     """Make one more peer, on `target`.
 
@@ -200,6 +218,17 @@ class MoveRefused:
     colony: int
     target: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounted:
+    """All that a losing side changed in this colony is merged: what it came to."""
+
+    colony: int
+    lane: bytes
+    sender: str
+    merged: int
+    overridden: int
 
 
 @dataclass(frozen=True, slots=True)

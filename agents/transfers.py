@@ -127,7 +127,9 @@ def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: fl
     clone.start(peer.cells, peer.committed, limits.chunk_bytes)
     clone.touched_s = now_s
     clock_s = peer.clock_s(now_s)
-    out.append(Send(target, CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s)))
+    history = peer.history_state(now_s)
+    start = CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s, history)
+    out.append(Send(target, start))
     for entries in batches(whole(p.entry, p.after) for p in primary.pending):
         out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
     for chunk in clone.chunks(peer.colony, peer.epoch, limits.window):

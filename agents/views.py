@@ -7,7 +7,7 @@ View ids and epochs are single integers, so that order is plain `<`:
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ from placement.labels import Labels
 NUMBER_BITS = 32
 COUNT_BITS = 16
 GENERATION_MAX = (1 << 15) - 1
+FORKS_MAX = 32  # generations remembered: a cluster that was split more often since is another one
 
 
 def view_id(generation: int, number: int) -> int:
@@ -70,13 +71,19 @@ class Status(Enum):
 
 
 class Charter(msgspec.Struct, frozen=True, array_like=True):
-    """What `init` fixed for the whole life of a cluster."""
+    """What `init` fixed for the whole life of a cluster.
+
+    Attributes:
+        quorum: `majority`: only a majority of the view serves. `available`: a
+            side without one goes on by itself, in the next generation.
+    """
 
     colonies: int = 64
     peers: int = 2
     lease_s: float = 0.5
     heartbeat_s: float = 0.1
     suspect_s: float = 1.0
+    quorum: Literal["majority", "available"] = "majority"
 
     def __post_init__(self) -> None:
         if not 1 <= self.colonies <= 65536:
@@ -85,6 +92,13 @@ class Charter(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("peers must be 1 to 16")
         if not 0 < self.heartbeat_s < self.lease_s <= self.suspect_s <= 60:
             raise ValueError("need 0 < heartbeat_s < lease_s <= suspect_s <= 60")
+        if self.quorum not in ("majority", "available"):
+            raise ValueError(f"quorum is majority or available, not {self.quorum!r}")
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a side without a majority goes on by itself."""
+        return self.quorum == "available"
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -124,6 +138,20 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     software: Word = ""
 
 
+class Fork(msgspec.Struct, frozen=True, array_like=True):
+    """Where a side went on by itself, without a majority.
+
+    Attributes:
+        base: Id of the last view that it shared with others.
+        first: Id of its own first view; names the generation's lineage.
+        uptime_s: How long its most senior member had been up then.
+    """
+
+    base: Count
+    first: Count
+    uptime_s: Seconds = 0.0
+
+
 class View(msgspec.Struct, frozen=True, array_like=True):
     """A membership epoch: who is here, in order of seniority.
 
@@ -137,6 +165,9 @@ class View(msgspec.Struct, frozen=True, array_like=True):
             incarnation up to one named here is ever admitted again.
         flaps: (host id, how often it was held dead of late), as far as the
             proposer knew. Members that flap are listed last.
+        forks: With `quorum = available`: the forced generations that led here, oldest first.
+        absent: With it: members dropped as dead, but not surely dead: they may
+            be alive on another side, and are looked for.
     """
 
     tag: Id
@@ -147,6 +178,8 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     dead: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
     gone: tuple[tuple[str, int], ...] = ()
     flaps: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
+    forks: Annotated[tuple[Fork, ...], Meta(max_length=FORKS_MAX)] = ()
+    absent: Annotated[tuple[Member, ...], Meta(max_length=MEMBERS_MAX)] = ()
 
     def member(self, host: str) -> Member | None:
         """Return the member with this host id, or None."""
@@ -164,6 +197,11 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     def ids(self) -> tuple[str, ...]:
         """Host ids, most senior first."""
         return tuple(member.id for member in self.members)
+
+    @property
+    def root(self) -> int:
+        """Id of the first view of this generation's lineage; 0 = nothing was ever forced."""
+        return self.forks[-1].first if self.forks else 0
 
     @property
     def majority(self) -> int:

@@ -22,6 +22,7 @@ from msgspec import Meta
 from agents.fields import INT_MAX, Count, Id, Text, Word
 from agents.messages.client import Greeting, Reply, Request
 from agents.messages.membership import Membership
+from agents.messages.merging import MergeMessage
 from agents.messages.replication import Replication
 from agents.messages.stopping import StopMessage
 from agents.views import Member
@@ -84,7 +85,7 @@ def source_of(identity: bytes) -> Source | None:
 
 _IDENTITY = re.compile(rb"([0-9a-f]{32})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([01])")
 
-HostMessage = Membership | Replication | StopMessage
+HostMessage = Membership | Replication | StopMessage | MergeMessage
 
 # Kinds of messages that the first version did not have, and the version that brought each.
 SINCE: dict[type, int] = {}

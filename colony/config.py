@@ -176,6 +176,14 @@ GLOBAL_OPTIONS = (
     Option("log-level", one_of(LOG_LEVELS), "warning", f"one of {', '.join(LOG_LEVELS)}", "LEVEL"),
 )
 
+QUORUM = Option(
+    "quorum",
+    one_of(("majority", "available")),
+    "majority",
+    "of a new cluster: serve only with a majority, or on every side of a split",
+    "majority|available",
+)
+
 
 # -- sources -----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import msgspec
 
 from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, Greeting
+from agents.views import generation_of
 
 _greetings = msgspec.msgpack.Decoder(Greeting)
 VALUE_BYTES_MAX = 16 * 1024 * 1024
@@ -108,7 +109,9 @@ class Directory:
         where = dict(greeting.hosts)
         told = [where.get(host, "") for host in greeting.primaries]
         told += [""] * (greeting.colonies - len(told))
-        if greeting.view > self.view or len(self.primaries) != len(told):
+        # Another generation is news even if it is lower: of two sides that met, the lower one stays.
+        anew = generation_of(greeting.view) != generation_of(self.view)
+        if anew or greeting.view > self.view or len(self.primaries) != len(told):
             self.view = greeting.view
             self.primaries = told
         else:  # no newer than what we know: believe what it says of itself, and fill gaps

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from agents.access import Access
@@ -40,6 +41,7 @@ from colony.codecs import codec_named
 from colony.embedded import AioEmbedded, Embedded, Waiter
 from colony.errors import Closed, ColonyError, Denied, Unavailable
 from colony.health import Health, serve
+from colony.merges import Merge, policy_of, run_merge
 from colony.store import TIMEOUT_S, Store
 from colony.transport import seeds_in
 from placement import probe
@@ -68,6 +70,13 @@ class Host:
         expect: Found a cluster once so many zombies see each other; 0 = wait for `colony init`.
         peers: Copies of each colony, if this host founds the cluster; 1 to 16.
         colonies: How many, if this host founds the cluster; 1 to 65,536.
+        quorum: If this host founds the cluster: `majority`, or `available`: hosts without
+            a majority go on by themselves, and are merged with the others later.
+        merge: With that, what becomes of a cell that both changed, where its primary is on
+            this host: `latest`, `winner`, or a function of the key, the winner's `Entry` and
+            the other's (None = dead there) that returns one of the two, a value, or None:
+            the cell dies. It runs on a worker's thread; let it give the same if it is
+            called again with its own result.
         labels: "zone", "rack", "box"; what is missing of them is found out or unknown.
         state_dir: Where its identity is kept, and its cells while the whole cluster
             is stopped; None = a new identity each start.
@@ -106,6 +115,8 @@ class Host:
         expect: int = 0,
         peers: int = 2,
         colonies: int = 64,
+        quorum: str = "majority",
+        merge: Merge = "latest",
         labels: Mapping[str, str] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         restore_wait: float | None = None,
@@ -128,8 +139,9 @@ class Host:
         self._link = _endpoint(link) if link else None
         self._name = name
         self._seeds = seeds_in(join) if join else ()
-        charter, alone_s = Charter(colonies, peers), _period("solitude", solitude)
+        charter, alone_s = _charter(colonies, peers, quorum), _period("solitude", solitude)
         self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)
+        self._merge, self._policy = merge, policy_of(merge)
         self._labels = _labels(labels or {})
         self._state_dir = state_dir
         self._restore_wait_s = _period("restore_wait", restore_wait)
@@ -138,10 +150,8 @@ class Host:
         self._when_lost = _when_lost(when_lost)
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
-        self._witness = witness
-        self._max_bytes = max_bytes
-        self._keys = keys
-        self._insecure = insecure
+        self._witness, self._max_bytes = witness, max_bytes
+        self._keys, self._insecure = keys, insecure
         is_safe = keys is not None or _is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
         self._owns_process = owns_process
@@ -200,6 +210,7 @@ class Host:
             restore_wait_s=self._restore_wait_s,
             snapshot_every_s=self._snapshot_every_s,
             waits_when_lost=self._when_lost == "wait",
+            policy=self._policy,
         )
         container.access = access
         access.refusals = door.refusals
@@ -213,6 +224,7 @@ class Host:
             persist=self._file.save if self._file is not None else None,
             process_gone=lambda member: _is_gone(me, member),
             keeper=keeper,
+            run_merge=partial(run_merge, self._merge) if callable(self._merge) else None,
             sample=_sampler(keeper, lambda: self._is_draining),
             read_roster=ring.read_roster,
             on_note=self._on_note,
@@ -461,6 +473,10 @@ class Host:
 
 
 # -- parts -----------------------------------------------------------------------
+
+
+def _charter(colonies: int, peers: int, quorum: str) -> Charter:
+    return Charter(colonies, peers, quorum=quorum)  # type: ignore[arg-type]
 
 
 def _endpoint(text: str) -> str:

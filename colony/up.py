@@ -46,6 +46,7 @@ class Plan:
 
     hosts: int = 5
     peers: int = 2
+    quorum: str = "majority"
     colonies: int = 64
     boxes: int = 3
     sessions: int = 1000
@@ -79,6 +80,8 @@ class Up:
             str(plan.peers),
             "--colonies",
             str(plan.colonies),
+            "--quorum",
+            plan.quorum,
             "--log-level",
             plan.log_level,
         ]

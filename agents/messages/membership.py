@@ -57,7 +57,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
     `incarnation` is the sender's: the view must list exactly it. The first
     on a link, and the first of a view, say the cluster's tag too, for the
-    link may be older than the tag.
+    link may be older than the tag. `root` names the lineage of the view.
     """
 
     view: Count
@@ -67,6 +67,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
     load: Load | None = None
     incarnation: Count = 0
     tag: Id = ""
+    root: Count = 0
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -210,6 +211,20 @@ class FoundingAnswer(msgspec.Struct, frozen=True, array_like=True, tag=25):
     reason: Text = ""
 
 
+class Meet(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """With `quorum = available`: this is my view; `holds`: I serve in it."""
+
+    view: View
+    holds: bool
+
+
+class Yield(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    """To members of the own side, lineage `root`: we give in to the side of this view."""
+
+    root: Count
+    winner: View
+
+
 Membership = (
     Heartbeat
     | Grant
@@ -227,4 +242,6 @@ Membership = (
     | KnockAnswer
     | Founding
     | FoundingAnswer
+    | Meet
+    | Yield
 )

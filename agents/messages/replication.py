@@ -15,6 +15,7 @@ from agents.fields import (
     ATTRIBUTES_MAX,
     BATCH_MAX,
     COLONIES_MAX,
+    MEMBERS_MAX,
     ColonyId,
     Count,
     Hosts,
@@ -85,6 +86,20 @@ class LaneState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at_s: Seconds
 
 
+class HistoryState(msgspec.Struct, frozen=True, array_like=True):
+    """What a peer remembers of its changes while hosts are absent: see `agents.history`.
+
+    Attributes:
+        splits: (absent host, last seq that it surely had).
+        marks: (seq, how long ago it was the last one).
+        birth: Id of the view in which the colony was born, empty.
+    """
+
+    splits: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)]
+    marks: Annotated[tuple[tuple[Count, Seconds], ...], Meta(max_length=BATCH_MAX)]
+    birth: Count = 0
+
+
 class Replicate(msgspec.Struct, frozen=True, array_like=True, tag=40):
     """Mutations in order; all up to `committed` is committed."""
 
@@ -142,10 +157,11 @@ class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
     clone: Count
     start_seq: Count
     clock_s: Seconds
+    history: HistoryState | None = None
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=45):
-    """Piece `number` of a clone, counted from 1."""
+    """Piece `number` of a clone, counted from 1; `deaths`: (key, seq), while hosts are absent."""
 
     colony: ColonyId
     epoch: Count
@@ -154,6 +170,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=45):
     cells: Annotated[tuple[CellState, ...], Meta(max_length=BATCH_MAX)]
     lanes: Annotated[tuple[LaneState, ...], Meta(max_length=BATCH_MAX)]
     last: bool
+    deaths: Annotated[tuple[tuple[Key, Count], ...], Meta(max_length=BATCH_MAX)] = ()
 
 
 class ChunkAck(msgspec.Struct, frozen=True, array_like=True, tag=46):

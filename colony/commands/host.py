@@ -13,12 +13,14 @@ from typing import Any, Protocol
 import colony
 from colony.commands.base import Call, Command, Exit, Failure, say, warn
 from colony.config import (
+    QUORUM,
     Option,
     UsageError,
     address,
     addresses,
     grace,
     listening,
+    one_of,
     seconds,
     size,
     text,
@@ -110,6 +112,8 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "expect",
         "peers",
         "colonies",
+        "quorum",
+        "merge",
         "state_dir",
         "witness",
         "max_bytes",
@@ -221,6 +225,14 @@ COMMANDS = (
             Option("expect", whole(1, 10_000), 0, "found a cluster once so many hosts see each other", "N"),
             Option("peers", whole(1, 16), 2, "copies of each colony, if this host founds the cluster", "N"),
             Option("colonies", whole(1, 65536), 64, "colonies, if this host founds the cluster", "K"),
+            QUORUM,
+            Option(
+                "merge",
+                one_of(("latest", "winner")),
+                "latest",
+                "with quorum available: which change of a cell counts when sides meet again",
+                "latest|winner",
+            ),
             Option("state-dir", text, None, "keeps its identity, and its cells over a shutdown", "DIR"),
             Option(
                 "restore-wait",

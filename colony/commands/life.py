@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from colony.commands.base import Asks, Call, Command, Exit, Failure, Json, Positional, warn
-from colony.config import Option, seconds, whole, yes_or_no
+from colony.config import QUORUM, Option, seconds, whole, yes_or_no
 from colony.errors import Unavailable
 
 POLL_S = 0.25  # often enough for people, far too seldom to cost a host anything
@@ -48,7 +48,10 @@ def init(call: Call) -> int:
     """Found a cluster of all zombies that the asked one knows."""
     progress = Progress()
     with call.store() as store:
-        store.admin("init", {"colonies": call["colonies"], "peers": call["peers"]})
+        order = {"colonies": call["colonies"], "peers": call["peers"]}
+        if call["quorum"] != "majority":
+            order["quorum"] = call["quorum"]
+        store.admin("init", order)
         for status in statuses(store, call["wait"]):
             members = _members(status)
             active = [member for member in members if member.get("status") == "ACTIVE"]
@@ -158,6 +161,7 @@ COMMANDS = (
         (
             Option("colonies", whole(1, 65536), 64, "into how many colonies the keys fall, for ever", "K"),
             Option("peers", whole(1, 16), 2, "copies of each colony", "N"),
+            QUORUM,
             _WAIT,
         ),
     ),

@@ -70,6 +70,12 @@ def status_lines(answer: Json) -> list[str]:
         lines.append("INSECURE: no keys are demanded where strangers can connect")
     if answer.get("refused"):
         lines.append(f"{answer['refused']} connections or requests were refused here: see colony events")
+    merges = answer.get("merges") or {}
+    if merges.get("colonies"):
+        lines.append(
+            f"merged from other sides of a split: {merges.get('merged', 0)} cells, "
+            f"{merges.get('overridden', 0)} overridden, in {len(merges['colonies'])} colonies"
+        )
     if answer.get("waiting_for"):
         lines.append(f"waiting for {answer['waiting_for']}")
     members = view.get("members") or []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from colony.commands.base import Call, Command, Exit, Failure, say, warn
-from colony.config import Option, seconds, whole, yes_or_no
+from colony.config import QUORUM, Option, seconds, whole, yes_or_no
 
 
 def up(call: Call) -> int:
@@ -16,6 +16,7 @@ def up(call: Call) -> int:
         hosts=call["hosts"],
         peers=call["peers"],
         colonies=call["colonies"],
+        quorum=call["quorum"],
         boxes=call["boxes"],
         sessions=call["sessions"],
         for_s=call["for"],
@@ -43,6 +44,7 @@ COMMANDS = (
             Option("hosts", whole(1, 32), 5, "host processes", "N"),
             Option("peers", whole(1, 16), 2, "copies of each colony", "N"),
             Option("colonies", whole(1, 65536), 64, "into how many colonies the keys fall", "K"),
+            QUORUM,
             Option("boxes", whole(1, 32), 3, "labels: as if on so many machines", "N"),
             Option("sessions", whole(1, 10_000_000), 1000, "sessions of the workload", "N"),
             Option("for", seconds, None, "end after so many seconds; none = when told to", "SECONDS"),

@@ -56,6 +56,7 @@ class Home:
     limits: Limits = field(default_factory=Limits)
     watched: bool = False
     frozen: bool = False
+    policy: str = "latest"
     primary: str = ""
     refuses: str = ""
     room: int = 1 << 60

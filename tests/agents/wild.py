@@ -103,6 +103,7 @@ class Place:
     )
     watched: bool = False
     frozen: bool = False
+    policy: str = "latest"
     primary: str = ""
     round: CensusRound | None = None
     census: Census | None = None

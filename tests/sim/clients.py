@@ -28,6 +28,7 @@ from agents.messages.client import (
     Reply,
     Request,
 )
+from agents.messages.replication import Dna
 from agents.sim_clock import Chance, Timeline
 from tests.sim.history import Code, Operation
 
@@ -39,6 +40,15 @@ def run_closure(dna: bytes | None, closure: bytes) -> bytes:
     """Do what a simulated closure says: append a token."""
     token = closure.removeprefix(APPEND)
     return token if dna is None else dna + b"," + token
+
+
+def run_merge(winner: Dna | None, loser: Dna | None) -> Dna | None:
+    """Do what a simulated merge function does: keep every token of both, in one order."""
+    if isinstance(winner, tuple) or isinstance(loser, tuple):
+        attributes = [one for dna in (winner, loser) if isinstance(dna, tuple) for one in dna]
+        return tuple(sorted(dict(attributes).items()))
+    both = [dna for dna in (winner, loser) if isinstance(dna, bytes)]
+    return b",".join(sorted({token for dna in both for token in dna.split(b",")})) if both else None
 
 
 class Hosts(Protocol):

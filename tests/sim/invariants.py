@@ -15,12 +15,14 @@ from unittest.mock import patch
 from agents.cells import Cell, after
 from agents.colony import Colony
 from agents.effects import InstallView, Note
+from agents.keys import colony_of
 from agents.messages.replication import Entry
 from agents.peer import Peer, PeerStatus, Role
 from agents.primary import Pending, Primary
 from agents.sim_host import Process
 from agents.simulator import Simulation
 from agents.views import View, epoch_view
+from tests.sim.history import Operation, check, check_at_most_once
 
 SWEEP_S = 0.25
 Mark = tuple[int, bytes, bytes, int, int]
@@ -93,6 +95,14 @@ class Watch:
         self._kept: list[Any] = []
         simulation.observer = self
         simulation.timeline.after(SWEEP_S, self._sweep)
+
+    def prepare(self, patches: ExitStack) -> None:
+        """See more than peers and primaries tell by themselves."""
+
+    def judge(self, history: list[Operation], colonies: int) -> list[str]:
+        """Judge what clients saw, except in colonies that were named lost."""
+        fair = [op for op in history if colony_of(op.key.encode(), colonies) not in self.lost]
+        return [str(finding) for finding in check(fair)] + check_at_most_once(fair)
 
     def fail(self, text: str) -> None:
         """Raise a violation with the time of it."""
@@ -359,9 +369,9 @@ class Watch:
 
 
 @contextmanager
-def watching(simulation: Simulation) -> Iterator[Watch]:
+def watching(simulation: Simulation, kind: type[Watch] | None = None) -> Iterator[Watch]:
     """Watch a simulation: peers and primaries tell what they apply and commit."""
-    watch = Watch(simulation)
+    watch = (kind or Watch)(simulation)
     apply, wipe = Peer.apply, Peer.wipe
     sequence, commit = Primary.sequence, Primary._committed
 
@@ -386,4 +396,5 @@ def watching(simulation: Simulation) -> Iterator[Watch]:
         patches.enter_context(patch.object(Peer, "wipe", watched_wipe))
         patches.enter_context(patch.object(Primary, "sequence", watched_sequence))
         patches.enter_context(patch.object(Primary, "_committed", watched_commit))
+        watch.prepare(patches)
         yield watch

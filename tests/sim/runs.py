@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from agents.effects import EvictOrdered, Note, RecountNeeded, RecoverOrdered, Send
-from agents.keys import colony_of
 from agents.sim_clock import Chance
 from agents.sim_host import Process
 from agents.sim_network import Shape
@@ -23,8 +22,8 @@ from agents.simulator import SimSettings, Simulation
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter
 from tests.next_version import NEXT, NOW, Novelty, decode_as, encode_as, has_come
-from tests.sim.clients import Client, Habits, run_closure
-from tests.sim.history import Operation, check, check_at_most_once
+from tests.sim.clients import Client, Habits, run_closure, run_merge
+from tests.sim.history import Operation
 from tests.sim.invariants import Violation, Watch, watching
 from tests.sim.plans import PLANS, Fault, Maker, Scene
 from tests.sim.sides import Neighbour, Script, Trial
@@ -320,7 +319,7 @@ class Stage:
         self.keys = keys
         self.chance = chance
         self.script = script
-        self.simulation = Simulation(run.names, chance, run.settings, run_closure)
+        self.simulation = Simulation(run.names, chance, run.settings, run_closure, run_merge)
         self.director = Director(self.simulation, run.names)
         self.clients = [
             Client(f"c{number}", self._hosts_for(number), chance, keys, run.history, operations, habits)
@@ -407,10 +406,7 @@ class Stage:
         run, watch = self.run, self.watch
         assert watch is not None, "a run is watched"
         watch.sweep()
-        colonies = run.settings.charter.colonies
-        fair = [op for op in run.history if colony_of(op.key.encode(), colonies) not in watch.lost]
-        run.complaints += [str(finding) for finding in check(fair)]
-        run.complaints += check_at_most_once(fair)
+        run.complaints += watch.judge(run.history, run.settings.charter.colonies)
 
 
 def play(
@@ -427,6 +423,7 @@ def play(
     habits: Habits | None = None,
     keys: Sequence[str] = (),
     script: Script | None = None,
+    watch: type[Watch] | None = None,
     **settings: Any,
 ) -> Run:
     """Play one run, and return what came of it.
@@ -438,6 +435,7 @@ def play(
         names: The hosts; "" = drawn from the seed.
         notes: Keep all notes of all machines.
         length_s: How long faults may happen; 0 = drawn, like `habits` and `keys`.
+        watch: What is to hold; None = all promises of `quorum = majority`.
         settings: Fields of `SimSettings` that are not to be drawn.
     """
     chance = random.Random(f"{seed}/{plan}")
@@ -455,8 +453,7 @@ def play(
     charter = run.settings.charter
     drawn_length_s, think_s, drawn_keys = chance.choice(PACES)
     length_s = length_s or drawn_length_s
-    habits = habits or Habits(think_s=think_s)
-    keys = keys or drawn_keys
+    habits, keys = habits or Habits(think_s=think_s), keys or drawn_keys
     scene = Scene(run.names, charter.colonies, charter.peers, length_s)
     if script is None:
         run.faults = (maker or PLANS[plan])(chance, scene) if faults is None else list(faults)
@@ -464,9 +461,8 @@ def play(
         run, chance, clients=clients, operations=operations, habits=habits, keys=keys, script=script
     )
     simulation = stage.simulation
-    if notes:
-        simulation.notes = run.notes
-    with watching(simulation) as stage.watch:
+    simulation.notes = run.notes if notes else None
+    with watching(simulation, watch) as stage.watch:
         stage.watch.on_note = stage.director.noted
         stage.play(length_s)
         run.lost = sorted(stage.watch.lost)

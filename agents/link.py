@@ -29,7 +29,7 @@ from agents.sockets import (
     Question,
     Sockets,
 )
-from agents.tcp_plane import Outgoing, Plane, TcpPipe, place_of
+from agents.tcp_plane import Incoming, Outgoing, Plane, TcpPipe, place_of
 from agents.wire import CONTROL, Source, source_of
 
 # What `Door.poll` found ready; bits of one int.
@@ -139,12 +139,16 @@ class Door:
         Returns at once while a drain budget left something behind. 0 = time is up.
         `timeout_s` < 0 is taken as 0.
         """
+        return self.note(self.wait(self.prepare(timeout_s)))
+
+    def prepare(self, timeout_s: float) -> float:
+        """Do what is due before anybody sleeps; return for how many seconds that may be."""
         if self._sockets.fresh:
             self._look_at(self._sockets.fresh)
             self._sockets.fresh = []
         if self._greets:
             timeout_s = min(timeout_s, self._expire_greets())
-        front, desk, plane = self._front, self._clients, self._plane
+        desk, plane = self._clients, self._plane
         if plane is not None:
             timeout_s = min(timeout_s, plane.check())
             if plane.incoming.ready:
@@ -154,9 +158,18 @@ class Door:
         if desk.ready:
             self._unread |= CLIENTS
         if self._unread & ~self._held or self._lost or self._greetings or timeout_s < 0:
-            timeout_s = 0
+            return 0
+        return timeout_s
+
+    def wait(self, timeout_s: float) -> list[int]:
+        """Sleep until something is ready; return what, for `note`. Touches nothing that others may."""
+        return self._poller.wait(timeout_s)
+
+    def note(self, fds: list[int]) -> int:
+        """Take note of what `wait` returned; return bits as `poll` does."""
+        front, desk, plane = self._front, self._clients, self._plane
         found = 0
-        for fd in self._poller.wait(timeout_s):
+        for fd in fds:
             if fd in self._links and plane is not None:
                 if plane.incoming.see(self._links[fd]):
                     found |= HOSTS
@@ -177,6 +190,17 @@ class Door:
         if self._greetings:
             found |= GREETED
         return (found | self._unread) & ~self._held
+
+    @property
+    def incoming(self) -> Incoming | None:
+        """The connections of other hosts, where they are ours to read."""
+        return self._plane.incoming if self._plane is not None else None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `poll` would return at once."""
+        plane = self._plane
+        return bool(self._lost or self._greetings or (plane is not None and plane.incoming.ready))
 
     def hold_clients(self, is_held: bool) -> None:
         """Take nothing from clients until told otherwise; they are held back meanwhile."""

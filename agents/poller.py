@@ -54,10 +54,14 @@ class Waker:
 
 
 class Poller:
-    """Waits until one of many descriptors is ready: epoll, or poll where there is none."""
+    """Waits until one of many descriptors is ready: epoll, or poll where there is none.
+
+    Attributes:
+        is_shared: Other threads may change what is waited for while one waits.
+    """
 
     def __init__(self) -> None:
-        self._is_epoll = hasattr(select, "epoll")
+        self.is_shared = self._is_epoll = hasattr(select, "epoll")
         self._poll = select.epoll() if self._is_epoll else select.poll()
 
     def add(self, fd: int, mask: int = 1) -> None:

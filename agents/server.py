@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from agents.access import Roster, refusal
+from agents.baton import Baton, Caller
 from agents.bodies import Body, ColonyActor, HostActor
 from agents.clients import ClientCaller, Clients
 from agents.dispatcher import Dispatcher
@@ -147,6 +148,8 @@ class Server:
         self._owns_process = owns_process
         self._wall = wall
         self._asleep = self._holds_clients = False
+        self._baton = Baton(self, getattr(door, "incoming", None))
+        self._untold: deque[tuple[Note, Noted]] = deque()
         self._is_stopping = self._is_over = False
         self._thread: threading.Thread | None = None
         self._tick_due_s = 0.0
@@ -155,6 +158,7 @@ class Server:
         self._broken_ticks = 0
         self._broken_turns = 0
         self._has_begun = False
+        self._ident = 0
 
     # -- from other threads ------------------------------------------------------
 
@@ -205,6 +209,21 @@ class Server:
         """Look at the list of known keys now; any thread, a signal handler too."""
         self._sample_due_s = 0.0
 
+    def call(self, request: Any, callback: Answered, caller: Caller, timeout_s: float) -> bool:
+        """Like `submit`, for a thread that has nothing to do until it is answered: it may help.
+
+        `caller.reply` is set by the callback, which may run on this thread; `leave` follows in any case.
+        """
+        if not self._baton.enter(caller):
+            return self.submit(request, callback)
+        self._submissions.append((request, callback))
+        self._baton.lead(caller, timeout_s)
+        return True
+
+    def leave(self, caller: Caller) -> None:
+        """Forget a caller: it waits no more; any thread."""
+        self._baton.leave(caller)
+
     def tell(self, event: Any) -> None:
         """Tell the host's machine an event; any thread."""
         self._host.actor_ref.tell(event)
@@ -229,7 +248,9 @@ class Server:
             The exit status: 0 when stopped, else what the host halted with.
         """
         self._has_begun = True
-        self.dispatcher.own(threading.get_ident())
+        self._baton.acquire()
+        self._ident = threading.get_ident()
+        self.dispatcher.own(self._ident)
         if self._owns_process:
             gc.collect()
             gc.freeze()
@@ -240,6 +261,7 @@ class Server:
                 self._try_turn()
         finally:
             self._end()
+            self._baton.release()
         return self.performer.halt.status if self.performer.halt is not None else 0
 
     def _try_turn(self) -> None:
@@ -248,25 +270,73 @@ class Server:
             self._turn(self._sleep())
             self._broken_turns = 0
         except Exception as error:
-            self._fault("loop", error)
-            self._broken_turns += 1
-            if self._broken_turns >= BROKEN_TURNS_MAX:
-                self.performer.halt = Halt(1, f"the loop is broken: {error!r}")
+            self._turn_broke(error)
+
+    def _turn_broke(self, error: Exception) -> None:
+        self._fault("loop", error)
+        self._broken_turns += 1
+        if self._broken_turns >= BROKEN_TURNS_MAX:
+            self.performer.halt = Halt(1, f"the loop is broken: {error!r}")
 
     def _sleep(self) -> int:
-        """Poll until something is ready or due; return what is ready."""
+        """Poll until something is ready or due, without the baton; return what is ready."""
+        now_s = self.clock()
         timeout_s = 0.0
         if not self.performer.has_more and not self.clients.has_replies:
-            timeout_s = min(self._tick_due_s, self.timers.next_s) - self.clock()
-        self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
-        if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
-            timeout_s = 0.0
+            timeout_s = min(self._tick_due_s, self.timers.next_s) - now_s
         if self.clients.is_over_limit is not self._holds_clients:
             self._holds_clients = not self._holds_clients
             self.door.hold_clients(self._holds_clients)
-        ready = self.door.poll(timeout_s)
-        self._asleep = False
-        return ready
+        timeout_s = self.door.prepare(timeout_s)
+        self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
+        if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
+            timeout_s = 0.0
+        self._baton.sleeps_until_s = now_s + timeout_s
+        self._baton.release()
+        try:
+            fds = self.door.wait(timeout_s)
+        finally:
+            self._baton.acquire()
+            self._asleep = False
+        return self.door.note(fds)
+
+    # -- for callers that lead ---------------------------------------------------------
+
+    def is_over(self) -> bool:
+        """Return whether no turn may be taken any more."""
+        return self._is_stopping or self.performer.halt is not None or not self._ident
+
+    def carry(self, fds: list[int]) -> None:
+        """Take a turn on the thread of a caller that holds the baton."""
+        was_asleep, self._asleep = self._asleep, False
+        self.dispatcher.own(threading.get_ident())
+        try:
+            self._turn(self.door.note(fds))
+            self._broken_turns = 0
+        except Exception as error:
+            self._turn_broke(error)
+        finally:
+            self.dispatcher.own(self._ident)  # its thread may ask and tell like any other again
+            self._asleep = was_asleep
+
+    def next_s(self) -> float:
+        """Return when the loop must be awake again; -inf = at once."""
+        if (
+            self._submissions
+            or self._untold
+            or self.performer.has_more
+            or self.performer.halt is not None
+            or self.clients.has_replies
+            or not self.dispatcher.is_idle
+            or self.workers.has_results
+            or self.door.has_news
+        ):
+            return float("-inf")
+        return min(self._tick_due_s, self.timers.next_s)
+
+    def ring(self) -> None:
+        """Wake the I/O thread; any thread."""
+        self._wake()
 
     def _wake(self) -> None:
         if self._asleep:
@@ -275,6 +345,8 @@ class Server:
 
     def _turn(self, ready: int) -> None:
         self._own_up(self.clock())
+        if self._untold and threading.get_ident() == self._ident:
+            self._tell_notes()
         if ready & LOST:
             self._take_lost()
         if ready & HOSTS:
@@ -309,6 +381,7 @@ class Server:
             calls, self._at_turn_end = self._at_turn_end, []
             for call in calls:
                 self._guard("callback", call)
+        self._baton.turned()
 
     # -- what comes in ---------------------------------------------------------------
 
@@ -524,10 +597,17 @@ class Server:
         noted = self.notes.add(note, self._wall())
         if self.vitals is not None:
             self.vitals.noted(note)
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("%s: %s %s", note.kind, note.reason, note.details or "")
-        if self._on_note is not None:
-            self._on_note(noted)
+        self._untold.append((note, noted))
+        if threading.get_ident() == self._ident or not self._ident:
+            self._tell_notes()  # never on a caller's thread: who listens may want a lock that it holds
+
+    def _tell_notes(self) -> None:
+        while self._untold:
+            note, noted = self._untold.popleft()
+            if logger.isEnabledFor(logging.INFO):
+                logger.info("%s: %s %s", note.kind, note.reason, note.details or "")
+            if self._on_note is not None:
+                self._on_note(noted)
 
     def host_broke(self, event: Any, error: BaseException) -> None:
         """Note that the host's machine raised, and refuse what it raised at."""

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 
 from agents.front import Connection, Front
-from agents.poller import Poller
+from agents.poller import Poller, Waker
 from agents.tcp_link import endpoint_of
 from agents.wire import FRAME_BYTES_MAX, Source, identity_of, source_of
 from agents.zmtp import COMMAND_BYTES_MAX, OPENING, PING, Conversation, ZmtpError, framed, header
@@ -35,6 +35,7 @@ UNSENT_BYTES_MAX = (
 SMALL_BYTES = 64 * 1024  # up to here a copy costs less than a list of two parts
 LOOK_EVERY_S = 0.1
 PING_EVERY_S = 0.5
+LENT_MAX = 4  # connections; with more, telling two pollers costs more than a wake-up
 SILENCE_S = 2.5  # the detector's 2 s for a host whose link stands, and a PING that it answered before them
 GONE_S = 1.0  # without even TCP's acknowledgement: the detector's patience with a broken link is no shorter
 USER_TIMEOUT_MS = 3_000  # where nobody tells of acknowledgements
@@ -65,7 +66,54 @@ def place_of(address: str) -> tuple[int, tuple[str, int]] | None:
 
 
 class Incoming(Front):
-    """The connections of other hosts; `take` says of each frame which `Source` it is of."""
+    """The connections of other hosts; `take` says of each frame which `Source` it is of.
+
+    Attributes:
+        poll: Tells of these connections only, and of `bell`: for a caller that waits for its own ack.
+        bell: Wakes that caller.
+    """
+
+    def __init__(self, endpoint: str, poller: Poller, frame_bytes_max: int) -> None:
+        super().__init__(endpoint, poller, frame_bytes_max)
+        self.poll = Poller()
+        self.bell = Waker()
+        self.poll.add(self.bell.fd)
+        self._lent: list[Connection] = []
+        self._is_shut = False
+
+    def lend(self) -> bool:
+        """Have `poll` alone tell of these connections, until `take_back`; False: that can't be had."""
+        if not self.poll.is_shared or len(self.connections) > LENT_MAX:
+            return False
+        for connection in self.connections.values():
+            if connection.watched == _IN:
+                self._poller.change(connection.fd, 0)  # of its end all are told
+                self._lent.append(connection)
+        return True
+
+    def take_back(self) -> None:
+        """Have the host's own poller tell of them again."""
+        while self._lent:
+            connection = self._lent.pop()
+            if self.connections.get(connection.fd) is connection and connection.watched == _IN:
+                self._poller.change(connection.fd, _IN)
+
+    def _close(self, connection: Connection) -> None:
+        if connection.fd in self.connections:
+            self.poll.remove(connection.fd)
+        super()._close(connection)
+
+    def _begin(self, peer: socket.socket, address: str, now_s: float) -> None:
+        super()._begin(peer, address, now_s)
+        if peer.fileno() in self.connections:
+            self.poll.add(peer.fileno())
+
+    def shut(self, linger_s: float) -> None:
+        """Close everything. Twice does nothing."""
+        super().shut(linger_s)
+        if not self._is_shut:
+            self._is_shut = True
+            self.bell.close()
 
     def _admit(self, connection: Connection) -> bool:
         source = source_of(connection.talk.peer)

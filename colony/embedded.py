@@ -39,6 +39,12 @@ class Loop(Protocol):
 
     def submit(self, request: Any, callback: Callable[[Reply], None]) -> bool: ...
 
+    def call(
+        self, request: Any, callback: Callable[[Reply], None], caller: Waiter, timeout_s: float
+    ) -> bool: ...
+
+    def leave(self, caller: Waiter) -> None: ...
+
     def read(self, key: bytes) -> Reply | None: ...
 
     def at_turn_end(self, call: Callable[[], None]) -> None: ...
@@ -49,14 +55,17 @@ class Waiter:
 
     Attributes:
         reply: The reply, once it has come.
-        is_gone: Its thread has waited long enough.
+        is_gone: Its thread is not asleep: it has waited long enough, or need not.
+        thread: Whose it is.
+        has_led: It took turns in the loop's place until its time was over, or its answer there.
     """
 
-    __slots__ = ("_lock", "is_gone", "reply")
+    __slots__ = ("_lock", "has_led", "is_gone", "reply", "thread")
 
     def __init__(self) -> None:
+        self.thread = threading.get_ident()
         self.reply: Reply | None = None
-        self.is_gone = False
+        self.is_gone = self.has_led = False
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -70,6 +79,9 @@ class Waiter:
 
     def wait(self, timeout_s: float) -> Reply | None:
         """Return the reply, or None if it does not come in time."""
+        if self.reply is not None or self.has_led:
+            self.is_gone = True
+            return self.reply
         is_woken = False
         try:
             is_woken = self._lock.acquire(timeout=timeout_s)
@@ -138,12 +150,15 @@ class Embedded:
         lane = lanes.take()
         waiter = Waiter()
         came = partial(self._came, waiter)
-        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
-            lanes.give(lane)
-            return self._thin.mutate(draft, timeout_s)
+        patience_s = min(PATIENCE_S, timeout_s)
         try:
-            reply = waiter.wait(min(PATIENCE_S, timeout_s))
+            request = kind(1, lane.name, lane.number, key, *rest)
+            if not self._server.call(request, came, waiter, patience_s):
+                lanes.give(lane)
+                return self._thin.mutate(draft, timeout_s)
+            reply = waiter.wait(patience_s)
         finally:
+            self._server.leave(waiter)
             self._crowd.pass_on()
         if reply is None:
             return self._thin.resume(draft, lane, timeout_s - PATIENCE_S)

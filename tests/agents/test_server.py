@@ -677,3 +677,79 @@ def test_what_links_say_reaches_the_host_as_it_is() -> None:
         until(lambda: LinkWentDown in server.container.kinds())
         heard = [event for event in server.container.heard if type(event) in (LinkCameUp, LinkWentDown)]
         assert heard == news
+
+
+class Caller:
+    """Waits for an answer, and may take turns meanwhile."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self.thread = threading.get_ident()
+        self.has_led = False
+
+    def took(self, reply: Reply) -> None:
+        """Take the answer."""
+        self.reply = reply
+
+
+def test_a_caller_that_is_alone_runs_the_machines_itself_and_who_listens_hears_of_it_elsewhere() -> None:
+    ran: list[int] = []
+    owners: list[int | None] = []
+    heard: list[tuple[str, int]] = []
+
+    def script(event: Any, now_s: float) -> list[Any]:
+        if type(event) is Requested:
+            ran.append(threading.get_ident())
+            return [Note("seen", "a caller"), Wake(now_s + 0.001), Answer(event.caller, Reply(1, OK))]
+        return []
+
+    with serving(on_note=lambda noted: heard.append((noted.note.kind, threading.get_ident()))) as server:
+        for colony in range(3):
+            server.container.colony(colony).script = script
+        until_s = time.monotonic() + 5
+        callers: list[Caller] = []
+
+        def call() -> None:
+            while not any(caller.has_led for caller in callers) and time.monotonic() < until_s:
+                caller = Caller()
+                callers.append(caller)
+                assert server.call(Get(1, b"1"), caller.took, caller, 5.0)
+                owners.append(server.dispatcher.thread)
+                while caller.reply is None and time.monotonic() < until_s:
+                    time.sleep(0.001)
+                server.leave(caller)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        while not heard and time.monotonic() < until_s:
+            time.sleep(0.001)
+    assert callers[-1].has_led and callers[-1].reply == Reply(1, OK)
+    assert ran[-1] == callers[-1].thread
+    assert callers[-1].thread not in owners, "then it may ask and tell as any other thread"
+    assert {kind for kind, _ in heard} == {"seen"}
+    assert callers[-1].thread not in {ident for _, ident in heard}
+
+
+def test_what_breaks_on_a_callers_thread_is_noted_and_the_host_goes_on() -> None:
+    def script(event: Any, now_s: float) -> list[Any]:
+        if type(event) is Requested:
+            raise ValueError("planted")
+        return []
+
+    with serving() as server:
+        server.container.colony(1).script = script
+        caller = Caller()
+
+        def call() -> None:
+            server.call(Get(1, b"1"), caller.took, caller, 5.0)
+            server.leave(caller)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        until_s = time.monotonic() + 5
+        while caller.reply is None and time.monotonic() < until_s:
+            time.sleep(0.001)
+        assert caller.reply is not None and caller.reply.code == BAD
+        assert ask(server, Get(1, b"2")).code == OK

@@ -1,0 +1,201 @@
+"""Callers that take turns themselves: who may, when, and what they leave to the loop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents.baton import Baton, may_lead
+from agents.poller import Poller
+from agents.tcp_plane import Incoming
+
+ANY = "tcp://127.0.0.1:*"
+
+
+class Caller:
+    """Waits for an answer."""
+
+    def __init__(self) -> None:
+        self.reply: Any = None
+        self.thread = threading.get_ident()
+        self.has_led = False
+
+
+class Loop:
+    """Stands for the server: counts turns, and does in them what a test wants."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[int, list[int]]] = []
+        self.rings = 0
+        self.over = False
+        self.due_s = float("inf")
+        self.in_turn: Callable[[], None] = lambda: None
+
+    def carry(self, fds: list[int]) -> None:
+        self.turns.append((threading.get_ident(), fds))
+        self.in_turn()
+
+    def next_s(self) -> float:
+        return self.due_s
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    def is_over(self) -> bool:
+        return self.over
+
+
+@pytest.fixture
+def house() -> Iterator[SimpleNamespace]:
+    """A loop, a baton, and the connections of hosts that it may read."""
+    incoming = Incoming(ANY, Poller(), 1_000_000)
+    loop = Loop()
+    yield SimpleNamespace(loop=loop, baton=Baton(loop, incoming), incoming=incoming)
+    incoming.shut(0)
+
+
+def beside(call: Callable[[], Any]) -> Any:
+    """Run in a thread of its own, and return what it returned."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found, "it did not end"
+    return found[0]
+
+
+def enter(baton: Baton) -> bool:
+    """Enter with a caller of this thread; give the baton back at once."""
+    caller = Caller()
+    has_it = baton.enter(caller)
+    baton.leave(caller)
+    if has_it:
+        baton.release()
+    return has_it
+
+
+def test_one_that_is_alone_leads_until_it_is_answered(house: SimpleNamespace) -> None:
+    def call() -> Caller:
+        caller = Caller()
+        assert house.baton.enter(caller)
+
+        def answer() -> None:
+            if len(house.loop.turns) == 2:
+                caller.reply = "answer"
+
+        house.loop.in_turn = answer
+        threading.Timer(0.05, house.incoming.bell.wake).start()
+        house.baton.lead(caller, 10)
+        house.baton.leave(caller)
+        return caller
+
+    caller = beside(call)
+    assert caller.reply == "answer" and caller.has_led
+    assert house.loop.turns == [(caller.thread, []), (caller.thread, [])]
+    assert beside(lambda: enter(house.baton)), "it has given the baton back"
+
+
+def test_one_that_is_not_answered_in_time_gives_up(house: SimpleNamespace) -> None:
+    def call() -> Caller:
+        caller = Caller()
+        assert house.baton.enter(caller)
+        house.baton.lead(caller, 0.05)
+        return caller
+
+    assert beside(call).reply is None
+
+
+def test_in_a_crowd_nobody_leads(house: SimpleNamespace) -> None:
+    first = Caller()
+    assert beside(lambda: house.baton.enter(first))
+    house.baton.release()
+    assert not beside(lambda: enter(house.baton))
+    house.baton.leave(first)
+    assert beside(lambda: enter(house.baton))
+
+
+def test_nobody_leads_while_a_turn_is_taken_or_after_the_end(house: SimpleNamespace) -> None:
+    house.baton.acquire()
+    assert not beside(lambda: enter(house.baton))
+    house.baton.release()
+    house.loop.over = True
+    assert not beside(lambda: enter(house.baton))
+
+
+def test_the_main_thread_never_leads(house: SimpleNamespace) -> None:
+    """A signal's handler may raise there, in the midst of a machine."""
+    assert signal.getsignal(signal.SIGINT) is not None
+    assert not may_lead() and not enter(house.baton)
+
+
+def test_one_deep_in_its_own_calls_does_not_lead() -> None:
+    def deep(levels: int) -> bool:
+        return deep(levels - 1) if levels else may_lead()
+
+    assert beside(lambda: deep(10))
+    assert not beside(lambda: deep(sys.getrecursionlimit() - 150))
+
+
+def test_what_is_due_sooner_than_the_loop_wakes_up_rings(house: SimpleNamespace) -> None:
+    def call() -> bool:
+        caller = Caller()
+        assert house.baton.enter(caller)
+        house.baton.lead(caller, 0)
+        return True
+
+    house.baton.sleeps_until_s = 10.0
+    house.loop.due_s = 11.0
+    beside(call)
+    assert house.loop.rings == 0
+    house.baton = Baton(house.loop, house.incoming)
+    house.baton.sleeps_until_s = 10.0
+    house.loop.due_s = 9.0
+    beside(call)
+    assert house.loop.rings == 1
+
+
+def test_a_leader_that_another_threads_turn_answers_is_called(house: SimpleNamespace) -> None:
+    callers: list[Caller] = []
+
+    def call() -> float:
+        caller = Caller()
+        callers.append(caller)
+        assert house.baton.enter(caller)
+        house.baton.lead(caller, 10)
+        return time.monotonic()
+
+    def answer() -> None:
+        house.baton.acquire()
+        callers[0].reply = "answer"
+        house.baton.turned()
+        house.baton.release()
+
+    start_s = time.monotonic()
+    threading.Timer(0.05, answer).start()
+    assert beside(call) - start_s < 5
+
+
+def test_a_leader_goes_when_the_host_ends(house: SimpleNamespace) -> None:
+    def call() -> float:
+        caller = Caller()
+        assert house.baton.enter(caller)
+        house.baton.lead(caller, 10)
+        return time.monotonic()
+
+    def end() -> None:
+        house.baton.acquire()
+        house.loop.over = True
+        house.baton.turned()
+        house.incoming.shut(0)
+        house.baton.release()
+
+    start_s = time.monotonic()
+    threading.Timer(0.05, end).start()
+    assert beside(call) - start_s < 5

@@ -266,7 +266,7 @@ class Council:
             and not too_old(view, contact.member.id, contact.member.incarnation)
             and host.reputation.wait_s(contact.member.id, now_s) == 0.0
             and not self._name_taken(view, contact.member)
-            and not unheard(host, view, contact, now_s)
+            and (view.member(contact.member.id) is not None or not unheard(host, view, contact, now_s))
         ]
 
     def _name_taken(self, view: View, joiner: Member) -> bool:
@@ -461,6 +461,9 @@ class Council:
         plan = self._plan(attempt, now_s)
         if host.me.id in plan.left_out:
             self._drop("the largest connected majority is without this host", now_s, LEFT_OUT_S)
+        elif plan.waits:
+            if now_s - attempt.since_s > host.settings.election_s:
+                self._drop("those that promised would be no majority of the next view", now_s)
         elif plan.view is None:
             self._drop("nothing to change by what the promises say", now_s)
         else:

@@ -48,11 +48,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next view (None = there is nothing to change), and why."""
+    """The next view (None = there is nothing to change), and why.
+
+    Attributes:
+        left_out: Whom the rule of the largest connected majority leaves out.
+        waits: More promises would help: those that promised would be no
+            majority of the next view.
+    """
 
     view: View | None
     reasons: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
+    waits: bool = False
 
 
 def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
@@ -82,7 +89,7 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
         stay = [member for member in stay if member.id not in left_out]
     joiners = _admitted(view, stay, evidence)
     members = [_with_status(member, wished) for member in stay]
-    number = number or view.id + 1
+    number_given, number = number != 0, number or view.id + 1
     enters = Status.JOINING if any(member.status is Status.ACTIVE for member in members) else Status.ACTIVE
     members += [msgspec.structs.replace(joiner, status=enters, entered=number) for joiner in joiners]
     members.sort(key=lambda member: seniority(member, evidence.flaps))
@@ -91,6 +98,8 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
     same = sorted(members, key=lambda m: m.id) == sorted(view.members, key=lambda m: m.id)
     if not members or (same and not recount):
         return Plan(None, left_out=left_out)
+    if not number_given and stay and not is_carried(view, members, evidence.promises):
+        return Plan(None, left_out=left_out, waits=True)
     left_keys = tuple((member.id, member.incarnation) for member in left)
     dead_keys = tuple((member.id, member.incarnation) for member in view.members if member.id in dead)
     gone = remembered(view.gone, left_keys + dead_keys)
@@ -210,6 +219,16 @@ def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[
     return frozenset(stay) - frozenset(kept)
 
 
+def is_carried(view: View, members: Collection[Member], promised: Collection[str]) -> bool:
+    """Return whether those that promised are a majority of those that the next view keeps, newcomers aside.
+
+    A restarted, B promised with it, C is silent: in a view of B and C alone, B could never drop C if
+    that is dead as well.
+    """
+    kept = [member.id for member in members if view.member(member.id) is not None]
+    return 2 * sum(host in promised for host in kept) > len(kept)
+
+
 def newcomers_max(view: View, stay: Collection[str], promised: Collection[str]) -> int:
     """Return how many hosts that were never in this view its successor may admit.
 
@@ -238,10 +257,8 @@ def _admitted(view: View, stay: Collection[Member], evidence: Evidence) -> list[
     for joiner in sorted(evidence.joiners, key=lambda member: (member.id not in known, member.id)):
         if joiner.id in ids or joiner.name in names or too_old(view, joiner.id, joiner.incarnation):
             continue
-        if not members <= evidence.hears.get(joiner.id, members):
-            continue
         if joiner.id not in known:
-            if room <= 0:
+            if room <= 0 or not members <= evidence.hears.get(joiner.id, members):
                 continue
             room -= 1
         ids.add(joiner.id)

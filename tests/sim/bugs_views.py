@@ -6,6 +6,7 @@ from typing import Any
 
 import agents.hosting
 import agents.primary
+import agents.succession
 import agents.transfers
 from agents.agreement import Acceptor, Attempt
 from agents.colony import Colony
@@ -125,6 +126,13 @@ def _waits_for_joiners(self: Council, attempt: Attempt, now_s: float) -> None:
 BUGS["a dead joiner blocks the view"] = Bug(
     [(Council, "_finish", _waits_for_joiners)],
     "0.5 join X\n0.5 kill X when election",
+    options=TWO,
+    seeds=20,
+)
+
+BUGS["more newcomers than members"] = Bug(
+    [(agents.succession, "newcomers_max", lambda *_: 99)],
+    "0.5 join X\n0.5 join Y\n0.5 join Z\n0.55 kill XYZ when view",
     options=TWO,
     seeds=20,
 )

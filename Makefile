@@ -1,7 +1,7 @@
 # The two commands that matter are demo/run and tests/run; these are for who works on the code.
 PYTHON = .venv/bin/python
 
-.PHONY: fuzz check format types contracts fast test sim bench venv clean
+.PHONY: fuzz check format types contracts fast test sim faults bench venv clean
 
 check: venv
 	$(PYTHON) -m ruff format --check .
@@ -31,6 +31,11 @@ test:
 # Ten thousand histories: some 25 minutes on two cores. A failure prints the command that replays it.
 sim: venv
 	nice $(PYTHON) -m tests.sim.batch --count 10000 --processes 2
+
+# Splits with real hosts in network namespaces: some 80 minutes, as root. One seed of each is in the suite.
+faults: venv
+	nice $(PYTHON) -m tests.faults --seeds 20 --peers 2 3
+	nice $(PYTHON) -m tests.faults --scenario flapping_link --long --seeds 2
 
 # Strangers against live hosts for ten minutes; ten seconds of it are in the suite.
 fuzz: venv

@@ -285,7 +285,15 @@ class Call:
             ranked = [addresses[(self._turn + place) % len(addresses)] for place in range(len(addresses))]
         # Not the same host twice in a row: one that is cut off would say the same for ever.
         open_ones = [one for one in ranked if one not in asked]
-        open_ones.sort(key=lambda one: (self._is_avoided(one, now_s), one == self._last))
+        # First after the primary one that is surely in reach: there may be a copy, or news.
+        opened = self._directory.opened if self._last in ("", primary) else ()
+        open_ones.sort(
+            key=lambda one: (
+                self._is_avoided(one, now_s),
+                one == self._last,
+                bool(opened) and one not in opened,
+            )
+        )
         return open_ones[0] if open_ones else ""
 
     def _give_up(self) -> GiveUp:

@@ -30,6 +30,7 @@ class Directory:
         primaries: Address per colony; "" = unknown.
         members: Public addresses of the hosts, as last heard.
         answered: Address of the host that answered last; "" = none has.
+        opened: Addresses to which a connection stood not long ago.
         silent: Address -> (vain attempts to connect in a row, until when it comes last).
     """
 
@@ -44,6 +45,7 @@ class Directory:
         self.primaries: list[str] = []
         self.members: tuple[str, ...] = ()
         self.answered = ""
+        self.opened: set[str] = set()
         self.silent: dict[str, tuple[int, float]] = {}
         self.addresses: tuple[str, ...] = seeds
 
@@ -65,12 +67,16 @@ class Directory:
         """Nothing came back from an address: whoever calls next asks others first."""
         if len(self.silent) >= SILENT_MAX:
             self.silent.clear()
+        self.opened.discard(address)
         vain, _ = self.silent.get(address, (0, 0.0))
         self.silent[address] = vain + 1, now_s + SHUN_S
 
     def found_open(self, address: str) -> None:
         """A connection to an address stands."""
         self.silent.pop(address, None)
+        if len(self.opened) >= SILENT_MAX:
+            self.opened.clear()
+        self.opened.add(address)
 
     def is_silent(self, address: str, now_s: float) -> bool:
         """Return whether others should be asked first."""

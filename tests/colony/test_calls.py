@@ -78,6 +78,17 @@ def test_a_host_that_was_silent_to_another_call_is_asked_last_for_a_while() -> N
     assert asked(later, later.began(10.0 + SHUN_S), 1) == A
 
 
+def test_after_a_silent_primary_one_that_is_in_reach_is_asked_then_the_others_too() -> None:
+    known = directory()
+    known.found_open(C)
+    made = call(known, mutating=False)
+    assert asked(made, made.began(0.0), 1) == A
+    assert made.unsent(1, "no connection in time", 0.5) is None
+    assert after(made, 0.5, 2) == C
+    assert made.replied(2, told(m.UNAVAILABLE), 0.6) is None
+    assert after(made, 0.6, 3) in (A, B), "it may know as little as its side"
+
+
 def test_the_first_attempt_to_connect_is_short_and_each_vain_one_doubles_it() -> None:
     known = directory()
     waits = []

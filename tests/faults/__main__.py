@@ -7,6 +7,7 @@ and population, and plays the seeds one after the other on it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.faults.enter import PLANT
 from tests.faults.hosts import Cluster
 from tests.faults.network import missing
 from tests.faults.plays import PLAYS
@@ -22,6 +24,7 @@ from tests.faults.verdict import Found
 
 COLUMNS = "{:<20} {:>5} {:>5} {:>5} {:>5} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6}"
 SHOWN_COMPLAINTS = 4
+COMPLAINT_CHARS = 2000
 
 
 def boot(name: str, peers: int) -> Cluster:
@@ -30,9 +33,9 @@ def boot(name: str, peers: int) -> Cluster:
     return Cluster(play.hosts, peers=peers, boxes=play.boxes, durable=peers == 2, encrypted=peers != 2)
 
 
-def play(cluster: Cluster, name: str, seed: int, *, long: bool = False) -> Found:
+def play(cluster: Cluster, name: str, seed: int, *, long: bool = False, brief: bool = False) -> Found:
     """Play one seed; whatever goes wrong is a complaint."""
-    round = Round(cluster, seed, long=long)
+    round = Round(cluster, seed, long=long, brief=brief)
     try:
         PLAYS[name].scenario(round)
     except Exception:
@@ -63,6 +66,14 @@ class Cast:
             self._cluster = self._stack.enter_context(boot(name, peers))
         return self._cluster
 
+    def play(self, name: str, peers: int, seed: int, *, long: bool = False, brief: bool = False) -> Found:
+        """Play one seed; a cluster that does not come up is a complaint too."""
+        try:
+            cluster = self.ready(name, peers)
+        except (AssertionError, OSError) as error:
+            return Found(complaints=[f"boot: {error}"])
+        return play(cluster, name, seed, long=long, brief=brief)
+
     def over(self, title: str = "") -> None:
         """End the cluster; its logs are kept if it failed."""
         if self._cluster is not None and title and self._logs is not None:
@@ -77,7 +88,7 @@ def line(name: str, peers: int, seed: int, found: Found) -> str:
     return (
         f"{name} N={peers} seed {seed}: lost {found.lost}, violations {found.violations}, "
         f"duplicates {found.duplicates}, heal {found.heal_s:.2f} s, views {found.views}, "
-        f"pause {found.pause_s:.2f} s, {found.operations} operations"
+        f"pause {found.pause_s:.2f} s, {found.operations} operations, load {found.crowding:.1f}"
         + ("" if found.passed else f"; FAILED, {len(found.complaints)} complaints")
     )
 
@@ -99,14 +110,18 @@ def perform(
             for population in peers:
                 founds = []
                 for seed in seeds:
-                    found = play(cast.ready(name, population), name, seed, long=long)
+                    found = cast.play(name, population, seed, long=long)
                     founds.append(found)
                     tell(line(name, population, seed, found))
                     if not found.passed:
                         for complaint in found.complaints[:SHOWN_COMPLAINTS]:
-                            tell("    " + complaint.strip().replace("\n", "\n    "))
+                            tell("    " + complaint.strip()[:COMPLAINT_CHARS].replace("\n", "\n    "))
                         again = f"--scenario {name} --peers {population} --seed {seed}"
                         tell(f"    play it again: {sys.executable} -m tests.faults {again}")
+                        if logs is not None:
+                            logs.mkdir(parents=True, exist_ok=True)
+                            told = "\n\n".join(found.complaints)
+                            (logs / f"{name}-{population}-{seed}.txt").write_text(told)
                         cast.over(f"{name}-{population}-{seed}")
                 results.append((name, population, founds))
                 cast.over()
@@ -147,8 +162,11 @@ def main() -> int:
     parser.add_argument("--peers", type=int, nargs="+", default=[2, 3], help="populations N")
     parser.add_argument("--scenario", nargs="+", choices=list(PLAYS), default=list(PLAYS))
     parser.add_argument("--long", action="store_true", help="let links flap for minutes")
+    parser.add_argument("--plant", help="a bug of tests.sim.planted, in every host: is it found here too?")
     parser.add_argument("--logs", type=Path, help="folder for the logs of clusters that failed")
     asked = parser.parse_args()
+    if asked.plant:
+        os.environ[PLANT] = asked.plant
     lack = missing()
     if lack:
         print(f"can't play: {lack}", file=sys.stderr)

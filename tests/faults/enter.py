@@ -22,6 +22,7 @@ from tests.faults import kernel
 
 LOOK_EVERY_S = 0.05  # at the file that says how wrong the clock is
 ORPHANED = 137
+PLANT = "COLONY_FAULTS_PLANT"  # the simulator's name of a bug, planted in every host
 
 
 def jumping(clock: Path) -> Callable[[], float]:
@@ -58,6 +59,12 @@ def live(kind: str, arguments: list[str]) -> int:
 
         # Closures show best what was applied twice; these networks are as closed as loopback.
         colony.Host = partial(colony.Host, closures=True)  # type: ignore[assignment, misc]
+        bug = os.environ.get(PLANT)
+        if bug:
+            from tests.sim.planted import BUGS
+
+            with BUGS[bug].planted():
+                return cli.main(["host", *arguments])
         return cli.main(["host", *arguments])
     from tests.faults import client
 

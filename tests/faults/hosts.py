@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 import colony
+from agents import client_link
 from colony import keyring
 from tests.faults.network import Network
 from tests.real.hosts import PATIENCE_S, ROOT, Hosts, until
@@ -66,6 +67,9 @@ class Cluster(Hosts):
         self.clients: dict[str, Client] = {}
         try:
             self._stack.enter_context(self.network.inside("c0"))
+            # ZeroMQ's thread connects from the network in which it was started: not from an earlier one.
+            client_link._context = None
+            self._stack.callback(setattr, client_link, "_context", None)
             keys = self._make_keys() if encrypted else None
             shape: dict[str, Any] = {"boxes": boxes, "peers": peers, "colonies": colonies}
             options = () if encrypted else ("--insecure",)
@@ -125,6 +129,14 @@ class Cluster(Hosts):
         self._stack.close()
 
     # -- what they say -----------------------------------------------------------------
+
+    def healthy(self, *, within_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Wait as any cluster does, but say what is in the way."""
+        try:
+            return super().healthy(within_s=within_s)
+        except AssertionError as error:
+            told = {name: self.ask(name) for name in self.processes}
+            raise AssertionError(f"{error}; {_summary(told)}\n{self.chronicle()}") from None
 
     def ask(self, name: str, command: str = "status", **arguments: Any) -> dict[str, Any] | None:
         """Return what just this host answers an operator; None = nothing in time."""

@@ -14,7 +14,7 @@ from tests.faults.rounds import HASTY_S, PATIENT_S, Round, Scenario
 from tests.real.hosts import until
 from tests.scenarios import SCENARIOS
 
-FLAP_S, FLAP_LONG_S = 8.0, 120.0
+FLAP_BRIEF_S, FLAP_S, FLAP_LONG_S = 5.0, 10.0, 120.0
 FLAP_FROM_S, FLAP_EVERY_S = 60.0, 5.0  # after the first minute: a view change per link in so long, at most
 JUMPS_S = (-0.7, 0.7, -60.0, 60.0, -3600.0, 3600.0, -86400.0, 86400.0, 3.2e8)
 
@@ -97,11 +97,12 @@ def flapping_link(round: Round) -> None:
     round.load(c1=PATIENT_S)
     began_s = time.monotonic()
     views: list[tuple[float, int]] = []
-    while (at_s := time.monotonic() - began_s) < (FLAP_LONG_S if round.long else FLAP_S):
+    flaps_s = FLAP_LONG_S if round.long else FLAP_BRIEF_S if round.brief else FLAP_S
+    while (at_s := time.monotonic() - began_s) < flaps_s:
         round.cluster.network.cut(*pair)
-        round.wait(0.1, 1.5)
+        time.sleep(round.chance.uniform(0.1, 1.5))
         round.cluster.network.mend(*pair)
-        round.wait(0.1, 1.5)
+        time.sleep(round.chance.uniform(0.1, 1.5))
         views.append((at_s, round.cluster.view()))
     late = [view for at_s, view in views if at_s >= FLAP_FROM_S]
     if late:
@@ -129,7 +130,7 @@ def split_and_kill(round: Round) -> None:
     old = cluster.processes[doomed]
     cluster.kill(doomed)
     round.wait(2.0, 4.0)
-    round.refused("c2")
+    round.refused("c2", stale=not on_few)
     if round.chance.random() < 0.5:
         round.cluster.forget(doomed)
     is_first = round.chance.random() < 0.5

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.__main__ import Cast, line, play
+from tests.faults.__main__ import Cast, line
 from tests.faults.network import missing
 from tests.faults.plays import PLAYS
 
@@ -30,7 +30,7 @@ def cast() -> Iterator[Cast]:
 @pytest.mark.parametrize("name", TOGETHER)
 def test_scenario(cast: Cast, name: str) -> None:
     peers = 2
-    found = play(cast.ready(name, peers), name, SEED)
+    found = cast.play(name, peers, SEED, brief=True)
     print(f"\n{line(name, peers, SEED, found)}")
     if not found.passed:
         cast.over()

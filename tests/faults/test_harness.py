@@ -161,7 +161,8 @@ def test_a_sound_history_passes() -> None:
     assert found.passed
 
 
-def test_what_returned_in_a_window_was_acknowledged_in_it() -> None:
-    early, late = put("k", "x", 0.0, 1), put("k", "y", 1.0, 2)
+def test_what_was_called_after_the_lease_must_not_be_served() -> None:
+    early, late = put("k", "x", 0.4, 1), put("k", "y", 1.0, 2)
     refused = Operation(key="k", kind="put", call_s=1.0, return_s=1.1, outcome="failed")
-    assert acknowledged([early, late, refused], 0.5, 2.0) == [late]
+    slow = Operation(key="k", kind="get", call_s=0.4, return_s=1e6, code="absent")
+    assert acknowledged([early, late, refused, slow], 0.5, 2e6) == [late, slow]

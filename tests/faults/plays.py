@@ -170,7 +170,7 @@ def split_and_join(round: Round) -> None:
     round.healed()
     status = round.cluster.terminate(name)
     round.require(status == 0, f"{name} ended with status {status} as it left")
-    round.cluster.healed()
+    round.cluster.healthy()
 
 
 def split_and_leave(round: Round) -> None:
@@ -195,7 +195,7 @@ def split_and_leave(round: Round) -> None:
     round.healed()
     round.cluster.forget(leaver)
     round.cluster.start(name=leaver, box=box)
-    round.cluster.healed()
+    round.cluster.healthy()
 
 
 def pause_across_split(round: Round) -> None:

@@ -181,11 +181,13 @@ def test_no_two_truths_and_peace_after_every_storm(chunk: int) -> None:
         _named(storm, seed)
 
 
+@pytest.mark.slow
 def test_one_cluster_is_born_however_inits_race() -> None:
     for seed in range(SEEDS // 2):
         _named(birth, seed)
 
 
+@pytest.mark.slow
 def test_forced_generations_meet_and_one_wins() -> None:
     for seed in range(SEEDS // 4):
         _named(forced, seed)

@@ -14,7 +14,7 @@ from tests.sim.batch import Tally, survey, tasks
 from tests.sim.plans import PLANS
 from tests.sim.splits import SPLITS
 
-FEW, MANY = 100, 2_000
+FEW, MANY = 30, 2_000
 LONG = ("flapping_link",)  # two minutes each: a sample stands in test_splits, many in `make sim`
 
 

@@ -23,7 +23,7 @@ class History:
     """Since when hosts are absent, and when what was changed, in one colony.
 
     Attributes:
-        splits: Absent host -> the last seq that all peers surely had when it was dropped.
+        splits: Absent host -> the last seq here when it was dropped.
         merged: Key -> (seq here, time of the change on the side it came from).
     """
 
@@ -34,12 +34,12 @@ class History:
         self.merged: dict[bytes, tuple[int, float]] = {}
         self._marks: list[tuple[int, float]] = [(seq, now_s)]
 
-    def follow(self, view: View, committed: int) -> None:
+    def follow(self, view: View, last: int) -> None:
         """Note who is absent in a view that was just installed; before anything commits in it."""
         absent = {member.id for member in view.absent}
         self.splits = {host: seq for host, seq in self.splits.items() if host in absent}
         for host in absent:
-            self.splits.setdefault(host, committed)
+            self.splits.setdefault(host, last)
 
     def mark(self, seq: int, now_s: float) -> None:
         """Note which seq was given last, now."""
@@ -67,7 +67,7 @@ class History:
             del self.merged[next(iter(self.merged))]
 
     def since(self, hosts: tuple[str, ...]) -> int:
-        """Return the last seq that these hosts surely had, or a lower one."""
+        """Return the last seq here when these hosts were dropped, or a lower one."""
         known = [self.splits[host] for host in hosts if host in self.splits]
         return min(known or self.splits.values(), default=0)
 

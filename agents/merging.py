@@ -61,7 +61,7 @@ class Intake:
     """One merge under way at the winning primary.
 
     Attributes:
-        since: Cells with a higher seq were changed here since the split.
+        since: Up to this seq the winner's log is also the loser's.
         expected: The batch that comes next.
         batches: Batches that came and are not merged yet.
         place: How many cells of the first of them are.
@@ -114,7 +114,7 @@ class Merges:
 
 def asked(primary: Primary, sender: str, ask: MergeAsk, now_s: float, out: Out) -> None:
     """Tell a losing peer from where on to hand on; a new attempt ends an earlier one."""
-    peer, merges = primary.peer, primary.merges
+    merges = primary.merges
     if merges is None:
         merges = primary.merges = Merges()
     reason = _refusal(primary, ask.lane, now_s)
@@ -125,11 +125,25 @@ def asked(primary: Primary, sender: str, ask: MergeAsk, now_s: float, out: Out) 
         out.append(Send(sender, answer))
         return
     number, tally = _so_far(primary, ask.lane)
-    history = peer.history
-    since = history.since((sender,)) if history is not None else 0
+    since, number = _parted(primary, sender, ask, number)
     merges.intakes[ask.lane] = Intake(sender, ask.attempt, number, tally, since, now_s)
-    whole = peer.birth > ask.since
-    out.append(Send(sender, MergeAnswer(ask.colony, ask.lane, ask.attempt, True, number, whole)))
+    out.append(Send(sender, MergeAnswer(ask.colony, ask.lane, ask.attempt, True, number)))
+
+
+def _parted(primary: Primary, sender: str, ask: MergeAsk, number: int) -> tuple[int, int]:
+    """Return the seq above which cells were changed here alone, and the one above which changes are wanted.
+
+    Both logs go back to one primary's, so they are the same as far as the
+    shorter one went when the sides parted. A log that began anew since then
+    has nothing in common with the other.
+    """
+    peer = primary.peer
+    last = peer.history.since((sender,)) if peer.history is not None else 0
+    if peer.birth > ask.since:
+        return 0, number
+    if ask.reborn:
+        return last, number
+    return min(last, ask.apart), max(number, min(last, ask.apart))
 
 
 def _refusal(primary: Primary, lane: bytes, now_s: float) -> str:

@@ -97,12 +97,12 @@ class Peer:
             self.history = self.cells.deaths = None
             return
         if self.history is None:
-            self.history = History(self.committed, now_s)
+            self.history = History(self.last, now_s)
             self.cells.deaths = {}
             for entry in self.log:  # what may be committed on this side alone
                 if entry.kind == DEATH:
                     self.cells.died(entry)
-        self.history.follow(view, self.committed)
+        self.history.follow(view, self.last)
 
     def history_state(self, now_s: float) -> HistoryState | None:
         """Return what a clone must know of the past; None = nothing."""

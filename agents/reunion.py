@@ -202,7 +202,10 @@ class Reunion:
             job.target = able[job.attempt % len(able)]
         self._attempts += 1
         job.attempt, job.ready, job.asked_s = self._attempts, False, now_s
-        ask = MergeAsk(job.colony, job.lane, job.attempt, parted(view, winner))
+        peer, since = self.host.colonies[job.colony].peer, parted(view, winner)
+        # Nobody was ever dropped here: nothing was changed apart.
+        apart = peer.history.since(winner.ids) if peer.history is not None else peer.last
+        ask = MergeAsk(job.colony, job.lane, job.attempt, since, apart, peer.birth > since)
         out.append(Send(job.target, ask))
 
     def answered(self, sender: str, answer: MergeAnswer, now_s: float, out: Out) -> None:
@@ -217,7 +220,7 @@ class Reunion:
                 job.target = ""
             return
         job.ready, job.heard_s = True, now_s
-        job.changes = self._changes(job.colony, answer)
+        job.changes = self._changes(job.colony, answer.number)
         job.sent = job.taken = 0
         job.ended = False
         self._send(job, now_s, out)
@@ -226,15 +229,9 @@ class Reunion:
         job = self._jobs.get(colony) if self.winner is not None else None
         return job if job is not None and (job.target, job.attempt) == (sender, attempt) else None
 
-    def _changes(self, colony: int, answer: MergeAnswer) -> list[tuple[int, bytes]]:
+    def _changes(self, colony: int, since: int) -> list[tuple[int, bytes]]:
         """Return what the winner lacks, the last change first."""
-        peer, winner = self.host.colonies[colony].peer, self.winner
-        assert winner is not None, "it gives in"
-        history = peer.history
-        since = history.since(winner.ids) if history is not None and not answer.whole else 0
-        if history is None and not answer.whole:
-            since = peer.committed  # nobody was ever dropped here: nothing was changed apart
-        since = max(since, answer.number)
+        peer = self.host.colonies[colony].peer
         changes = [(cell[0], key) for key, cell in peer.cells.live.items() if cell[0] > since]
         for key, seq in (peer.cells.deaths or {}).items():
             if seq > since and key not in peer.cells.live:

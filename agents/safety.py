@@ -109,7 +109,7 @@ def _quorum(host: Container, doomed: frozenset[str], now_s: float) -> dict[str, 
     members = view.ids if view is not None else ()
     heard = host.membership.heard(now_s)
     stay = [member for member in members if member in heard and member not in doomed]
-    needed = view.majority if view is not None else 1
+    needed = view.majority if view is not None and not view.charter.is_available else 1
     why = ""
     if not host.quorum.held(now_s):
         why = "there is no quorum now"

@@ -22,26 +22,26 @@ class MergeAsk(msgspec.Struct, frozen=True, array_like=True, tag=70):
         lane: Names the side and the colony; the same whoever of that side hands on.
         attempt: Names this try of this sender.
         since: Id of the last view that both sides descend from.
+        apart: The last seq here when the sides parted: the log up to there is that of both.
+        reborn: The colony was lost here since then, and began anew.
     """
 
     colony: ColonyId
     lane: Lane
     attempt: Count
     since: Count
+    apart: Count
+    reborn: bool
 
 
 class MergeAnswer(msgspec.Struct, frozen=True, array_like=True, tag=71):
-    """Begin above seq `number` (`ready`), or not now: ask `primary`, or again later.
-
-    `whole`: the colony was lost here and began anew, so all cells are wanted.
-    """
+    """Hand on what changed above seq `number` (`ready`), or not now: ask `primary`, or again later."""
 
     colony: ColonyId
     lane: Lane
     attempt: Count
     ready: bool
     number: Count = 0
-    whole: bool = False
     primary: Id = ""
     reason: Text = ""
 

@@ -90,7 +90,7 @@ class HistoryState(msgspec.Struct, frozen=True, array_like=True):
     """What a peer remembers of its changes while hosts are absent: see `agents.history`.
 
     Attributes:
-        splits: (absent host, last seq that it surely had).
+        splits: (absent host, the last seq when it was dropped).
         marks: (seq, how long ago it was the last one).
         birth: Id of the view in which the colony was born, empty.
     """

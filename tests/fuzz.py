@@ -122,12 +122,23 @@ def _place(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _in_parts(parts: list[bytes]) -> bytes:
+    """Return a message of several frames as it travels."""
+    said = bytearray()
+    for part in parts[:-1]:
+        frame = bytearray(framed(part))
+        frame[0] |= 1  # more follows
+        said += frame
+    return bytes(said + framed(parts[-1]))
+
+
 def _dealer(
     context: zmq.Context[zmq.Socket[bytes]], pair: tuple[str, str] | None, server: str, identity: bytes = b""
 ) -> zmq.Socket[bytes]:
     dealer = context.socket(zmq.DEALER)
     dealer.linger = 50
     dealer.reconnect_ivl = -1
+    dealer.immediate = True
     dealer.sndtimeo = 100
     if pair is not None:
         dealer.curve_publickey, dealer.curve_secretkey = (part.encode() for part in pair)
@@ -189,14 +200,25 @@ class Strangers:
         return chance.choice((b"", b"", true.encode(), b"x" + chance.randbytes(20)))
 
     def _frames(self) -> None:
-        """Frames inside the protocol: ours without keys, ZeroMQ's with them."""
-        pair = self._chance.choice(self._pairs)
-        with _dealer(self._context, pair, self._server, self._identity()) as dealer:
-            dealer.connect(self._port())
-            for _ in range(self._chance.randrange(1, 40)):
-                parts = [self._noise.frame() for _ in range(self._chance.choice((1, 1, 1, 1, 2, 5)))]
-                dealer.send_multipart(parts)
-                self.done["frame"] += 1
+        """Frames inside the protocol."""
+        chance = self._chance
+        messages = [
+            [self._noise.frame() for _ in range(chance.choice((1, 1, 1, 1, 2, 5)))]
+            for _ in range(chance.randrange(1, 40))
+        ]
+        pair = chance.choice(self._pairs)
+        if not self._server:
+            # By hand: ZeroMQ ends the process when it is hung up on in the middle of a message.
+            with socket.create_connection(_place(self._port()), 2) as raw:
+                raw.settimeout(0.5)
+                raw.sendall(greeting() + ready(b"DEALER", self._identity()))
+                raw.sendall(b"".join(map(_in_parts, messages)))
+        else:
+            with _dealer(self._context, pair, self._server, self._identity()) as dealer:
+                dealer.connect(self._port())
+                for parts in messages:
+                    dealer.send_multipart(parts)
+        self.done["frame"] += sum(map(len, messages))
 
     def _garbage(self) -> None:
         """Bytes below the frames."""
@@ -303,10 +325,14 @@ def _broken(hosts: Hosts, keys: Path | None) -> list[str]:
 
 
 def run(seconds: float, seed: int) -> list[dict[str, Any]]:
-    """Attack both clusters, one after the other; return what came of it."""
+    """Attack both clusters, one after the other; print and return what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         keyring.make(Path(folder) / "keys")
-        return [play(keys, seconds / 2, seed) for keys in (Path(folder) / "keys", None)]
+        results = []
+        for keys in (Path(folder) / "keys", None):
+            results.append(play(keys, seconds / 2, seed))
+            print(json.dumps(results[-1], ensure_ascii=False), flush=True)
+        return results
 
 
 def main() -> int:
@@ -316,8 +342,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     results = run(asked.seconds, asked.seed)
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False))
     problems = [problem for result in results for problem in result["problems"]]
     for problem in problems:
         print(f"fuzz: {problem}; again: python -m tests.fuzz --seed {asked.seed} --seconds {asked.seconds:g}")

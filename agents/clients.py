@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agents.messages.client import Reply, Unwatch, Watch
-from agents.wire import FRAME_BYTES_MAX, encode
+from agents.wire import encode
 
 BACKLOG_MAX = 16_384  # requests under way: two seconds' worth
 BACKLOG_BYTES_MAX = 64 * 1024 * 1024
@@ -20,7 +20,9 @@ BACKLOG_BYTES_MAX = 64 * 1024 * 1024
 CROWD, CROWD_BYTES = BACKLOG_MAX // 2, BACKLOG_BYTES_MAX // 2
 SHARE, SHARE_BYTES = BACKLOG_MAX // 4, BACKLOG_BYTES_MAX // 2
 COUNT_EVERY_S = 0.01
-PIECE_BYTES_MAX = FRAME_BYTES_MAX // 4  # of replies in one frame, unless one is larger
+PIECE_BYTES_MAX = 1024 * 1024  # of replies in one frame, unless one is larger
+TURN_BYTES_MAX = 4 * 1024 * 1024  # to one client: about 1 ms, then others are served
+LATER_MAX = 32_768  # replies of one client that wait for room: more than it may have under way
 ABANDONED_S = 10.0  # twice what clients wait by default
 WATCHERS_EVERY_S = 10.0
 
@@ -53,6 +55,12 @@ class Counter(Protocol):
     def reply(self, client: bytes, data: bytes) -> bool:
         """Send a frame to a client; False: it is gone, or doesn't read."""
 
+    def is_clogged(self, client: bytes) -> bool:
+        """Return whether a client should read first."""
+
+    def drop(self, client: bytes) -> None:
+        """Cut off a client that does not read."""
+
 
 class Clients:
     """All clients of one host; belongs to the I/O thread."""
@@ -63,6 +71,8 @@ class Clients:
         self.taken = 0  # requests, ever
         self.on_probe: Callable[[ClientCaller, Reply], None] = lambda caller, reply: None
         self._door = door
+        self.later: dict[bytes, list[Reply]] = {}  # what a client must read before it gets more
+        self._has_more = False
         self._replies: dict[bytes, list[Reply]] = {}
         self._callers: deque[ClientCaller] = deque()
         self._watches: dict[bytes, dict[int, ClientCaller]] = {}
@@ -100,7 +110,7 @@ class Clients:
     @property
     def has_replies(self) -> bool:
         """Whether somebody is still to be told something."""
-        return bool(self._replies)
+        return bool(self._replies) or self._has_more
 
     def took(self, identity: bytes, requests: int, size: int, now_s: float) -> ClientCaller:
         """Count a frame of requests until it is answered, or long past."""
@@ -138,29 +148,50 @@ class Clients:
             caller.open = 0
 
     def flush(self) -> None:
-        """Send each client its replies of this turn."""
+        """Send each client its replies of this turn, and what others had no room for in turns before."""
+        self._has_more = False
+        if self.later:
+            for client in list(self.later):
+                if not self._door.is_clogged(client):
+                    self._send_pieces(client, self.later.pop(client))
         replies, self._replies = self._replies, {}
         for client, answers in replies.items():
-            self._send(client, answers)
-
-    def _send(self, client: bytes, answers: list[Reply]) -> None:
-        if len(answers) == 1:
-            if not self._door.reply(client, encode(answers)):
+            if client in self.later:
+                self._append(client, answers)
+            elif len(answers) > 1:
+                self._send_pieces(client, answers)
+            elif not self._door.reply(client, encode(answers)):
                 self._gone.append(client)
-            return
-        # Piece by piece: a small frame may have asked ten thousand times for the largest cell.
+
+    def _send_pieces(self, client: bytes, answers: list[Reply]) -> None:
+        """Send replies as they find room: a small frame may have asked for the largest cell many times."""
         piece: list[Reply] = []
-        size = 0
-        for reply in answers:
+        size = sent = 0
+        for place, reply in enumerate(answers):
             more = _bytes_in(reply)
             if size + more > PIECE_BYTES_MAX and piece:
                 if not self._door.reply(client, encode(piece)):
                     self._gone.append(client)
                     return
+                sent += size
+                is_clogged = self._door.is_clogged(client)
+                if is_clogged or sent >= TURN_BYTES_MAX:
+                    self.later[client] = answers[place:]
+                    self._has_more |= not is_clogged
+                    return
                 piece, size = [], 0
             piece.append(reply)
             size += more
         if not self._door.reply(client, encode(piece)):
+            self._gone.append(client)
+
+    def _append(self, client: bytes, answers: list[Reply]) -> None:
+        """Put replies behind those that wait for room; with too many of them the client is dropped."""
+        waiting = self.later[client]
+        waiting += answers
+        if len(waiting) > LATER_MAX:
+            del self.later[client]
+            self._door.drop(client)
             self._gone.append(client)
 
     # -- watchers ------------------------------------------------------------------

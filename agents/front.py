@@ -35,6 +35,8 @@ QUOTA_BYTES = 512 * 1024 * 1024  # what all connections together may hold: unsen
 GONE_MS = 30_000  # what was sent and is not acknowledged, or finds no room, for so long
 _PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", GONE_MS))
 
+UNREAD = "it does not read what it asked for"
+
 _SEND = getattr(socket, "MSG_NOSIGNAL", 0) | socket.MSG_DONTWAIT
 _IN, _OUT = 1, 4  # POLLIN and EPOLLIN, POLLOUT and EPOLLOUT
 
@@ -366,11 +368,23 @@ class Front:
             return self._send(connection, header(data)) and self._send(connection, data)
         return self._send(connection, framed(data))
 
+    def is_clogged(self, identity: Any) -> bool:
+        """Return whether a peer has much to read."""
+        connection = self._by_identity.get(identity)
+        return connection is not None and len(connection.unsent) >= CLOGGED_BYTES
+
+    def drop(self, identity: Any) -> None:
+        """Hang up on a peer that does not read."""
+        connection = self._by_identity.get(identity)
+        if connection is not None:
+            self.refusals.add(connection.address, UNREAD, time.monotonic())
+            self._hang_up(connection)
+
     def _send(self, connection: Connection, data: bytes) -> bool:
         unsent = connection.unsent
         if unsent:
             if len(unsent) > UNSENT_BYTES_MAX:
-                self.refusals.add(connection.address, "it does not read what it asked for", time.monotonic())
+                self.refusals.add(connection.address, UNREAD, time.monotonic())
                 self._close(connection)
                 return False
             unsent += data

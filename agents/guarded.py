@@ -35,6 +35,8 @@ PULL_BYTES, PULL_FRAMES = 8 * 1024 * 1024, 1_024  # out of ZeroMQ, in one go
 TURN_BYTES_MAX = 128 * 1024  # some 1 ms of cells, then others are served
 RETRY_S = 0.05  # ZeroMQ tells of room; this is for what it may not tell
 
+UNREAD = "it does not read what it asked for"
+
 _NOW, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _READABLE = int(zmq.POLLIN)
 
@@ -281,7 +283,7 @@ class Guarded:
         session.unsent_bytes += len(data)
         self._bytes += len(data)
         if session.unsent_bytes > UNSENT_BYTES_MAX:
-            self.cut(session, "it does not read what it asked for")
+            self.cut(session, UNREAD)
             return False
         if session.is_clogged:
             self.ready.pop(identity, None)
@@ -289,6 +291,17 @@ class Guarded:
         if self._bytes > QUOTA_BYTES:
             self._shrink()
         return not session.is_over
+
+    def is_clogged(self, identity: bytes) -> bool:
+        """Return whether a client has something to read that ZeroMQ has no room for."""
+        session = self.sessions.get(identity)
+        return session is not None and session.unsent_bytes > 0
+
+    def drop(self, identity: bytes) -> None:
+        """Cut off a client that does not read."""
+        session = self.sessions.get(identity)
+        if session is not None:
+            self.cut(session, UNREAD)
 
     def _send(self, session: Session, data: bytes) -> bool | None:
         """Hand a message to ZeroMQ; None: it has no room, False: its peer is gone."""

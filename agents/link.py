@@ -305,6 +305,14 @@ class Door:
         """Send one frame to a client; False: it is gone, or doesn't read."""
         return self._clients.reply(client, data)
 
+    def is_clogged(self, client: bytes) -> bool:
+        """Return whether a client should read what it has been sent before it is sent more."""
+        return self._clients.is_clogged(client)
+
+    def drop(self, client: bytes) -> None:
+        """Cut off a client that does not read."""
+        self._clients.drop(client)
+
     def lost(self) -> list[tuple[str, int, str]]:
         """Return (host, link incarnation, reason) of the pipes lost since the last call; they are closed."""
         lost, self._lost = self._lost, []

@@ -373,7 +373,7 @@ class Server:
         performer = self.performer
         performer.tell_all()
         performer.flush_links()
-        if self.clients.has_replies and not performer.is_mute:
+        if (self.clients.has_replies or self.clients.later) and not performer.is_mute:
             self.clients.flush()
         for caller, watch in self.clients.orphaned():
             self.tell_host(Requested(caller, Unwatch(0, watch)))

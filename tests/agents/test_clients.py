@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.clients import ABANDONED_S, BACKLOG_BYTES_MAX, BACKLOG_MAX, Clients
+from agents.clients import ABANDONED_S, BACKLOG_BYTES_MAX, BACKLOG_MAX, LATER_MAX, Clients
 from agents.messages.client import OK, Reply, Unwatch, Watch
 from agents.wire import FRAME_BYTES_MAX, decode_replies
 
@@ -14,6 +14,7 @@ class FakeDoor:
         self.frames: list[tuple[bytes, list[Reply]]] = []
         self.sizes: list[int] = []
         self.gone: set[bytes] = set()
+        self.clogged: set[bytes] = set()
 
     def reply(self, client: bytes, data: bytes) -> bool:
         """Take a frame."""
@@ -22,6 +23,14 @@ class FakeDoor:
         self.frames.append((client, decode_replies(data)))
         self.sizes.append(len(data))
         return True
+
+    def drop(self, client: bytes) -> None:
+        """Let a client be gone."""
+        self.gone.add(client)
+
+    def is_clogged(self, client: bytes) -> bool:
+        """Return what the test says."""
+        return client in self.clogged
 
 
 def test_each_client_gets_one_frame_with_its_replies_in_order() -> None:
@@ -45,10 +54,59 @@ def test_replies_too_big_for_one_frame_leave_in_several_in_order() -> None:
     caller = clients.took(b"a", 5, 10, 0.0)
     for number in range(5):
         clients.answer(caller, Reply(number, OK, value=bytes(FRAME_BYTES_MAX // 6)))
-    clients.flush()
+    while clients.has_replies:
+        clients.flush()
     assert len(door.frames) > 1
     assert [reply.id for _, replies in door.frames for reply in replies] == [0, 1, 2, 3, 4]
     assert max(door.sizes) < FRAME_BYTES_MAX
+
+
+def test_who_does_not_read_waits_and_nothing_is_written_for_it_meanwhile() -> None:
+    door = FakeDoor()
+    clients = Clients(door)
+    slow, other = clients.took(b"slow", 9, 10, 0.0), clients.took(b"other", 1, 10, 0.0)
+    for number in range(6):
+        clients.answer(slow, Reply(number, OK, value=bytes(700_000)))
+    door.clogged.add(b"slow")
+    clients.flush()
+    assert len(door.frames) == 1 and not clients.has_replies  # it sleeps until there is room
+    clients.answer(slow, Reply(6, OK))
+    clients.answer(other, Reply(1, OK))
+    clients.flush()
+    assert [client for client, _ in door.frames] == [b"slow", b"other"]
+    door.clogged.clear()
+    clients.flush()
+    told = [reply.id for client, replies in door.frames for reply in replies if client == b"slow"]
+    assert told == list(range(7)) and not clients.later
+
+
+def test_one_client_gets_no_more_in_a_turn_than_others_can_wait_for() -> None:
+    door = FakeDoor()
+    clients = Clients(door)
+    caller = clients.took(b"a", 30, 10, 0.0)
+    for number in range(30):
+        clients.answer(caller, Reply(number, OK, value=bytes(1_000_000)))
+    turns = 0
+    while clients.has_replies:
+        before = len(door.frames)
+        clients.flush()
+        turns += 1
+        assert 0 < len(door.frames) - before <= 5
+    assert turns >= 6 and [r.id for _, replies in door.frames for r in replies] == list(range(30))
+
+
+def test_who_never_reads_is_dropped() -> None:
+    door = FakeDoor()
+    clients = Clients(door)
+    caller = clients.took(b"a", 2, 10, 0.0)
+    door.clogged.add(b"a")
+    for number in range(3):
+        clients.answer(caller, Reply(number, OK, value=bytes(700_000)))
+    clients.flush()
+    for number in range(LATER_MAX):
+        clients.answer(caller, Reply(number, OK))
+    clients.flush()
+    assert not clients.later and door.gone == {b"a"}
 
 
 def test_the_backlog_grows_with_requests_and_shrinks_with_answers() -> None:

@@ -1,7 +1,8 @@
 """The scenarios with real hosts, played with many seeds.
 
 `python -m tests.faults --seeds 20 --peers 2 3` boots a cluster per scenario
-and population, and plays the seeds one after the other on it.
+and population, and plays the seeds one after the other on it. With `--system`
+others than colony play, too, or in its place, and a table compares them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.faults.adapters import SYSTEMS, boot, comparison, lacks, shape, unplayable
 from tests.faults.enter import PLANT
-from tests.faults.hosts import Cluster
 from tests.faults.network import missing
 from tests.faults.plays import PLAYS
-from tests.faults.rounds import Round
+from tests.faults.rounds import STEADY, Pace, Round
+from tests.faults.systems import System
+from tests.faults.toll import Toll
 from tests.faults.verdict import Found
 
 COLUMNS = "{:<20} {:>5} {:>5} {:>5} {:>5} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6}"
@@ -27,15 +30,9 @@ SHOWN_COMPLAINTS = 4
 COMPLAINT_CHARS = 2000
 
 
-def boot(name: str, peers: int) -> Cluster:
-    """Return the cluster that a scenario wants: with state directories where N is 2, else with keys."""
-    play = PLAYS[name]
-    return Cluster(play.hosts, peers=peers, boxes=play.boxes, durable=peers == 2, encrypted=peers != 2)
-
-
-def play(cluster: Cluster, name: str, seed: int, *, long: bool = False, brief: bool = False) -> Found:
+def play(cluster: System, name: str, seed: int, pace: Pace = STEADY) -> Found:
     """Play one seed; whatever goes wrong is a complaint."""
-    round = Round(cluster, seed, long=long, brief=brief)
+    round = Round(cluster, seed, pace)
     try:
         PLAYS[name].scenario(round)
     except Exception:
@@ -52,27 +49,27 @@ class Cast:
 
     def __init__(self, logs: Path | None) -> None:
         self._stack = ExitStack()
-        self._cluster: Cluster | None = None
-        self._shape: tuple[int, int, int] | None = None
+        self._cluster: System | None = None
+        self._shape: tuple[str, int, int, int] | None = None
         self._logs = logs
 
-    def ready(self, name: str, peers: int) -> Cluster:
+    def ready(self, name: str, peers: int, system: str = "colony") -> System:
         """Return a healthy cluster."""
-        shape = PLAYS[name].hosts, PLAYS[name].boxes, peers
-        if shape != self._shape:
+        wanted = shape(system, name, peers)
+        if wanted != self._shape:
             self.over()
         if self._cluster is None:
-            self._shape = shape
-            self._cluster = self._stack.enter_context(boot(name, peers))
+            self._shape = wanted
+            self._cluster = self._stack.enter_context(boot(system, name, peers))
         return self._cluster
 
-    def play(self, name: str, peers: int, seed: int, *, long: bool = False, brief: bool = False) -> Found:
+    def play(self, name: str, peers: int, seed: int, pace: Pace = STEADY, system: str = "colony") -> Found:
         """Play one seed; a cluster that does not come up is a complaint too."""
         try:
-            cluster = self.ready(name, peers)
+            cluster = self.ready(name, peers, system)
         except (AssertionError, OSError) as error:
-            return Found(complaints=[f"boot: {error}"])
-        return play(cluster, name, seed, long=long, brief=brief)
+            return Found(complaints=[f"boot: {error}"], toll=Toll(unhealed=1))
+        return play(cluster, name, seed, pace)
 
     def over(self, title: str = "") -> None:
         """End the cluster; its logs are kept if it failed."""
@@ -93,38 +90,54 @@ def line(name: str, peers: int, seed: int, found: Found) -> str:
     )
 
 
+def complain(title: str, again: str, found: Found, tell: Callable[[str], None], logs: Path | None) -> None:
+    """Tell what was wrong with a round, and how to see it again."""
+    for complaint in found.complaints[:SHOWN_COMPLAINTS]:
+        tell("    " + complaint.strip()[:COMPLAINT_CHARS].replace("\n", "\n    "))
+    tell(f"    play it again: {sys.executable} -m tests.faults {again}")
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / f"{title}.txt").write_text("\n\n".join(found.complaints))
+
+
 def perform(
     names: Iterable[str],
     peers: Iterable[int],
     seeds: Iterable[int],
     tell: Callable[[str], None],
     *,
-    long: bool = False,
+    pace: Pace = STEADY,
     logs: Path | None = None,
+    system: str = "colony",
 ) -> list[tuple[str, int, list[Found]]]:
     """Play all seeds of all scenarios; return what was found."""
     results = []
     cast = Cast(logs)
+    is_ours = system == "colony"
     try:
         for name in names:
+            if why := unplayable(system, name):
+                tell(f"{system} {name}: not played: {why}")
+                continue
             for population in peers:
                 founds = []
                 for seed in seeds:
-                    found = cast.play(name, population, seed, long=long)
+                    found = cast.play(name, population, seed, pace, system)
                     founds.append(found)
-                    tell(line(name, population, seed, found))
+                    tell(
+                        line(name, population, seed, found)
+                        if is_ours
+                        else f"{system} {name} {seed}: {found.toll}"
+                    )
                     if not found.passed:
-                        for complaint in found.complaints[:SHOWN_COMPLAINTS]:
-                            tell("    " + complaint.strip()[:COMPLAINT_CHARS].replace("\n", "\n    "))
-                        again = f"--scenario {name} --peers {population} --seed {seed}"
-                        tell(f"    play it again: {sys.executable} -m tests.faults {again}")
-                        if logs is not None:
-                            logs.mkdir(parents=True, exist_ok=True)
-                            told = "\n\n".join(found.complaints)
-                            (logs / f"{name}-{population}-{seed}.txt").write_text(told)
-                        cast.over(f"{name}-{population}-{seed}")
+                        title = f"{system}-{name}-{population}-{seed}"
+                        again = f"--system {system} --scenario {name} --peers {population} --seed {seed}"
+                        complain(title, again, found, tell, logs)
+                        if is_ours or found.heal_s < 0:
+                            cast.over(title)
                 results.append((name, population, founds))
-                cast.over()
+                if is_ours:
+                    cast.over()
     finally:
         cast.over()
     return results
@@ -154,35 +167,53 @@ def table(results: list[tuple[str, int, list[Found]]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Play what was asked for; exit status 1 if anything failed."""
+def asked_for() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 1")
     parser.add_argument("--seed", type=int, nargs="+", help="just these seeds")
     parser.add_argument("--peers", type=int, nargs="+", default=[2, 3], help="populations N")
     parser.add_argument("--scenario", nargs="+", choices=list(PLAYS), default=list(PLAYS))
+    parser.add_argument("--system", nargs="+", choices=SYSTEMS, default=["colony"], help="who plays")
+    parser.add_argument("--hold", type=float, default=0.0, help="seconds that each fault lasts longer")
     parser.add_argument("--long", action="store_true", help="let links flap for minutes")
     parser.add_argument("--plant", help="a bug of tests.sim.planted, in every host: is it found here too?")
     parser.add_argument("--logs", type=Path, help="folder for the logs of clusters that failed")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Play what was asked for; exit status 1 if colony failed in anything."""
+    asked = asked_for()
     if asked.plant:
         os.environ[PLANT] = asked.plant
-    lack = missing()
+    lack = missing() or next(filter(None, map(lacks, asked.system)), "")
     if lack:
         print(f"can't play: {lack}", file=sys.stderr)
         return 2
     began_s = time.monotonic()
     seeds = asked.seed or range(1, asked.seeds + 1)
-    results = perform(
-        asked.scenario,
-        asked.peers,
-        seeds,
-        lambda text: print(text, flush=True),
-        long=asked.long,
-        logs=asked.logs,
-    )
-    print(f"\n{table(results)}\n{time.monotonic() - began_s:.0f} s")
-    return int(any(not found.passed for _, _, founds in results for found in founds))
+    tolls: dict[tuple[str, str], Toll] = {}
+    failed = False
+    for system in asked.system:
+        results = perform(
+            asked.scenario,
+            asked.peers if system == "colony" else asked.peers[:1],
+            seeds,
+            lambda text: print(text, flush=True),
+            pace=Pace(long=asked.long, hold_s=asked.hold),
+            logs=asked.logs,
+            system=system,
+        )
+        for name, _, founds in results:
+            tolls[system, name] = sum((found.toll for found in founds), tolls.get((system, name), Toll(0)))
+        if system == "colony":
+            failed = any(not found.passed for _, _, founds in results for found in founds)
+            print(f"\n{table(results)}")
+    if asked.system != ["colony"]:
+        print(f"\nlost / stale reads / cells that no order explains, longest pause\n{comparison(tolls)}")
+    print(f"{time.monotonic() - began_s:.0f} s")
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,21 @@ ONCE = "once-"
 READ_S = 10.0
 
 
+def connect(system: str, addresses: str, timeout_s: float, keys: Path | None) -> Any:
+    """Return a store of a system under test: such as colony's, as far as a load needs one."""
+    if system == "redis-cluster":
+        from tests.faults.redis_store import RedisStore
+
+        return RedisStore(addresses, timeout_s)
+    if system.startswith("pysyncobj"):
+        from tests.faults.raft_store import RaftStore
+
+        return RaftStore(addresses, timeout_s, logged=system == "pysyncobj-log")
+    return colony.connect(addresses, timeout=timeout_s, keys=keys)
+
+
 class SideLoad(Load):
-    """A load that also writes cells once, and asks for stale reads; a thread's own failure is told.
+    """A load that also writes cells once, and asks colony for stale reads; a thread's own failure is told.
 
     Attributes:
         stale: (called, returned, key, whether there was an answer) of reads with `stale=True`.
@@ -36,13 +50,18 @@ class SideLoad(Load):
         failures: What ended a thread before its time; must stay empty.
     """
 
-    def __init__(self, addresses: str, **arguments: Any) -> None:
+    def __init__(self, addresses: str, *, system: str = "colony", **arguments: Any) -> None:
         super().__init__(addresses, **arguments)
+        self.system = system
         self.prefix = arguments.get("prefix", "")
         self.stale: list[tuple[float, float, str, bool]] = []
         self.stale_keys = self.keys
         self.failures: list[str] = []
-        self._threads.append(threading.Thread(target=self._ask_stale, daemon=True))
+        if system == "colony":
+            self._threads.append(threading.Thread(target=self._ask_stale, daemon=True))
+
+    def _connect(self) -> Any:
+        return connect(self.system, self.addresses, self.timeout_s, self.keys_from)
 
     def _run(self, name: str, writes: bool) -> None:
         try:
@@ -76,15 +95,15 @@ class SideLoad(Load):
 class Desk:
     """Carries out orders, one at a time."""
 
-    def __init__(self, addresses: str, keys: Path | None) -> None:
-        self.addresses, self.keys = addresses, keys
+    def __init__(self, system: str, addresses: str, keys: Path | None) -> None:
+        self.system, self.addresses, self.keys = system, addresses, keys
         self.load: SideLoad | None = None
 
     def obey(self, order: dict[str, Any]) -> Any:
         """Return the answer to one order."""
         kind = order.pop("do")
         if kind == "begin":
-            self.load = SideLoad(self.addresses, keys_from=self.keys, **order)
+            self.load = SideLoad(self.addresses, system=self.system, keys_from=self.keys, **order)
             self.load.__enter__()
         elif kind == "stale" and self.load is not None:
             self.load.stale_keys = order["keys"]
@@ -101,13 +120,14 @@ class Desk:
         assert load is not None
         load.__exit__()
         history = [msgspec.to_builtins(operation) for operation in load.history]
-        return {"history": history, "stale": load.stale, "failures": load.failures}
+        alone = getattr(load.store, "alone", [])
+        return {"history": history, "stale": load.stale, "failures": load.failures, "alone": alone}
 
     def _read(self, keys: list[str]) -> dict[str, Any]:
         """Read these keys, as any reader would; all must be answered."""
         load = Load(self.addresses, name="final-", timeout_s=READ_S)
         history = []
-        with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:
+        with closing(connect(self.system, self.addresses, READ_S, self.keys)) as store:
             for key in keys:
                 read = load._call("last", key, "get", "", lambda key=key: store.entry(key))
                 history.append(msgspec.to_builtins(read))
@@ -120,7 +140,8 @@ class Desk:
 
 def main(arguments: list[str]) -> int:
     """Obey until the orders end."""
-    desk = Desk(arguments[0], Path(arguments[1]) if arguments[1:] else None)
+    system, addresses, *keys = arguments
+    desk = Desk(system, addresses, Path(keys[0]) if keys else None)
     for line in sys.stdin:
         print(json.dumps(desk.obey(json.loads(line))), flush=True)
     return 0

@@ -1,7 +1,7 @@
 """A process inside a node: its own network, its own process ids, its own wall clock.
 
 `python -m tests.faults.enter NAMESPACE PARENT CLOCK host …` runs one host,
-`… client …` a client. It dies with the process PARENT. Hosts of one
+`… client …` a client; other kinds are rivals' nodes. It dies with the process PARENT. Hosts of one
 cluster seem to run on machines of their own: none sees the other's process,
 so none can attest its death. The wall clock is the real one plus the seconds
 in the file CLOCK: Python's `time.time` and `time.time_ns` are replaced before
@@ -52,7 +52,7 @@ def bend(clock: Path) -> None:
 
 
 def live(kind: str, arguments: list[str]) -> int:
-    """Be a host or a client."""
+    """Be a host, a client or a rival's node."""
     if kind == "host":
         import colony
         from colony import cli
@@ -66,6 +66,12 @@ def live(kind: str, arguments: list[str]) -> int:
             with BUGS[bug].planted():
                 return cli.main(["host", *arguments])
         return cli.main(["host", *arguments])
+    if kind == "redis-cluster":
+        os.execvp("redis-server", ["redis-server", *arguments])
+    if kind.startswith("pysyncobj"):
+        from tests.faults import raft_node
+
+        return raft_node.main(arguments)
     from tests.faults import client
 
     return client.main(arguments)

@@ -18,12 +18,13 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 import colony
 from agents import client_link
+from agents.keys import colony_of
 from colony import keyring
 from tests.faults.network import Network
 from tests.real.hosts import PATIENCE_S, ROOT, Hosts, until
@@ -50,6 +51,8 @@ class Cluster(Hosts):
         durable: Whether hosts have state directories.
         encrypted: Whether hosts and clients know each other by keys.
     """
+
+    promises = True
 
     def __init__(
         self,
@@ -112,6 +115,10 @@ class Cluster(Hosts):
         del self.processes[name]
         return status
 
+    def client_arguments(self) -> list[str]:
+        """Return what a client's process needs to know."""
+        return ["colony", ",".join(self.seeds), *([str(self.keys)] if self.keys is not None else [])]
+
     def forget(self, name: str) -> None:
         """Remove the state directory of a host that does not run, if it had one."""
         shutil.rmtree(Path(self.folder.name) / f"state-{name}", ignore_errors=True)
@@ -160,6 +167,29 @@ class Cluster(Hosts):
         """Return the number of the newest view that a host with quorum has."""
         status = until(self.holder, "some host has quorum")
         return int(status["view"]["number"])
+
+    def holders(self) -> list[set[str]]:
+        """Return, per colony, the hosts with a peer of it."""
+        status = self.status(table=True)
+        return [{row["primary"], *row["secondaries"]} for row in status["table"]]
+
+    def partition(self, key: str) -> int:
+        """Return the colony of a key."""
+        return colony_of(key.encode(), self.colonies)
+
+    def may_lack(self, names: Iterable[str]) -> bool:
+        """Return whether each colony has a peer outside these hosts."""
+        gone = set(names)
+        return all(holders - gone for holders in self.holders())
+
+    def goes_on(self, names: Iterable[str]) -> bool:
+        """Return whether these hosts alone have a view, and all copies that they can have."""
+        status = self.holder(names)
+        if status is None:
+            return False
+        members, colonies = status["view"]["members"], status["colonies"]
+        is_so = {m["name"] for m in members if m["status"] == "ACTIVE"} == set(names)
+        return is_so and bool(colonies["healthy"] == colonies["count"])
 
     def healed(self, *, within_s: float = PATIENCE_S) -> float:
         """Wait until just the living hosts are ACTIVE members with all copies, and stay so.
@@ -223,15 +253,27 @@ def _summary(told: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
+class Beside(Protocol):
+    """What a client's process needs of a cluster."""
+
+    network: Network
+
+    def clock(self, name: str) -> Path:
+        """Return the file that says by how many seconds a node's wall clock is wrong."""
+
+    def client_arguments(self) -> list[str]:
+        """Return which system it is, and where."""
+
+
 class Client:
     """A process on a client node that loads the cluster, and reports what it did."""
 
-    def __init__(self, cluster: Cluster, node: str) -> None:
+    def __init__(self, cluster: Beside, node: str) -> None:
         self.node = node
-        arguments = [",".join(cluster.seeds), *([str(cluster.keys)] if cluster.keys is not None else [])]
+        arguments = cluster.client_arguments()
         command = entrance(cluster.network, node, cluster.clock(node), "client", arguments)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        log = Path(cluster.folder.name) / f"{node}.log"
+        log = cluster.clock(node).with_name(f"{node}.log")
         with log.open("wb") as errors:
             self._popen = subprocess.Popen(
                 command,

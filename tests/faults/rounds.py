@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from agents.keys import colony_of
 from tests.faults.hosts import Cluster
+from tests.faults.systems import System
+from tests.faults.toll import toll
 from tests.faults.verdict import Found, acknowledged, crowding, judge
 from tests.sim.history import Operation
 
@@ -21,6 +22,7 @@ RATE = 15.0  # operations per second and thread: many rounds share two cores wit
 CALM_S = 0.4  # of load before the fault
 HEAL_MAX_S = 3.0
 HEAL_PATIENCE_S = 30.0
+RIVAL_PATIENCE_S = 60.0  # they promise no time
 LEASE_S = 0.5  # of the default charter
 DRIFT = 1.05
 Calls = list[Operation]
@@ -36,6 +38,24 @@ class Window:
     stale: bool
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long a round takes.
+
+    Attributes:
+        long: Whether links flap for minutes.
+        brief: Whether nothing lasts longer than the least that makes sense.
+        hold_s: How much later than that the network is mended.
+    """
+
+    long: bool = False
+    brief: bool = False
+    hold_s: float = 0.0
+
+
+STEADY = Pace()
+
+
 class Round:
     """The stage on which a scenario is played once.
 
@@ -46,14 +66,15 @@ class Round:
         view: The number of the view at the beginning.
     """
 
-    def __init__(self, cluster: Cluster, seed: int, *, long: bool = False, brief: bool = False) -> None:
-        self.cluster, self.seed, self.long, self.brief = cluster, seed, long, brief
+    def __init__(self, cluster: System, seed: int, pace: Pace = STEADY) -> None:
+        self.cluster, self.seed, self.pace = cluster, seed, pace
         self.chance = random.Random(seed)
         self.names = sorted(cluster.processes)
         self.chance.shuffle(self.names)
         self.found = Found()
         self.histories: dict[str, Calls] = {}
         self.stale: dict[str, list[tuple[float, float, str, bool]]] = {}
+        self.alone: dict[str, list[tuple[float, float, str]]] = {}
         self.cut_s = 0.0
         self._side: dict[str, float] = {}
         self._windows: list[Window] = []
@@ -75,23 +96,24 @@ class Round:
     def wait(self, least_s: float, most_s: float = 0.0) -> None:
         """Let time pass: as long as chance says, between two bounds; the least of it in a brief round."""
         drawn_s = self.chance.uniform(least_s, most_s) if most_s else least_s
-        time.sleep(least_s if self.brief else drawn_s)
+        time.sleep(least_s if self.pace.brief else drawn_s)
 
     def split(self, *sides: Iterable[str]) -> None:
         """Cut all paths between the sides; their clients then ask for stale reads of what is there."""
         parts = [set(side) for side in sides]
-        holders = self.holders()
+        holders = self.cluster.holders()
         self.cluster.network.split(*parts)
         self.cut_s = time.monotonic()
         for client in self._loaded:
             side = next((part for part in parts if client in part), set())
             keys = [f"{self._prefix}{number}" for number in range(KEYS)]
-            there = [key for key in keys if holders[colony_of(key.encode(), len(holders))] & side]
+            there = [key for key in keys if holders[self.cluster.partition(key)] & side]
             if there:
                 self.cluster.clients[client].call("stale", keys=there)
 
     def heal(self) -> None:
-        """Mend the network."""
+        """Mend the network, once the fault has been held."""
+        time.sleep(self.pace.hold_s)
         self.cluster.network.heal()
 
     def refused(self, client: str, *, stale: bool = True) -> None:
@@ -104,27 +126,21 @@ class Round:
         self._windows.append(Window(client, from_s, time.monotonic(), stale))
 
     def require(self, is_so: bool, what: str) -> None:
-        """Note a complaint unless something is so."""
-        if not is_so:
+        """Note a complaint unless something is so that colony promises."""
+        if self.cluster.promises and not is_so:
             self.found.complaints.append(what)
 
-    def holders(self) -> list[set[str]]:
-        """Return, per colony, the hosts with a peer of it."""
-        status = self.cluster.status(table=True)
-        return [{row["primary"], *row["secondaries"]} for row in status["table"]]
-
-    def may_lack(self, names: Iterable[str]) -> bool:
-        """Return whether each colony has a peer outside these hosts."""
-        gone = set(names)
-        return all(holders - gone for holders in self.holders())
+    def hosts(self) -> Cluster:
+        """Return the cluster where only colony's hosts can play."""
+        assert isinstance(self.cluster, Cluster)
+        return self.cluster
 
     def few(self, most: int = 2) -> list[str]:
         """Return a minority of hosts without which no colony is lost."""
-        holders = self.holders()
         for size in sorted(range(1, most + 1), key=lambda _: self.chance.random()):
             for _ in range(20):
                 picked = self.chance.sample(self.names, size)
-                if all(there - set(picked) for there in holders):
+                if self.cluster.may_lack(picked):
                     return picked
         raise AssertionError("every host alone holds some colony")
 
@@ -139,7 +155,8 @@ class Round:
         self.found.crowding = crowding()
         most_s = HEAL_MAX_S * self.found.crowding
         try:
-            self.found.heal_s = self.cluster.healed(within_s=HEAL_PATIENCE_S)
+            patience_s = HEAL_PATIENCE_S if self.cluster.promises else RIVAL_PATIENCE_S
+            self.found.heal_s = self.cluster.healed(within_s=patience_s)
         except AssertionError as error:
             self.found.complaints.append(f"heal: {error}")
             return
@@ -153,16 +170,21 @@ class Round:
             told = self.cluster.clients[client].call("end")
             self.histories[client] = _operations(told["history"])
             self.stale[client] = told["stale"]
+            self.alone[client] = [tuple(call) for call in told["alone"]]
             self.found.complaints += told["failures"]
         if self.found.heal_s < 0:
             self.cluster.network.heal()
             self.healed()
         history = [op for calls in self.histories.values() for op in calls]
         keys = sorted({op.key for op in history})
-        history += _operations(self.cluster.clients["c1"].call("read", keys=keys)["history"])
-        judge(history, self.found)
+        last = _operations(self.cluster.clients["c1"].call("read", keys=keys)["history"])
+        judge([*history, *last], self.found)
         self.found.views = self.cluster.view() - self.view
-        self._judge_sides()
+        self.found.toll = toll(self.histories, last, self.alone, self.cluster.partition)
+        self.found.toll.ills = self.found.ills
+        self.found.toll.unhealed = int(self.found.heal_s < 0)
+        if self.cluster.promises:
+            self._judge_sides()
         return self.found
 
     def _judge_sides(self) -> None:

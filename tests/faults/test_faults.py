@@ -9,6 +9,7 @@ import pytest
 from tests.faults.__main__ import Cast, line
 from tests.faults.network import missing
 from tests.faults.plays import PLAYS
+from tests.faults.rounds import Pace
 
 SEED = 1
 TOGETHER = sorted(PLAYS, key=lambda name: PLAYS[name].hosts != 5)  # those on the same cluster
@@ -30,7 +31,7 @@ def cast() -> Iterator[Cast]:
 @pytest.mark.parametrize("name", TOGETHER)
 def test_scenario(cast: Cast, name: str) -> None:
     peers = 2
-    found = cast.play(name, peers, SEED, brief=True)
+    found = cast.play(name, peers, SEED, Pace(brief=True))
     print(f"\n{line(name, peers, SEED, found)}")
     if not found.passed:
         cast.over()

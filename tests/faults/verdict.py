@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.faults.client import ONCE
+from tests.faults.toll import Toll
 from tests.sim.history import Operation, Verdict, check, check_at_most_once
 
 # What was called in time may be told late: a client reads the clock after its reply was decoded.
@@ -28,9 +29,11 @@ class Found:
         violations: Cells whose history no order explains.
         duplicates: Mutations applied twice.
         heal_s: From the mending of the network until all is well; -1 = never.
+        ills: Cells with a history that no order explains, those that lost a write among them.
         views: View changes.
         pause_s: The longest call of a client whose side goes on.
         crowding: How busy the machine was; times that are not safety's are allowed so much more.
+        toll: The same in figures that any system can be compared by.
         complaints: All of it in words; [] = the round passed.
     """
 
@@ -38,10 +41,12 @@ class Found:
     violations: int = 0
     duplicates: int = 0
     heal_s: float = -1.0
+    ills: int = 0
     views: int = 0
     pause_s: float = 0.0
     operations: int = 0
     crowding: float = 1.0
+    toll: Toll = field(default_factory=Toll)
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -55,6 +60,7 @@ def judge(history: Iterable[Operation], found: Found) -> None:
     history = sorted(history, key=lambda op: op.call_s)
     found.operations = len(history)
     for finding in check(history):
+        found.ills += 1
         is_gone = ONCE in finding.key and finding.stuck and finding.stuck[0].code == "absent"
         if is_gone and finding.verdict is Verdict.VIOLATION:
             found.lost += 1

@@ -64,10 +64,13 @@ class Load:
         ]
 
     def __enter__(self) -> Load:
-        self.store = colony.connect(self.addresses, timeout=self.timeout_s, keys=self.keys_from)
+        self.store = self._connect()
         for thread in self._threads:
             thread.start()
         return self
+
+    def _connect(self) -> Any:
+        return colony.connect(self.addresses, timeout=self.timeout_s, keys=self.keys_from)
 
     def __exit__(self, *error: object) -> None:
         self._end.set()

@@ -2,7 +2,7 @@
 
 - Loss of the connection starts suspicion at once; only silence confirms it.
 - A host whose link still stands is given twice the patience: a stalled
-  interpreter is silent too.
+  interpreter is silent too. Not one whose process is seen to be stopped.
 - A host that finds its own loop late doubts itself first: its patience
   grows by its lateness, and shrinks again slowly.
 - A silent host that somebody else hears is not dead: perhaps a link is. How
@@ -55,6 +55,7 @@ class Trace:
     vouched_s: float = -inf  # when another host last said that it hears this one
     vouched_since_s: float = -inf  # since when others have said so without a pause
     attested: bool = False
+    stopped: bool = False  # its process was seen to be stopped since it was heard
 
 
 class Detector:
@@ -104,6 +105,7 @@ class Detector:
             return False
         anew = trace.said_s == -inf
         trace.heard_s = now_s
+        trace.stopped = False
         return anew
 
     def hearsay(self, host: str, hears: tuple[str, ...], now_s: float) -> None:
@@ -155,6 +157,12 @@ class Detector:
             return False
         trace.attested = True
         return True
+
+    def stopped(self, host: str, incarnation: int) -> None:
+        """Note that the process of a member was seen to be stopped."""
+        trace = self._traces.get(host)
+        if trace is not None and trace.incarnation == incarnation:
+            trace.stopped = True
 
     def attested(self) -> frozenset[str]:
         """Return the members whose listed incarnation is surely gone."""
@@ -221,7 +229,7 @@ class Detector:
 
     def _patience_s(self, trace: Trace, now_s: float) -> float:
         """Return the silence after which a member is heard no more."""
-        return self._suspect_s * (2 if trace.up else 1) + self.doubt_s(now_s)
+        return self._suspect_s * (2 if trace.up and not trace.stopped else 1) + self.doubt_s(now_s)
 
     def _heard_by_another(self, host: str, now_s: float) -> bool:
         """Return whether a fresh heartbeat of somebody else hears the host."""

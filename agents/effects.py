@@ -279,6 +279,14 @@ class ProcessGone:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessStopped:
+    """The process of this incarnation was seen to be stopped: it is no busy interpreter."""
+
+    host: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoopWasLate:
     """The host's own loop woke up late by this much."""
 

@@ -45,6 +45,7 @@ from agents.effects import (
     Persist,
     ProbeProcess,
     ProcessGone,
+    ProcessStopped,
     Received,
     RecountNeeded,
     RecoverOrdered,
@@ -297,6 +298,7 @@ class Membership:
             LinkCameUp: self.encounters.on_link_up,
             LinkWentDown: self.encounters.on_link_down,
             ProcessGone: self.encounters.on_process_gone,
+            ProcessStopped: self._process_stopped,
             LoopWasLate: self._on_late,
             InitOrdered: self.zombies.on_init,
             LeaveOrdered: self.orders.on_leave,
@@ -422,6 +424,9 @@ class Membership:
         seeking = not self.is_member or self.stage is Stage.HOLD
         for effect in self.contacts.rewire(self.known, self.tag, seeking, now_s, self.settings.contact_s):
             self.do(effect)
+
+    def _process_stopped(self, event: ProcessStopped, now_s: float) -> None:
+        self.detector.stopped(event.host, event.incarnation)
 
     def watch(self, now_s: float) -> None:
         """Note new suspects, and see whether their processes are gone."""

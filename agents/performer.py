@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from agents.bodies import Body, ColonyActor
 from agents.clients import ClientCaller, Clients
@@ -34,6 +34,7 @@ from agents.effects import (
     Persist,
     ProbeProcess,
     ProcessGone,
+    ProcessStopped,
     Received,
     RunClosure,
     RunMerge,
@@ -64,6 +65,7 @@ ALARMS_MAX = 100_000
 # Mutations of one colony that leave as one message: enough for a full pipeline, and far below a frame.
 ENTRIES_MAX, ENTRIES_BYTES_MAX = 256, 256 * 1024
 
+ProcessStateFn = Callable[[Member], Literal["runs", "stopped", "gone", ""]]
 RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
 RunMergeFn = Callable[[bytes, Seen | None, Seen | None], Dna | None]
 ReportFn = Callable[[Exception], tuple[str, bytes | None]]
@@ -163,7 +165,7 @@ class Performer:
         run_closure: Runs a closure on DNA, on a worker's thread; None = closures are refused.
         report: Returns a closure's exception as text, and as bytes for its client.
         persist: Writes the durable record, fsynced; None = the host is ephemeral.
-        process_gone: Whether the process of a member on this machine is seen to be gone.
+        process_state: What the process of a member on this machine is seen to be; "" = can't be seen.
         keeper: Where snapshots go; None = the host is ephemeral.
         run_merge: Makes one cell's DNA of a winner's and a loser's, on a worker's thread.
     """
@@ -174,7 +176,7 @@ class Performer:
         run_closure: RunClosureFn | None,
         report: ReportFn,
         persist: Callable[[Record], None] | None,
-        process_gone: Callable[[Member], bool] | None,
+        process_state: ProcessStateFn | None,
         keeper: Keeper | None = None,
         run_merge: RunMergeFn | None = None,
     ) -> None:
@@ -184,7 +186,7 @@ class Performer:
         self._run_closure = run_closure
         self._report = report
         self._persist = persist
-        self._process_gone = process_gone
+        self._process_state = process_state
         self._keeper = keeper
         self._run_merge = run_merge
         self._outbox: dict[str, list[HostMessage]] = {}
@@ -511,11 +513,13 @@ class Performer:
         self._look(effect.member, now_s + PROBE_FOR_S, now_s)
 
     def _look(self, member: Member, until_s: float, now_s: float) -> None:
-        if self._process_gone is None:
-            return
-        if self._process_gone(member):
+        state = self._process_state(member) if self._process_state is not None else ""
+        if state == "gone":
             self.said.append(TellHost(ProcessGone(member.id, member.incarnation)))
-        elif now_s < until_s:
+            return
+        if state == "stopped":
+            self.said.append(TellHost(ProcessStopped(member.id, member.incarnation)))
+        if state and now_s < until_s:
             self._tools.timers.at(now_s + PROBE_EVERY_S, partial(self._look, member, until_s))
 
     def _stop(self, effect: Halt, body: Body | None) -> None:

@@ -44,12 +44,11 @@ from agents.messages.client import BAD, DENIED, FULL, OK, UNAVAILABLE, Admin, Re
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
 from agents.notes import Noted, Notes
-from agents.performer import Performer, ReportFn, RunClosureFn, RunMergeFn, plain_report
+from agents.performer import Performer, ProcessStateFn, ReportFn, RunClosureFn, RunMergeFn, plain_report
 from agents.record import Record
 from agents.seeds import Seeds
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.timers import Timers
-from agents.views import Member
 from agents.vitals import Vitals
 from agents.wire import Source, WireError, decode_link_frame, decode_requests
 from agents.workers import Workers
@@ -86,7 +85,7 @@ class Server:
         run_closure: Runs a closure on DNA, on a worker thread; None = closures are refused.
         report: Returns a closure's exception as text, and as bytes for its client; there too.
         persist: Writes the durable record, fsynced; raises `OSError`. None = an ephemeral host.
-        process_gone: Whether a member's process on this machine is seen to be gone.
+        process_state: What a member's process on this machine is seen to be; "" = can't be seen.
         keeper: Where snapshots go; None = an ephemeral host.
         run_merge: Makes one cell's DNA of those of two sides of a split, on a worker thread.
         sample: Measures the host about once a second, on a worker thread.
@@ -108,7 +107,7 @@ class Server:
         run_closure: RunClosureFn | None = None,
         report: ReportFn = plain_report,
         persist: Callable[[Record], None] | None = None,
-        process_gone: Callable[[Member], bool] | None = None,
+        process_state: ProcessStateFn | None = None,
         keeper: Keeper | None = None,
         run_merge: RunMergeFn | None = None,
         sample: Callable[[], Load] | None = None,
@@ -127,7 +126,7 @@ class Server:
         self.workers = Workers(self._wake)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
-        self.performer = Performer(self, run_closure, report, persist, process_gone, keeper, run_merge)
+        self.performer = Performer(self, run_closure, report, persist, process_state, keeper, run_merge)
         self.perform = self.performer.perform  # the actors' way there, without a step between
         self.late_s = 0.0
         self.late_count, self.late_total_s = 0, 0.0

@@ -33,6 +33,7 @@ from agents.effects import (
     Persist,
     ProbeProcess,
     ProcessGone,
+    ProcessStopped,
     Received,
     Requested,
     RunClosure,
@@ -428,7 +429,10 @@ class Process:
             return
         if self.simulation.pid_is_gone(member.pid):
             self._said.append(TellHost(ProcessGone(member.id, member.incarnation)))
-        elif self.now_s < until_s:
+            return
+        if self.simulation.pid_is_stopped(member.pid):
+            self._said.append(TellHost(ProcessStopped(member.id, member.incarnation)))
+        if self.now_s < until_s:
             self._timeline.after(PROBE_EVERY_S, self.take, self._look, member, until_s)
 
     def _halt(self, effect: Halt, colony: int) -> None:

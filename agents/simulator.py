@@ -261,6 +261,10 @@ class Simulation:
         """Return whether no process with this number runs."""
         return all(process.pid != pid for process in self.processes())
 
+    def pid_is_stopped(self, pid: int) -> bool:
+        """Return whether the process with this number is stopped."""
+        return any(process.pid == pid and process.home.paused for process in self.processes())
+
     def order(self, name: str, event: Any) -> None:
         """Hand an operator's order to a host, if it runs."""
         process = self.homes[name].process

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from agents.access import Access
 from agents.client_link import Curve
@@ -222,7 +223,7 @@ class Host:
             run_closure=run_closure if self._closures else None,
             report=report_of,
             persist=self._file.save if self._file is not None else None,
-            process_gone=lambda member: _is_gone(me, member),
+            process_state=lambda member: _state_of(me, member),
             keeper=keeper,
             run_merge=partial(run_merge, self._merge) if callable(self._merge) else None,
             sample=_sampler(keeper, lambda: self._is_draining),
@@ -546,11 +547,11 @@ def _labels(given: Mapping[str, str]) -> Labels:
     )
 
 
-def _is_gone(me: Member, member: Member) -> bool:
-    """Return whether we can attest that a member's process is gone."""
+def _state_of(me: Member, member: Member) -> Literal["runs", "stopped", "gone", ""]:
+    """Return what we see of a member's process; "" = it is on another machine."""
     if not me.machine or member.machine != me.machine:
-        return False
-    return probe.process_gone(member.pid, member.started_s)
+        return ""
+    return probe.process_state(member.pid, member.started_s)
 
 
 def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool]) -> Callable[[], Load]:

@@ -18,6 +18,7 @@ import uuid
 from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -27,6 +28,7 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 ON_LINUX: bool = sys.platform == "linux"
 ENDED = frozenset("ZX")  # zombie, dead: proc(5)
+STOPPED = frozenset("Tt")  # by a signal, by a debugger: likewise
 # Start times are whole clock ticks, 10 ms apart; half of one is room for the float.
 SAME_START_S = 0.005
 
@@ -152,6 +154,17 @@ def process_gone(pid: int, started_s: float) -> bool:
         return True
     # A leader that ended is a zombie while its other threads still run (and may still send).
     return state in ENDED and _threads(PROC / str(pid)) == [pid]
+
+
+def process_state(pid: int, started_s: float) -> Literal["runs", "stopped", "gone"]:
+    """Return what a process is doing: gone as `process_gone` has it, or stopped (SIGSTOP, a debugger).
+
+    Arguments as of `process_gone`; "runs" when unsure.
+    """
+    if process_gone(pid, started_s):
+        return "gone"
+    stat = _stat(PROC / str(pid)) if ON_LINUX and pid > 0 else None
+    return "stopped" if stat is not None and stat[0] in STOPPED else "runs"
 
 
 def _threads(process: Path) -> list[int]:

@@ -36,6 +36,17 @@ def test_a_silent_host_whose_link_stands_gets_twice_the_patience() -> None:
     assert not detector.hears("b", 2.0)
 
 
+def test_a_host_whose_process_is_seen_to_be_stopped_gets_no_patience_of_a_busy_one() -> None:
+    detector = watching()
+    detector.stopped("b", 1)
+    assert detector.verdict("b", 0.9) is Verdict.SUSPECT
+    assert detector.verdict("b", 1.0) is Verdict.DEAD
+    detector.heard_from("b", 1, 1.0)
+    assert detector.verdict("b", 2.9) is Verdict.SUSPECT, "it went on"
+    detector.stopped("b", 7)
+    assert detector.verdict("b", 2.9) is Verdict.SUSPECT, "that was another life of it"
+
+
 def test_a_host_that_was_late_itself_doubts_itself_first() -> None:
     detector = watching()
     detector.link_down("b")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pykka
 import pytest
@@ -412,16 +412,16 @@ def test_the_record_is_written_before_what_follows_it() -> None:
 
 
 def test_a_process_that_is_gone_is_reported_once_it_is_seen() -> None:
-    from agents.effects import ProbeProcess, ProcessGone
+    from agents.effects import ProbeProcess, ProcessGone, ProcessStopped
     from agents.views import Member
 
     looks: list[str] = []
 
-    def gone(member: Member) -> bool:
+    def state(member: Member) -> Literal["stopped", "gone"]:
         looks.append(member.id)
-        return len(looks) >= 3
+        return "gone" if len(looks) >= 3 else "stopped"
 
-    with serving(process_gone=gone) as server:
+    with serving(process_state=state) as server:
         dead = Member("b", 4, "b", "", "")
         server.container.script = lambda event, now_s: (
             [ProbeProcess(dead)] if type(event) is Requested else []
@@ -429,6 +429,7 @@ def test_a_process_that_is_gone_is_reported_once_it_is_seen() -> None:
         server.submit(Greet(1), lambda reply: None)
         until(lambda: ProcessGone("b", 4) in server.container.heard)
         assert len(looks) == 3
+        assert ProcessStopped("b", 4) in server.container.heard
 
 
 # -- what breaks ------------------------------------------------------------------

@@ -43,7 +43,7 @@ me = Member(
 container = Container(me, Settings(), None, time.monotonic())
 server = Server(
     container, door, seeds=seeds, owns_process=True,
-    process_gone=lambda member: probe.process_gone(member.pid, member.started_s),
+    process_state=lambda member: probe.process_state(member.pid, member.started_s),
 )
 print("listening", flush=True)
 sys.exit(server.run())

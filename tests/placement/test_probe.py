@@ -113,9 +113,13 @@ def test_a_stopped_process_is_not_gone() -> None:
         os.kill(child.pid, 19)
         assert wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)
         assert not probe.process_gone(child.pid, started_s)
+        assert probe.process_state(child.pid, started_s) == "stopped"
+        os.kill(child.pid, 18)
+        assert wait_until(lambda: probe.process_state(child.pid, started_s) == "runs")
     finally:
         child.kill()
         child.wait()
+    assert probe.process_state(child.pid, started_s) == "gone"
 
 
 @linux

@@ -8,16 +8,15 @@ start say *no*, in a way that does not heal by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agents.effects import Note
+from agents.founding import Foundry
 from agents.stages import Stage, hold_reason
-from agents.views import Member
-
-if TYPE_CHECKING:
-    from agents.membership import Membership
+from agents.standing import Standing
+from agents.views import Member, View
 
 LATE_S = 2.0  # hosts that are started together find each other sooner
 FRESH_S = 5.0  # words are repeated: knocks every 0.25 s, refusals every second, greetings within 2.5 s
@@ -33,6 +32,34 @@ HINTS = {
     "version": "upgrade one protocol at a time",
     "name": "choose another --name, or stop that host",
 }
+
+
+class Winner(Protocol):
+    """What is known of other sides: see `agents.sides`."""
+
+    winner: View | None
+
+
+class Sight(Protocol):
+    """The zombies that are seen: see `agents.zombies`."""
+
+    def in_sight(self, now_s: float) -> Mapping[str, Member]:
+        """Return them by host id."""
+
+
+class Here(Standing, Protocol):
+    """What a host knows of its own waiting."""
+
+    asking: Asking
+    foundry: Foundry
+
+    @property
+    def sides(self) -> Winner:
+        """Whom it gives in to."""
+
+    @property
+    def zombies(self) -> Sight:
+        """Whom it could found a cluster with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +202,7 @@ class Asking:
         return self.text(now_s)
 
 
-def waiting_for(here: Membership, now_s: float) -> str:
+def waiting_for(here: Here, now_s: float) -> str:
     """Return what a host that can't serve waits for, and what it was told; for people."""
     if here.is_member:
         if here.sides.winner is not None:
@@ -187,7 +214,7 @@ def waiting_for(here: Membership, now_s: float) -> str:
     return f"{_what(here, now_s)}; {told}" if told else _what(here, now_s)
 
 
-def _what(here: Membership, now_s: float) -> str:
+def _what(here: Here, now_s: float) -> str:
     """Return what is waited for."""
     known, settings = here.known, here.settings
     if here.stage is Stage.ZOMBIE and here.foundry.promised is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
@@ -17,16 +17,16 @@ from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
 from agents.causes import Cause
 from agents.detector import Verdict
 from agents.effects import Note, Send
-from agents.knocking import unheard
-from agents.leases import STRETCH
+from agents.encounters import Encounters
+from agents.knocking import Knocking, unheard
+from agents.leases import STRETCH, Grants
 from agents.lineage import forced_id, forked
 from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
+from agents.orders import Orders
 from agents.stages import MEMBER_STAGES, Stage
+from agents.standing import Standing
 from agents.succession import EVICTED, Evidence, Plan, namesake, successor, too_old
 from agents.views import GENERATION_MAX, Member, Status, View, generation_of, number_of, view_id
-
-if TYPE_CHECKING:
-    from agents.membership import Membership
 
 DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
 LEFT_OUT_S = 1.0  # one that the rule leaves out proposes nothing for so long
@@ -35,10 +35,53 @@ FAILS_MAX = 4  # ballots that no majority answered: those that did go on alone, 
 KNOCK_FRESH_S = 1.0  # four knocks: an older one may be a dead joiner's
 
 
+class Lookout(Protocol):
+    """What is known of other sides: see `agents.sides`."""
+
+    winner: View | None
+
+    def serving(self, now_s: float) -> View | None:
+        """Return the view of the best other side that is in contact and serves."""
+
+
+class Way(Protocol):
+    """The way into the next view: see `agents.passage`."""
+
+    def conclude(self, view: View, now_s: float) -> None:
+        """A view is chosen and may be installed."""
+
+
+class Here(Standing, Protocol):
+    """What the council asks of a host's membership."""
+
+    encounters: Encounters
+    grants: Grants
+    knocking: Knocking
+    orders: Orders
+
+    @property
+    def gone_for_good(self) -> bool:
+        """Whether this host has left, and only waits for confirmation."""
+
+    @property
+    def sides(self) -> Lookout:
+        """What is known of other sides."""
+
+    @property
+    def passage(self) -> Way:
+        """The way into the next view."""
+
+    def heard(self, now_s: float) -> tuple[str, ...]:
+        """Return the members of the known view that are heard, itself included."""
+
+    def uptime_s(self, host: str, now_s: float) -> float:
+        """Return how long a host has been up, as far as it is known here."""
+
+
 class Council:
     """Votes and candidacies of one host about the successor of one view."""
 
-    def __init__(self, host: Membership, acceptor: Acceptor) -> None:
+    def __init__(self, host: Here, acceptor: Acceptor) -> None:
         self._host = host
         self.acceptor = acceptor
         self.attempt: Attempt | None = None

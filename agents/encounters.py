@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from agents.asking import Asking
 from agents.causes import Cause
 from agents.effects import (
     HelloSeen,
@@ -16,15 +17,61 @@ from agents.effects import (
     SeedSilent,
     Send,
 )
-from agents.messages.membership import Install, WantView, Wish, YouAreDead
+from agents.messages.membership import Heartbeat, Install, Knock, WantView, Wish, YouAreDead
 from agents.stages import MEMBER_STAGES, Stage
+from agents.standing import Standing
 from agents.succession import too_old
 from agents.views import Member, View
 
-if TYPE_CHECKING:
-    from agents.membership import Membership
-
 TOLD_EVERY_S = 0.2  # so rarely is one told that it is dead or behind; it sends ten heartbeats a second
+
+
+class Voters(Protocol):
+    """The council: see `agents.council`."""
+
+    def consider(self, now_s: float) -> None:
+        """See whether a change of the view is due."""
+
+    def ask_again(self, other: str) -> None:
+        """Repeat an open question to one whose link is up again."""
+
+
+class Door(Protocol):
+    """How hosts ask to be admitted: see `agents.knocking`."""
+
+    def knock(self, now_s: float) -> Knock:
+        """Return what a host says that wants to enter."""
+
+
+class Greeter(Protocol):
+    """What is known of other sides: see `agents.sides`."""
+
+    def greet(self, host: str, now_s: float) -> None:
+        """Show a host our view, and whether we serve in it."""
+
+
+class Here(Standing, Protocol):
+    """What encounters ask of a host's membership."""
+
+    asking: Asking
+
+    @property
+    def council(self) -> Voters:
+        """Who votes on the next view."""
+
+    @property
+    def knocking(self) -> Door:
+        """How this host asks to be admitted."""
+
+    @property
+    def sides(self) -> Greeter:
+        """Who greets other sides."""
+
+    def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
+        """Return what we say ten times a second."""
+
+    def watch(self, now_s: float) -> None:
+        """Note new suspects, and see whether their processes are gone."""
 
 
 class Encounters:
@@ -35,7 +82,7 @@ class Encounters:
         links_down: How often one went down.
     """
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
         self.links_up = self.links_down = 0
 

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from agents.asking import Asking
 from agents.contacts import Contact
 from agents.effects import Note, Send, StopEnded
+from agents.encounters import Encounters
 from agents.messages.membership import Install, Knock, KnockAnswer
+from agents.orders import Orders
 from agents.stages import Stage
+from agents.standing import Standing
 from agents.succession import namesake
 from agents.views import Member, Status, View
 
-if TYPE_CHECKING:
-    from agents.membership import Membership
-
-
 ANSWER_FRESH_S = 1.0  # four knocks
+
+
+class Rest(Protocol):
+    """The council: see `agents.council`."""
+
+    halted: bool
+
+
+class Here(Standing, Protocol):
+    """What knocking asks of a host's membership."""
+
+    asking: Asking
+    encounters: Encounters
+    orders: Orders
+
+    @property
+    def council(self) -> Rest:
+        """Who votes on the next view, unless all votes rest."""
 
 
 class Knocking:
     """Knocks, and answers knocks, for one host's membership."""
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
         self._is_full = False
 
@@ -125,7 +143,7 @@ class Knocking:
                         here.do(Send(other.member.id, knock))
 
 
-def judge(here: Membership, joiner: Member, now_s: float) -> KnockAnswer:
+def judge(here: Here, joiner: Member, now_s: float) -> KnockAnswer:
     """Return *come in*, *not yet* (try another), or *no*, and why.
 
     The tag was compared, and dropped incarnations were told so, before.
@@ -152,7 +170,7 @@ def judge(here: Membership, joiner: Member, now_s: float) -> KnockAnswer:
     return KnockAnswer("not_yet", reason, here.tag, view)
 
 
-def _hindrance(here: Membership, joiner: Member, now_s: float) -> str:
+def _hindrance(here: Here, joiner: Member, now_s: float) -> str:
     """Return why this host can let nobody in now, or not this one; "" = it can."""
     if here.farewell is not None or here.orders.renounced:
         return "this host leaves: ask another"
@@ -175,7 +193,7 @@ def _hindrance(here: Membership, joiner: Member, now_s: float) -> str:
     return "no quorum there now: the next view is being agreed on"
 
 
-def unheard(here: Membership, view: View, joiner: Contact, now_s: float) -> list[str]:
+def unheard(here: Standing, view: View, joiner: Contact, now_s: float) -> list[str]:
     """Return the names of the members, heard from here, that a joiner does not hear.
 
     A view must be fully connected: who entered without hearing all would be left out by the next one.

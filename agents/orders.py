@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agents.causes import Cause
 from agents.effects import (
@@ -19,12 +19,28 @@ from agents.effects import (
 )
 from agents.messages.membership import WantView, Wish
 from agents.record import Record
+from agents.standing import Standing
 from agents.views import Status
 
-if TYPE_CHECKING:
-    from agents.membership import Membership
-
 LAST_HOST = "the last host can't leave: shut the cluster down instead"
+
+
+class Voters(Protocol):
+    """The council: see `agents.council`."""
+
+    def consider(self, now_s: float) -> None:
+        """See whether a change of the view is due."""
+
+    def recover(self, now_s: float) -> str:
+        """Force a view of those that are here; return why not, "" = it is under way."""
+
+
+class Here(Standing, Protocol):
+    """What orders ask of a host's membership."""
+
+    @property
+    def council(self) -> Voters:
+        """Who votes on the next view."""
 
 
 class Orders:
@@ -37,7 +53,7 @@ class Orders:
         renounced: It gave its quorum up for good, and asked to be dropped.
     """
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
         self.leaving = self.empty = self.renounced = self.postponed = False
 

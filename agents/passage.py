@@ -7,22 +7,59 @@ back on: with it would go the votes on its successor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from agents.agreement import dropped
 from agents.causes import Cause
+from agents.council import Council
 from agents.effects import DropEverything, EndMissed, Halt, InstallView, Note, Send
+from agents.encounters import Encounters
 from agents.farewell import Farewell
+from agents.founding import Foundry
 from agents.leases import Grants
-from agents.messages.membership import Install, Installed, WantView, YouAreDead
+from agents.messages.membership import Heartbeat, Install, Installed, Load, WantView, YouAreDead
+from agents.orders import Orders
 from agents.stages import Stage
+from agents.standing import Standing
 from agents.succession import too_old
 from agents.views import Member, Status, View, generation_of
 
-if TYPE_CHECKING:
-    from agents.membership import Membership
+
+class Sorter(Protocol):
+    """What is known of other sides: see `agents.sides`."""
+
+    winner: View | None
+
+    def sort(self, sender: str, view: View, now_s: float) -> bool:
+        """Return whether a view is one of our own lineage, to be taken as such."""
+
+
+class Here(Standing, Protocol):
+    """What passage asks of a host's membership, and changes in it."""
+
+    beat_s: float
+    council: Council
+    encounters: Encounters
+    ended: tuple[str, int]
+    foundry: Foundry
+    grants: Grants
+    hold_s: float | None
+    loads: dict[str, Load]
+    orders: Orders
+    peer_digests: dict[str, int]
+
+    @property
+    def view(self) -> View | None:
+        """The installed view; None while this host is no member."""
+
+    @property
+    def sides(self) -> Sorter:
+        """Who tells our own lineage from others."""
+
+    def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
+        """Return what we say ten times a second."""
 
 
 def told_by(sender: str, view: View) -> str:
@@ -38,7 +75,7 @@ def _said(dead: list[str], left: list[str], joined: list[str]) -> tuple[tuple[st
 class Passage:
     """Installs, adopts, dies and leaves, for one host's membership."""
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
 
     def conclude(self, view: View, now_s: float) -> None:

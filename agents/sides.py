@@ -16,18 +16,26 @@ Only with `quorum = available`. Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agents.effects import GiveIn, GivenIn, Note, Send
 from agents.lineage import Kin, kin, rank
 from agents.messages.membership import Heartbeat, Install, Meet, Wish, Yield
+from agents.orders import Orders
+from agents.passage import Passage
+from agents.standing import Standing
 from agents.views import View, generation_of, number_of
-
-if TYPE_CHECKING:
-    from agents.membership import Membership
 
 FRESH_S = 1.0  # four greetings: an older one says nothing about now
 GREET_S = 0.2  # so rarely is one host shown our view
+
+
+class Here(Standing, Protocol):
+    """What the meeting of sides asks of a host's membership."""
+
+    hold_s: float | None
+    orders: Orders
+    passage: Passage
 
 
 @dataclass(slots=True)
@@ -46,7 +54,7 @@ class Sides:
         winner: The view of the side that this one gives in to; None = it doesn't.
     """
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
         self.winner: View | None = None
         self._met: dict[str, Met] = {}

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agents.causes import Cause
 from agents.effects import InitOrdered, Note, Send
+from agents.founding import Foundry
 from agents.messages.membership import Founding, FoundingAnswer, Install
+from agents.passage import Passage
 from agents.stages import Stage
+from agents.standing import Standing
 from agents.views import Member
 
-if TYPE_CHECKING:
-    from agents.membership import Membership
-
 SEEN_S = 3.0  # twelve knocks: on a busy machine five starting hosts are not heard within one second
+
+
+class Here(Standing, Protocol):
+    """What the founding of a cluster asks of a host's membership."""
+
+    foundry: Foundry
+    passage: Passage
+
+    def init_refusal(self) -> str:
+        """Return why an init would be refused here now; "" = it would not."""
 
 
 class Zombies:
     """Init orders and foundings, for one host's membership."""
 
-    def __init__(self, here: Membership) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
 
     def on_init(self, event: InitOrdered, now_s: float) -> None:

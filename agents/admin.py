@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
+from agents import safety
+from agents.access import Access
 from agents.effects import (
     Effect,
     EvictOrdered,
@@ -24,15 +26,26 @@ from agents.effects import (
 from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Reply
 from agents.messages.membership import Load
-from agents.safety import blow
+from agents.periodic import Periodic
+from agents.reunion import Reunion
+from agents.stopping import Stopping
 from agents.views import Charter, Member, Status, generation_of, number_of
 from placement.check import check, is_safe
 from placement.why import explain
 
-if TYPE_CHECKING:
-    from agents.hosting import Container
-
 Answered = tuple[list[Effect], dict[str, Any]]
+
+
+class Host(safety.Host, Protocol):
+    """What operators ask of a host."""
+
+    access: Access
+    load: Load
+    lost: set[int]
+    periodic: Periodic
+    reunion: Reunion
+    stale: dict[int, float]
+    stopping: Stopping
 
 
 class AdminError(ValueError):
@@ -43,7 +56,7 @@ class AdminError(ValueError):
         self.code = code
 
 
-def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Effect], Reply]:
+def answer_admin(host: Host, request: Admin, now_s: float) -> tuple[list[Effect], Reply]:
     """Return the effects of an operator's order, and the reply to it."""
     command = COMMANDS.get(request.command)
     try:
@@ -58,7 +71,7 @@ def answer_admin(host: Container, request: Admin, now_s: float) -> tuple[list[Ef
     return effects, Reply(request.id, OK, text=json.dumps(answer))
 
 
-def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return what `colony status --json` shows."""
     view, membership = host.view, host.membership
     heard = membership.heard(now_s)
@@ -109,7 +122,7 @@ def status(host: Container, arguments: dict[str, Any], now_s: float) -> Answered
     return [], answer
 
 
-def _member(host: Container, member: Member, heard: Collection[str]) -> dict[str, Any]:
+def _member(host: Host, member: Member, heard: Collection[str]) -> dict[str, Any]:
     load = host.load if member.id == host.me else host.membership.loads.get(member.id) or Load()
     directory = host.directory
     primaries = directory.primaries[member.id]
@@ -142,12 +155,12 @@ def _member(host: Container, member: Member, heard: Collection[str]) -> dict[str
     }
 
 
-def _name(host: Container, host_id: str) -> str:
+def _name(host: Host, host_id: str) -> str:
     member = host.view.member(host_id) if host.view is not None else None
     return member.name if member is not None else host_id[:8]
 
 
-def _moves(host: Container, now_s: float) -> list[dict[str, Any]]:
+def _moves(host: Host, now_s: float) -> list[dict[str, Any]]:
     """Return clones and hand-overs under way: in detail where they start here."""
     found: list[dict[str, Any]] = []
     for entry in host.directory.entries:
@@ -169,7 +182,7 @@ def _moves(host: Container, now_s: float) -> list[dict[str, Any]]:
     return found
 
 
-def _row(host: Container, colony: int) -> dict[str, Any]:
+def _row(host: Host, colony: int) -> dict[str, Any]:
     entry = host.directory.entries[colony]
     if entry is None:
         nothing = {"cells": 0, "bytes": 0, "seq": 0}
@@ -192,7 +205,7 @@ def _row(host: Container, colony: int) -> dict[str, Any]:
     }
 
 
-def where(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def where(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return the colony of a key (text), and where that is."""
     if not host.directory.entries:
         raise AdminError(UNAVAILABLE, "this host is in no cluster yet: run `colony init`")
@@ -201,7 +214,7 @@ def where(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return [], {"key": arguments["key"], **row}
 
 
-def why(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def why(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return, host by host, why a colony lives there or does not."""
     colony = int(arguments["colony"])
     peers = host.places()
@@ -219,25 +232,25 @@ def why(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return [], {**_row(host, colony), "hosts": shown}
 
 
-def safe_to_kill(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def safe_to_kill(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Return whether some hosts may die at once without loss, and what would be lost."""
     asked = [str(h) for h in arguments.get("hosts", [])]
     if arguments.get("box"):
         asked.append(f"box={arguments['box']}")
     try:
-        return [], blow(host, asked, now_s)
+        return [], safety.blow(host, asked, now_s)
     except (LookupError, ValueError) as error:
         raise AdminError(BAD, str(error.args[0] if error.args else error)) from None
 
 
-def _member_named(host: Container, name: str) -> Member:
+def _member_named(host: Host, name: str) -> Member:
     for member in host.view.members if host.view is not None else ():
         if name in (member.name, member.id):
             return member
     raise AdminError(BAD, f"no such host: {name}")
 
 
-def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def init(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Found a cluster of the zombies that this host sees."""
     refusal = host.membership.init_refusal()
     if refusal:
@@ -250,7 +263,7 @@ def init(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return host.membership.handle(InitOrdered(charter), now_s), {"founding": True}
 
 
-def leave(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def leave(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Mark hosts LEAVING; none named = this one."""
     if host.frozen:
         raise AdminError(UNAVAILABLE, "the whole cluster is being stopped")
@@ -265,7 +278,7 @@ def leave(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return effects, {"leaving": [m.name for m in members]}
 
 
-def shutdown(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def shutdown(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Stop the whole cluster; `status` says how far that is."""
     if host.view is None or not host.quorum.held(now_s):
         raise AdminError(UNAVAILABLE, "no quorum: there is nobody to agree on a stop with")
@@ -278,7 +291,7 @@ def shutdown(host: Container, arguments: dict[str, Any], now_s: float) -> Answer
     return effects, {"stop": stop}
 
 
-def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def evict(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Hold a host for dead, whoever hears it."""
     if not arguments.get("force"):
         raise AdminError(DENIED, "evict kills a member for the cluster: say --force")
@@ -286,7 +299,7 @@ def evict(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
     return host.membership.handle(EvictOrdered(member.id), now_s), {"evicting": member.name}
 
 
-def lost_restored(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def lost_restored(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Note that cells of a file were brought back: all hosts' clients see them from now on."""
     counts = ", ".join(f"{int(arguments.get(name, 0))} {name}" for name in ("restored", "overwritten"))
     text = f"{counts}, from {str(arguments.get('file', '?'))[:300]}"
@@ -295,7 +308,7 @@ def lost_restored(host: Container, arguments: dict[str, Any], now_s: float) -> A
     return [Note("lost_restored", text)], {"noted": True}
 
 
-def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answered:
+def recover(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Let a holding side go on in a new generation, or colonies start without those that they wait for."""
     if not arguments.get("force"):
         raise AdminError(DENIED, "recover gives up what the others may hold: say --force")
@@ -314,7 +327,7 @@ def recover(host: Container, arguments: dict[str, Any], now_s: float) -> Answere
     return effects, {"recovering": True}
 
 
-COMMANDS: dict[str, Callable[[Container, dict[str, Any], float], Answered]] = {
+COMMANDS: dict[str, Callable[[Host, dict[str, Any], float], Answered]] = {
     "status": status,
     "where": where,
     "why": why,

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agents.causes import Cause
 from agents.colony import Colony
 from agents.effects import Effect, Note, Send, TellColony
+from agents.household import Household
 from agents.messages.membership import Load
 from agents.messages.replication import Invite, InviteAnswer, Located
 from agents.population import (
@@ -25,15 +26,13 @@ from agents.population import (
     endangered,
     urgent_step,
 )
+from agents.restoring import Restoring
 from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused
 from agents.views import Status, View
 from placement.moves import claims, rebalance
 from placement.reasons import Move
 from placement.resources import Candidate
 from placement.settle import Settled, carriers, fair_share, settled_number
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
 
 Out = list[Effect]
 
@@ -55,10 +54,16 @@ INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
 STALLED_S = 1.0  # a joiner whom nobody gives more has its share
 
 
+class Host(Household, Protocol):
+    """What the governor asks of its host."""
+
+    restoring: Restoring
+
+
 class Governor:
     """Pace and order of population for the primaries of one host."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Host) -> None:
         self.host = container
         self.settled = Settled(0)
         self.moves: dict[int, Move] = {}

@@ -11,16 +11,14 @@ writing itself is a worker's. A colony's own clock says how old its copy is.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from agents.effects import Effect, Note, SaveSnapshot, SnapshotSaved
+from agents.household import Household
 from agents.peer import PeerStatus
 from agents.snapshot import PERIODIC, Copy, Head, Held
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
 
 Out = list[Effect]
 CELLS_PER_TURN = 20_000  # their dicts are copied in half a millisecond
@@ -33,7 +31,7 @@ class Periodic:
         every_s: Time from one snapshot to the next; None = never.
     """
 
-    def __init__(self, host: Container, every_s: float | None, now_s: float) -> None:
+    def __init__(self, host: Household, every_s: float | None, now_s: float) -> None:
         self.host = host
         self.every_s = every_s
         self._due_s = now_s + (every_s or 0.0) * (0.5 + _share(host.me) / 2)  # not all disks at one moment

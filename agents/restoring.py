@@ -13,20 +13,17 @@ anything of it may be served the snapshot is used up, durably.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from agents.cells import Cells, cell_bytes
 from agents.census import Heir, Return, starts_anew
 from agents.effects import Effect, ForgetSnapshot, Note, SaveSnapshot, TellColony
+from agents.household import Household
 from agents.messages.replication import Origin
 from agents.snapshot import PERIODIC, Found, Kept, Loaded
 from agents.surroundings import Dropped, Restored
 from agents.views import View
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
 
 Out = list[Effect]
 STALE_GAP = 1 << 32  # what comes back may be old: no version that a client may have seen is given again
@@ -53,7 +50,7 @@ class Restoring:
     """
 
     def __init__(
-        self, host: Container, found: Found, wait_s: float | None, now_s: float, *, waits: bool = False
+        self, host: Household, found: Found, wait_s: float | None, now_s: float, *, waits: bool = False
     ) -> None:
         self.host = host
         self.waiting: frozenset[int] = frozenset()

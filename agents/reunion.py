@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from agents.cells import cell_bytes
+from agents.colony import Colony
 from agents.effects import Effect, GiveIn, GivenIn, Note, Send, TellColony
 from agents.evaluate import is_live
 from agents.history import MARK_EVERY_S
+from agents.household import Household
 from agents.lineage import parted
 from agents.messages.merging import (
     MergeAnswer,
@@ -33,10 +34,6 @@ from agents.messages.merging import (
 from agents.peer import PeerStatus
 from agents.surroundings import MergeAsked, MergeCame, MergeCounted
 from agents.views import View
-
-if TYPE_CHECKING:
-    from agents.colony import Colony
-    from agents.hosting import Container
 
 Out = list[Effect]
 JOBS_MAX = 8  # colonies handed on at a time
@@ -79,7 +76,7 @@ class Reunion:
         counts: (colony, lane) -> cells merged, and changes overridden, on this side.
     """
 
-    def __init__(self, host: Container) -> None:
+    def __init__(self, host: Household) -> None:
         self.host = host
         self.winner: View | None = None
         self.counts: dict[tuple[int, bytes], tuple[int, int]] = {}

@@ -8,19 +8,30 @@ every host that is to stay, and believes it only if all say it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from agents.governor import Governor
+from agents.household import Household
+from agents.restoring import Restoring
 from agents.stages import Stage
 from placement.check import hosts_in, safe
 from placement.peers import Peers
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
+from placement.resources import Candidate
 
 NAMED_MAX = 20  # colonies that are told one by one
 
 
-def blow(host: Container, asked: list[str], now_s: float) -> dict[str, Any]:
+class Host(Household, Protocol):
+    """What is asked of a host about the deaths of others."""
+
+    governor: Governor
+    restoring: Restoring
+
+    def candidates(self) -> list[Candidate]:
+        """Return all members as placement sees them."""
+
+
+def blow(host: Host, asked: list[str], now_s: float) -> dict[str, Any]:
     """Return whether these hosts and domains may die at once, and every reason why not.
 
     Raises:
@@ -53,7 +64,7 @@ def blow(host: Container, asked: list[str], now_s: float) -> dict[str, Any]:
     }
 
 
-def _doomed(host: Container, asked: list[str]) -> frozenset[str]:
+def _doomed(host: Host, asked: list[str]) -> frozenset[str]:
     if not asked:
         raise ValueError("name at least one host, or box=B, rack=R, zone=Z")
     doomed: set[str] = set()
@@ -65,7 +76,7 @@ def _doomed(host: Container, asked: list[str]) -> frozenset[str]:
     return frozenset(doomed)
 
 
-def places(host: Container) -> list[Peers]:
+def places(host: Host) -> list[Peers]:
     """Return where every colony lives; of those led here only what will surely stay.
 
     A peer that was asked to retire may be gone already, and one that was not
@@ -82,7 +93,7 @@ def places(host: Container) -> list[Peers]:
     return found
 
 
-def _moving(host: Container, doomed: frozenset[str]) -> list[int]:
+def _moving(host: Host, doomed: frozenset[str]) -> list[int]:
     """Return the colonies with a peer among the doomed, and a copy that comes or goes.
 
     Hosts learn of moves one after another: a peer that is known here may be
@@ -103,7 +114,7 @@ def _moving(host: Container, doomed: frozenset[str]) -> list[int]:
     return found
 
 
-def _quorum(host: Container, doomed: frozenset[str], now_s: float) -> dict[str, Any]:
+def _quorum(host: Host, doomed: frozenset[str], now_s: float) -> dict[str, Any]:
     """Return what is left of the view; that a death is attested makes no majority."""
     view = host.view
     members = view.ids if view is not None else ()
@@ -120,7 +131,7 @@ def _quorum(host: Container, doomed: frozenset[str], now_s: float) -> dict[str, 
     return {"members": len(members), "stay": len(stay), "needed": needed, "why": why}
 
 
-def _holding(host: Container, doomed: frozenset[str], now_s: float) -> list[str]:
+def _holding(host: Host, doomed: frozenset[str], now_s: float) -> list[str]:
     """Return what else stands in the way: hosts that hold or are silent, a stop, colonies that wait."""
     membership, view = host.membership, host.view
     reasons = []
@@ -138,6 +149,6 @@ def _holding(host: Container, doomed: frozenset[str], now_s: float) -> list[str]
     return reasons
 
 
-def _name(host: Container, host_id: str) -> str:
+def _name(host: Host, host_id: str) -> str:
     member = host.view.member(host_id) if host.view is not None else None
     return member.name if member is not None else host_id[:8]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agents.effects import (
     BallotsHalted,
@@ -31,15 +31,14 @@ from agents.effects import (
     SnapshotSaved,
     TellColony,
 )
+from agents.household import Household
 from agents.messages.replication import CensusPeer
 from agents.messages.stopping import END, FREEZE, GIVE_UP, WRITE, StopAnswer, StopOrder
 from agents.peer import PeerStatus
+from agents.restoring import Restoring
 from agents.snapshot import Copy, Head, Held, Mark
 from agents.surroundings import Frozen
 from agents.views import View
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
 
 Out = list[Effect]
 
@@ -48,6 +47,12 @@ WRITE_S = 600.0  # 60 GB at 100 MB/s
 ORDER_EVERY_S = 0.2
 SILENT_S = 5.0  # the leader repeats itself 25 times in it, and is answered as often
 PHASES = {FREEZE: "FREEZE", WRITE: "WRITE"}
+
+
+class Host(Household, Protocol):
+    """What a stop asks of its host."""
+
+    restoring: Restoring
 
 
 @dataclass(slots=True)
@@ -110,7 +115,7 @@ def disagreement(colonies: int, told: Mapping[str, tuple[CensusPeer, ...]]) -> s
 class Stopping:
     """One host's part in a whole-cluster stop, as its leader and as a member."""
 
-    def __init__(self, host: Container) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
         self._task: Task | None = None
         self._lead: Lead | None = None
@@ -441,7 +446,7 @@ def some_died(names: list[str]) -> str:
 
 
 def snapshot_of(
-    host: Container,
+    host: Host,
     view: View,
     now_s: float,
     *,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,10 +27,10 @@ from agents.evaluate import is_live
 from agents.messages.client import OK
 from agents.messages.merging import MergeAnswer, MergeAsk, MergeCell, MergeCells, MergeTaken
 from agents.messages.replication import DEATH, PUT, Dna, Entry
+from agents.peer import Peer
+from agents.pending import Pending
 from agents.surroundings import MergeCounted
-
-if TYPE_CHECKING:
-    from agents.primary import Primary
+from agents.transfers import Transfers
 
 Out = list[Effect]
 Policy = Literal["latest", "winner", "function"]
@@ -39,6 +39,37 @@ QUEUE_MAX = 16  # batches that wait here; the sender has fewer under way
 ABANDONED_S = 30.0  # the sender asks again every other second
 INTAKES_MAX = 64  # merges of one colony under way: as many sides could not serve
 SAME_EXPIRY_S = 1.0  # expiries so close are the same one, seen over a network
+
+
+class Primary(Protocol):
+    """A primary, as its merges see it: see `agents.primary`."""
+
+    is_open: bool
+    merges: Merges | None
+    peer: Peer
+    pending: deque[Pending]
+    transfers: Transfers
+
+    def latest(self, key: bytes) -> tuple[int, Cell | None]:
+        """Return the cell after all that is sequenced; seq 0 = committed."""
+
+    def death_of(self, key: bytes) -> int:
+        """Return the seq of a dead cell's death by order, since hosts are absent; 0 = none is known."""
+
+    def is_pending(self, lane: bytes) -> bool:
+        """Return whether a lane's last mutation is not committed yet."""
+
+    def is_busy(self, key: bytes) -> bool:
+        """Return whether a function runs on a cell."""
+
+    def hold(self, key: bytes) -> int:
+        """Let requests for a cell wait; return the ticket of the function that runs on it."""
+
+    def let_go(self, key: bytes, now_s: float, out: Out) -> None:
+        """Go on with requests that waited for a cell."""
+
+    def sequence(self, entry: Entry, before: Cell | None, now_s: float, out: Out) -> None:
+        """Give a mutation its place, and send it to every peer."""
 
 
 class Tally(NamedTuple):

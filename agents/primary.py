@@ -47,6 +47,7 @@ from agents.messages.client import (
 )
 from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Replicate
 from agents.peer import Peer
+from agents.pending import Pending, result_of
 from agents.surroundings import CellChanged
 from agents.transfers import Transfers
 
@@ -56,31 +57,12 @@ SCAN_MAX = 10_000
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
 
 
-class Pending:
-    """A sequenced mutation that is not yet committed."""
-
-    __slots__ = ("after", "callers", "entry", "inherited")
-
-    def __init__(self, entry: Entry, cell: Cell | None, inherited: bool = False) -> None:
-        self.entry = entry
-        self.after = cell
-        self.inherited = inherited  # applied already, when this peer was a secondary
-        self.callers: list[tuple[Any, int]] = []
-
-
 class Running(NamedTuple):
     """A closure that runs in the worker pool."""
 
     caller: Any
     request: Mutate
     seen: bool  # whether the cell lived when the closure began
-
-
-def result_of(entry: Entry, request_id: int) -> Reply:
-    """Return what the client of a committed entry is told."""
-    if entry.code == OK:
-        return Reply(request_id, OK, entry.seq, value=entry.result)
-    return answer(request_id, entry.seq, entry.code, entry.result)
 
 
 class Primary:

@@ -1,4 +1,4 @@
-"""A simulated host: one process at a time, and the disk that outlives it.
+"""A simulated host: one process at a time, and the home that outlives it.
 
 `Process` does for a container what the runtime's I/O loop does: what came in
 since the last turn is handled in order, each machine's effects are performed
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
-from agents.cells import Cells
 from agents.effects import (
     Answer,
     ClosureRan,
@@ -48,20 +47,19 @@ from agents.effects import (
     Ticked,
     Wake,
 )
+from agents.hosting import Container
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
+from agents.messages.client import Reply
 from agents.messages.membership import Grant, Heartbeat, Load
-from agents.record import Record
-from agents.sim_clock import HostClock
-from agents.snapshot import Found, Kept, Loaded, Mark
+from agents.messages.replication import Dna
+from agents.sim_clock import Chance, HostClock, Timeline
+from agents.sim_disk import Disk
+from agents.sim_settings import SimSettings
 from agents.stages import Settings
 from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
 from agents.views import Member
 from agents.wire import SPOKEN, LinkFrame, Source
 from placement.labels import Labels
-
-if TYPE_CHECKING:
-    from agents.hosting import Container
-    from agents.simulator import Simulation
 
 LATE_S = 0.1  # as in the runtime's loop: from here on silence of others may be our own
 PROBE_EVERY_S = 0.05
@@ -71,43 +69,6 @@ SEEDS_EVERY_S = 0.5
 # As in the runtime's loop: before any other event the host's outboxes leave, so
 # that messages are stamped with the view they were said in.
 CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
-
-
-class Disk:
-    """What outlives a process, unless it is wiped.
-
-    Attributes:
-        record: The durable record.
-        snapshot: What the last stop left behind, and when.
-        mark: Says that the stop of a snapshot came to its end.
-        wanted: The stop whose snapshot may still be put in its place.
-    """
-
-    def __init__(self) -> None:
-        self.record: Record | None = None
-        self.snapshot: tuple[SaveSnapshot, float] | None = None
-        self.mark: Mark | None = None
-        self.wanted = ""
-
-    def found(self, now_s: float) -> Found:
-        """Return what a starting host finds; `now_s` on the clock that stamped it."""
-        if self.snapshot is None:
-            return Found()
-        effect, saved_s = self.snapshot
-        head = effect.head
-        kept = {}
-        for copy in effect.copies:
-            cells = Cells()
-            for key, cell in copy.live.items():
-                cells.put(key, cell)
-            cells.lanes = dict(copy.lanes)
-            kept[copy.held.colony] = Kept(copy.held, cells)
-        is_clean = self.mark == Mark(head.tag, head.stop, head.view)
-        return Found(Loaded(head, kept, is_clean=is_clean, age_s=now_s - saved_s))
-
-    def forget(self) -> None:
-        """Remove the snapshot."""
-        self.snapshot, self.mark, self.wanted = None, None, ""
 
 
 class Home:
@@ -152,10 +113,64 @@ class Home:
         return self.process is not None and not self.paused
 
 
+class Observer(Protocol):
+    """Whoever watches a run, after every event."""
+
+    def host_acted(self, process: Process, event: Any) -> None:
+        """The host-level machines of a process took an event."""
+
+    def colony_acted(self, process: Process, colony: int, event: Any) -> None:
+        """A colony's machine took an event."""
+
+    def installed(self, process: Process, effect: InstallView) -> None:
+        """A process installed a view."""
+
+    def noted(self, process: Process, note: Note) -> None:
+        """A machine of a process made a note."""
+
+
+class World(Protocol):
+    """The simulation, as the processes in it see it: see `agents.simulator`."""
+
+    chance: Chance
+    observer: Observer | None
+    run_closure: Callable[[bytes | None, bytes], bytes | None]
+    run_merge: Callable[[Dna | None, Dna | None], Dna | None]
+    settings: SimSettings
+    timeline: Timeline
+
+    def answer(self, process: Process, caller: Any, reply: Reply) -> None:
+        """Send a host's reply to a client; it is lost if the client can't be reached."""
+
+    def greet_seeds(self, process: Process) -> None:
+        """Let a lonely host ask its seeds who they are."""
+
+    def halted(self, process: Process, effect: Halt) -> None:
+        """End a process that wants to end."""
+
+    def noted(self, process: Process, note: Note) -> None:
+        """Write a note down, and show it to the observer."""
+
+    def installed(self, process: Process, effect: InstallView) -> None:
+        """Show a view that was installed to the observer."""
+
+    def open_pipe(self, process: Process, effect: OpenPipe) -> None:
+        """Open a pipe to whoever lives at the address."""
+
+    def close_pipe(self, process: Process, effect: ClosePipe) -> None:
+        """Close a pipe; with a linger, what is queued still leaves."""
+
+    def send_frame(self, process: Process, effect: SendFrame) -> None:
+        """Put a frame on its way."""
+
+    def pid_is_gone(self, pid: int) -> bool:
+        """Return whether no process with this number runs."""
+
+
 class Process:
     """One life of a host: a container, and a loop that drives it."""
 
-    def __init__(self, simulation: Simulation, home: Home, container: Container, pid: int) -> None:
+    def __init__(self, simulation: World, home: Home, container: Container, pid: int) -> None:
         self.simulation = simulation
         self.home = home
         self.container = container

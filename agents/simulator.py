@@ -8,7 +8,6 @@ run is a function of the seeded chance that comes in: nothing else decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -26,84 +25,20 @@ from agents.effects import (
 )
 from agents.hosting import Container
 from agents.links import ClosePipe, OpenPipe, SendFrame
-from agents.membership import Settings as MembershipSettings
-from agents.merging import Policy
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
 from agents.messages.replication import Chunk, Dna
 from agents.record import Record
-from agents.sim_clock import DRIFT_MAX, Chance, HostClock, Timeline
-from agents.sim_host import Disk, Home, Process
-from agents.sim_network import Network, Pipe, Shape, routes_named
-from agents.surroundings import Limits
-from agents.views import Charter, Member
-from agents.wire import LinkFrame, Source, Versions, decode_link_frame, encode
+from agents.sim_clock import Chance, HostClock, Timeline
+from agents.sim_disk import Disk
+from agents.sim_host import Home, Observer, Process
+from agents.sim_network import Network, Pipe, routes_named
+from agents.sim_settings import SimSettings
+from agents.views import Member
+from agents.wire import Source
 from placement.labels import Labels
 
 ROOMY = Load(memory_free=1 << 40, memory_total=1 << 41)
-
-
-@dataclass(frozen=True, slots=True)
-class SimSettings:
-    """How a simulated cluster is made.
-
-    Attributes:
-        charter: What `init` fixes.
-        drift: Largest error in the rate of a clock; at most `DRIFT_MAX`.
-        offset_s: Largest value a clock shows at the beginning.
-        shape: The network when nothing is broken.
-        tick_s: How often a host's loop ticks, on its clock.
-        turn_s: How long an idle loop gathers before it takes a turn.
-        sample_s: How often a host measures its machine; 0 = once, at the start.
-        closure_s: Longest run of a closure.
-        save_s: Longest writing of a snapshot.
-        encoded: Frames pass through the wire's encoder and decoder.
-        encode: Encodes a frame of a host that speaks these versions.
-        decode: Decodes a frame for a host that speaks these versions.
-        machines: Hosts share so many machines, in turn; 0 = each has its own.
-        attested: Hosts of one machine can see each other's processes.
-        policy: What becomes of cells that two sides of a split have changed.
-        membership: Settings of each host's membership.
-        limits: Bounds of each host.
-    """
-
-    charter: Charter = field(default_factory=Charter)
-    drift: float = DRIFT_MAX
-    offset_s: float = 10_000.0
-    shape: Shape = field(default_factory=Shape)
-    tick_s: float = 0.05
-    turn_s: float = 0.0002
-    sample_s: float = 0.0
-    closure_s: float = 0.01
-    save_s: float = 0.3
-    encoded: bool = False
-    encode: Callable[[Versions, LinkFrame], bytes] = lambda versions, frame: encode(frame)
-    decode: Callable[[Versions, bytes], LinkFrame] = lambda versions, data: decode_link_frame(data)
-    machines: int = 0
-    attested: bool = True
-    policy: Policy = "latest"
-    membership: MembershipSettings = field(default_factory=MembershipSettings)
-    limits: Limits = field(default_factory=Limits)
-
-
-class Observer(Protocol):
-    """Whoever watches a run, after every event."""
-
-    def host_acted(self, process: Process, event: Any) -> None:
-        """The host-level machines of a process took an event."""
-        ...
-
-    def colony_acted(self, process: Process, colony: int, event: Any) -> None:
-        """A colony's machine took an event."""
-        ...
-
-    def installed(self, process: Process, effect: InstallView) -> None:
-        """A process installed a view."""
-        ...
-
-    def noted(self, process: Process, note: Note) -> None:
-        """A machine of a process made a note."""
-        ...
 
 
 class Caller(Protocol):

@@ -7,8 +7,9 @@ that it is not ACTIVE any more.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from agents.causes import Cause
 from agents.cells import batches, whole
@@ -23,13 +24,31 @@ from agents.messages.replication import (
     Replicate,
     Retire,
 )
+from agents.peer import Peer
+from agents.pending import Pending
 from agents.surroundings import CloneOrdered, MoveRefused
 from agents.views import COUNT_BITS, epoch_count, next_epoch
 
-if TYPE_CHECKING:
-    from agents.primary import Primary
-
 Out = list[Effect]
+
+
+class Primary(Protocol):
+    """A primary, as its transfers see it: see `agents.primary`."""
+
+    ack_set: dict[str, int]
+    is_open: bool
+    peer: Peer
+    pending: deque[Pending]
+    transfers: Transfers
+
+    def commit(self, now_s: float, out: Out) -> None:
+        """Commit what the whole ack set has acked, if quorum is held."""
+
+    def resend(self, host: str, now_s: float, out: Out) -> None:
+        """Send `host` again all that it has not acked; at least a question."""
+
+    def take_waiting(self, now_s: float, out: Out) -> None:
+        """Go on with requests that waited, as far as there is room."""
 
 
 class Handing(NamedTuple):

@@ -17,7 +17,8 @@ from agents.messages.membership import Load
 from agents.record import Record
 from agents.sim_host import Process
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.snapshot import Copy, Head, Held, Mark
 from agents.surroundings import HandOverOrdered
 from agents.views import Charter, Member, Status, View, view_id

@@ -14,18 +14,15 @@ both, a session that died meanwhile (a logout, expiry) is not brought back.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agents.messages.client import ABSENT, IF_VERSION, OK, TTL_KEEP, TTL_NEVER, Patch, Put, Touch
+from agents.messages.client import ABSENT, IF_VERSION, OK, TTL_KEEP, TTL_NEVER, Patch, Put, Reply, Touch
 from colony import drafts
+from colony.carriers import Transport
 from colony.codecs import Codec
 from colony.drafts import Draft, Ttl
 from colony.errors import CodecError, TooLarge, VersionConflict
 from colony.keys import Key, key_bytes
-
-if TYPE_CHECKING:
-    from agents.messages.client import Reply
-    from colony.store import Transport
 
 FRESH = 0.95  # a session with this share of its ttl left needs no new one: reads stay reads
 _CONSTANT = frozenset({str, bytes, int, float, bool, complex, type(None)})

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from agents.client_link import Curve
 from agents.messages.client import OK, Reply
 from colony import drafts
-from colony.calls import Finish, GiveUp
+from colony.carriers import Transport
 from colony.codecs import Codec, codec_named
-from colony.directory import Directory
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
 from colony.keyring import client_curve
 from colony.keys import K, Key, key_bytes, key_shown, prefix_bytes
@@ -25,35 +23,6 @@ from colony.transport import Client, seeds_in
 from colony.watch import Watch
 
 TIMEOUT_S = 5.0
-
-
-class Transport(Protocol):
-    """What carries a store's calls: a thin client, or the host in this process."""
-
-    def mutate(self, draft: Draft, timeout_s: float) -> Reply: ...
-
-    def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply: ...
-
-    def order(self, draft: Draft, timeout_s: float, *, once: bool) -> Reply: ...
-
-    def many(
-        self,
-        drafts: Iterable[Draft],
-        timeout_s: float,
-        *,
-        mutating: bool,
-        then: Callable[[int, Finish | GiveUp], None],
-    ) -> None: ...
-
-    def learn(self, timeout_s: float) -> Directory: ...
-
-    @property
-    def curve(self) -> Curve | None: ...
-
-    @property
-    def is_closed(self) -> bool: ...
-
-    def close(self) -> None: ...
 
 
 def connect(

@@ -25,7 +25,8 @@ from agents.client_link import Curve
 from agents.keys import colony_of
 from agents.messages.client import Reply
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.views import Charter
 from colony import drafts
 from colony.calls import Call, Finish, GiveUp

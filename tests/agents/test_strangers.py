@@ -12,7 +12,8 @@ import pytest
 from agents.contacts import Contacts
 from agents.effects import Note
 from agents.membership import Membership, Settings, Stage
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.views import Charter, Member, Status, View
 from agents.wire import Versions
 

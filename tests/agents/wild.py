@@ -50,7 +50,8 @@ from agents.messages.client import (
 )
 from agents.messages.replication import REFUSED, Census, CensusPeer, Chunk, Entry, Located
 from agents.peer import Peer, PeerStatus
-from agents.primary import Pending, Primary
+from agents.pending import Pending
+from agents.primary import Primary
 from agents.surroundings import (
     Born,
     CensusDecided,

@@ -26,7 +26,8 @@ from agents.messages.membership import Ballot, Grant, Heartbeat, Knock, KnockAns
 from agents.messages.replication import CensusPeer, Entry
 from agents.sim_host import Process
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter, Member, Status, View, epoch_count, epoch_view, generation_of, number_of
 from agents.wire import Frame

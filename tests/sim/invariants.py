@@ -18,7 +18,8 @@ from agents.effects import InstallView, Note
 from agents.keys import colony_of
 from agents.messages.replication import Entry
 from agents.peer import Peer, PeerStatus, Role
-from agents.primary import Pending, Primary
+from agents.pending import Pending
+from agents.primary import Primary
 from agents.sim_host import Process
 from agents.simulator import Simulation
 from agents.views import View, epoch_view

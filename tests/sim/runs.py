@@ -18,7 +18,8 @@ from agents.effects import EvictOrdered, Note, RecountNeeded, RecoverOrdered, Se
 from agents.sim_clock import Chance
 from agents.sim_host import Process
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter
 from tests.next_version import NEXT, NOW, Novelty, decode_as, encode_as, has_come

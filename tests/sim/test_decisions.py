@@ -21,7 +21,8 @@ from agents.effects import EvictOrdered, InstallView, Note
 from agents.governor import Governor
 from agents.notes import Noted, Notes
 from agents.sim_host import Process
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.surroundings import Born, CloneOrdered, RetireOrdered
 from agents.views import Charter
 from tests.sim.clients import run_closure

@@ -8,7 +8,8 @@ import pytest
 
 from agents.membership import Membership
 from agents.peer import PeerStatus
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.views import Charter
 from tests.sim.clients import run_closure
 

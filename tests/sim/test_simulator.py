@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.views import Charter
 from tests.sim.clients import Client, run_closure
 from tests.sim.history import Operation

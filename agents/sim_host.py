@@ -166,6 +166,9 @@ class World(Protocol):
     def pid_is_gone(self, pid: int) -> bool:
         """Return whether no process with this number runs."""
 
+    def pid_is_stopped(self, pid: int) -> bool:
+        """Return whether the process with this number is stopped."""
+
 
 class Process:
     """One life of a host: a container, and a loop that drives it."""

@@ -1,7 +1,7 @@
 # The two commands that matter are demo/run and tests/run; these are for who works on the code.
 PYTHON = .venv/bin/python
 
-.PHONY: fuzz check format types contracts fast test sim faults bench venv clean
+.PHONY: fuzz check format types contracts fast test sim endurance faults bench venv clean
 
 check: venv
 	$(PYTHON) -m ruff format --check .
@@ -40,6 +40,10 @@ faults: venv
 # Strangers against live hosts for ten minutes; ten seconds of it are in the suite.
 fuzz: venv
 	nice -n 10 $(PYTHON) -m tests.fuzz --seconds 600
+
+# A hundred simulated hosts for a day, two copies and three; some minutes each.
+endurance: venv
+	nice $(PYTHON) -m tests.sim.endurance
 
 bench:
 	@bash .ci/venv bench

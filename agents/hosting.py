@@ -604,7 +604,8 @@ class Container(Surroundings):
                 self._digests_s.pop(host, None)
                 continue
             since = self._digests_s.setdefault(host, now_s)
-            if now_s - since >= DIGEST_EVERY_S:
+            # What is known of theirs is as old as their last heartbeat.
+            if now_s - since >= max(DIGEST_EVERY_S, 2 * self.view.charter.heartbeat_s):
                 self._digests_s[host] = now_s
                 out.append(Send(host, WantLocations(self.directory.known())))
 

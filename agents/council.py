@@ -25,11 +25,12 @@ from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promis
 from agents.orders import Orders
 from agents.stages import MEMBER_STAGES, Stage
 from agents.standing import Standing
-from agents.succession import EVICTED, Evidence, Plan, namesake, successor, too_old
+from agents.succession import EVICTED, Evidence, Plan, connected, namesake, successor, too_old
 from agents.views import GENERATION_MAX, Member, Status, View, generation_of, number_of, view_id
 
 DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
 LEFT_OUT_S = 1.0  # one that the rule leaves out proposes nothing for so long
+MENDED_S = 2.0  # two attempts to connect, each with its pause before it
 MEMBERS_FIRST_S = 5.0  # a restarted host leaves the ballot to members that it hears, for so long
 FAILS_MAX = 4  # ballots that no majority answered: those that did go on alone, if they may
 KNOCK_FRESH_S = 1.0  # four knocks: an older one may be a dead joiner's
@@ -94,6 +95,7 @@ class Council:
         self._gathered: frozenset[str] = frozenset()
         self._waiting_noted = False
         self._broken = False
+        self._torn_s = -inf  # when last no majority was fully connected
         self.halted = False  # no vote and no candidacy: the whole cluster stops
         self.in_doubt = False  # the whole cluster may have stopped: this host must not go on alone
         self.owes = False  # since that somebody else was given a promise, and may count on it
@@ -264,16 +266,29 @@ class Council:
         if not host.is_member:
             return [*reasons, "this host restarted"]
         self._broken = False
-        for member in view.members:
-            verdict = host.detector.verdict(member.id, now_s)
+        verdicts = [(member, host.detector.verdict(member.id, now_s)) for member in view.members]
+        if any(verdict in (Verdict.SUSPECT, Verdict.BROKEN) for _, verdict in verdicts):
+            self._note_torn(view, now_s)
+        for member, verdict in verdicts:
             if verdict is Verdict.DEAD and not self._returns_soon(member, now_s):
                 reasons.append(f"{member.name} is held dead")
-            elif verdict is Verdict.BROKEN:
+            elif verdict is Verdict.BROKEN and now_s - self._torn_s >= MENDED_S:
                 self._broken = True
                 reasons.append(f"the link to {member.name} is broken for long")
         reasons += [f"wish: {wish.kind} {wish.host[:8]}" for wish in host.wishes.open(view, now_s)]
         reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
         return reasons
+
+    def _note_torn(self, view: View, now_s: float) -> None:
+        """Note whether, by all that we know, no majority is fully connected.
+
+        When such a majority comes to be, links are coming back, one by one:
+        it must not drop the rest, which may have all copies of some colony.
+        """
+        detector = self._host.detector
+        words = {**detector.said(now_s), self._host.me.id: frozenset(self._host.heard(now_s))}
+        if len(connected(view.ids, words)) < view.majority:
+            self._torn_s = now_s
 
     def _cause(self, view: View, now_s: float) -> Cause | None:
         """Return the event for which the view should change: a death first, an order, a joiner."""

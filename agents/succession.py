@@ -205,15 +205,22 @@ def _why_dead(member: Member, evidence: Evidence, wished: Mapping[tuple[str, str
     return "no promising acceptor hears it"
 
 
-def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[str]:
-    """Return whom the rule of the largest connected majority leaves out."""
+def connected(hosts: Sequence[str], words: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Return the largest set of hosts that all hear each other, by their words.
+
+    Args:
+        words: Host -> whom it hears; one that said nothing is asked no question.
+    """
 
     def hears(a: str, b: str) -> bool:
-        """What `a` said of `b`; one that said nothing is asked no question."""
-        word = evidence.promises.get(a, evidence.said.get(a))
-        return word is None or b in word
+        return a not in words or b in words[a]
 
-    kept = largest_connected(stay, lambda a, b: hears(a, b) and hears(b, a))
+    return largest_connected(hosts, lambda a, b: hears(a, b) and hears(b, a))
+
+
+def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[str]:
+    """Return whom the rule of the largest connected majority leaves out."""
+    kept = connected(stay, {**evidence.said, **evidence.promises})
     if len(kept) < view.majority:
         return frozenset()
     return frozenset(stay) - frozenset(kept)

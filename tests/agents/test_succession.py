@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.messages.membership import Wish
-from agents.succession import GONE_MAX, Evidence, largest_connected, remembered, successor, too_old
+from agents.succession import GONE_MAX, Evidence, connected, largest_connected, remembered, successor, too_old
 from agents.views import Charter, Member, Status, View
 
 
@@ -216,3 +216,13 @@ def test_the_memory_of_drops_is_bounded_and_keeps_the_last() -> None:
         gone = remembered(gone, ((f"h{number % 80}", number),))
     assert len(gone) == GONE_MAX and gone[-1] == ("h19", 99)
     assert dict(gone)["h5"] == 85
+
+
+def test_a_ring_of_cuts_connects_no_majority_and_one_link_more_does() -> None:
+    """a-b-c-d-e-a are all cut: each hears the two opposite; with a-b mended {a, b, d} all hear each other."""
+    words = {"a": {"c", "d"}, "b": {"d", "e"}, "c": {"a", "e"}, "d": {"a", "b"}, "e": {"b", "c"}}
+    assert len(connected("abcde", words)) == 2
+    words["a"].add("b")
+    words["b"].add("a")
+    assert connected("abcde", words) == ("a", "b", "d")
+    assert connected("ab", {}) == ("a", "b"), "who said nothing is asked no question"

@@ -89,6 +89,7 @@ def ring_of_cuts(round: Round) -> None:
     round.wait(4.0, 6.0)
     round.heal()
     round.healed()
+    round.require(round.cluster.view() == round.view, "links came back, and somebody was dropped")
 
 
 def flapping_link(round: Round) -> None:

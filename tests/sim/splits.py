@@ -18,6 +18,7 @@ LEASE_S = 0.7  # after it no lease runs any more: 0.6 s on the slowest clock
 FAILOVER_S = 4.0  # silence of twice 1.2 s, a ballot, a census, a promotion
 BROKEN_S = 6.0  # the same, for a link that is held broken after 3 s
 SOLITUDE_S = 6.0  # how long a host holds, where that is the matter
+MENDING_S = 1.0  # from the first link that is mended to the last
 LONG_S = 8.0  # how long most cuts last
 WHOLE_S = 3.0  # after the network is whole all hosts are members again, and every colony has N peers
 
@@ -103,15 +104,19 @@ def broken_link(trial: Trial) -> None:
 
 
 def ring_of_cuts(trial: Trial) -> None:
-    """Each has lost two neighbours, and no majority hears each other: nobody is dropped, nothing is lost."""
+    """Each has lost two neighbours, and no majority hears each other: nobody is dropped, nothing is lost.
+
+    Nor is anybody as the links come back one by one, and some majority is the first to hear each other.
+    """
     ring = trial.names
-    cut = " ".join(f"{a}-{b}" for a, b in zip(ring, ring[1:] + ring[0], strict=True))
-    assert not trial.survivors(cut), "no majority of a ring is connected"
-    heal_s = CUT_S + LONG_S
-    trial.fault(CUT_S, "cut", cut, LONG_S)
-    trial.same_views(trial.names, CUT_S, heal_s)
+    cuts = [f"{a}-{b}" for a, b in zip(ring, ring[1:] + ring[0], strict=True)]
+    assert not trial.survivors(" ".join(cuts)), "no majority of a ring is connected"
+    for cut in cuts:
+        trial.fault(CUT_S, "cut", cut, LONG_S + trial.chance.uniform(0.0, MENDING_S))
+    heal_s = CUT_S + LONG_S + MENDING_S
+    trial.same_views(trial.names, CUT_S, heal_s + WHOLE_S)
     if len(ring) == 4:  # each hears one of three: no majority
-        trial.silent(trial.names, CUT_S + LEASE_S, heal_s)
+        trial.silent(trial.names, CUT_S + LEASE_S, CUT_S + LONG_S)
     trial.whole(heal_s + WHOLE_S)
 
 

@@ -305,7 +305,7 @@ class SideWatch(Watch):
         began_s = self.began_s.get(event.lane, 0.0)
         differing = set()
         for key in keys - taken:
-            if theirs is None or self._is_shared(key, theirs, peer):
+            if theirs is None or self._is_shared(key, theirs, peer, view.root):
                 continue
             a, b = theirs.cells.get(key), peer.cells.live.get(key)
             changed_s = ours.changed_s.get(key, 0.0) if ours is not None else 0.0
@@ -319,11 +319,15 @@ class SideWatch(Watch):
             )
         self.counted[event.lane] = (event.merged, event.overridden)
 
-    def _is_shared(self, key: bytes, truth: Truth, peer: Peer) -> bool:
-        """Return whether the last change of a key in one lineage is one that a peer of another has, too."""
+    def _is_shared(self, key: bytes, truth: Truth, peer: Peer, root: int) -> bool:
+        """Return whether the last change of a key in one lineage is one that another one has, too."""
         entries = truth.entries.items()
         seq = max(seq for seq, entry in entries if entry.key == key and entry.kind != REFUSED)
-        return self._trail(peer).marks.get(seq) == mark(truth.entries[seq])
+        known = mark(truth.entries[seq])
+        if self._trail(peer).marks.get(seq) == known:
+            return True
+        ours = [self.sides.get((peer.colony, one)) for one in self._path(root)]  # a clone has no trail
+        return any(t is not None and seq in t.entries and mark(t.entries[seq]) == known for t in ours)
 
     def _crossed(self, process: Process, into: int) -> None:
         """A host drops its cells: what only its side knows must be merged by now."""

@@ -38,7 +38,8 @@ from agents.messages.client import OK, Put, Reply
 from agents.peer import PeerStatus, Role
 from agents.sim_host import Process
 from agents.sim_network import Shape
-from agents.simulator import SimSettings, Simulation
+from agents.sim_settings import SimSettings
+from agents.simulator import Simulation
 from agents.views import Charter, Status
 from agents.wire import BULK, encode
 from tests.sim.clients import Client, Habits, run_closure

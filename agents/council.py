@@ -25,7 +25,7 @@ from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promis
 from agents.orders import Orders
 from agents.stages import MEMBER_STAGES, Stage
 from agents.standing import Standing
-from agents.succession import EVICTED, Evidence, Plan, connected, namesake, successor, too_old
+from agents.succession import EVICTED, Evidence, Plan, connected, demoted, namesake, successor, too_old
 from agents.views import GENERATION_MAX, Member, Status, View, generation_of, number_of, view_id
 
 DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
@@ -530,6 +530,8 @@ class Council:
                 ordered = reason.startswith(EVICTED)
                 why = host.wishes.cause("evict", gone) if ordered else Cause("suspect", host=gone)
                 host.do(Note("confirmed", reason, host=gone, details=asked, cause=why))
+            for name, flaps in demoted(attempt.view, plan.view):
+                host.do(Note("seniority", f"{name} goes behind the others: held dead {flaps} times of late"))
             host.enter(Stage.VERIFICATION, "a majority promised")
             self._propose(plan.view, now_s)
 

@@ -226,6 +226,17 @@ def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[
     return frozenset(stay) - frozenset(kept)
 
 
+def demoted(before: View, after: View) -> list[tuple[str, int]]:
+    """Return (name, flaps) of members that a view puts behind others for flaps, as the last did not."""
+    flaps = dict(after.flaps)
+    last = {host for host, count in before.flaps if count > 1}
+    return [
+        (member.name, flaps[member.id])
+        for member in after.members
+        if flaps.get(member.id, 0) > 1 and member.id not in last
+    ]
+
+
 def is_carried(view: View, members: Collection[Member], promised: Collection[str]) -> bool:
     """Return whether those that promised are a majority of those that the next view keeps, newcomers aside.
 

@@ -247,6 +247,24 @@ def test_a_host_that_flaps_waits_longer_each_time() -> None:
     assert waits[0] < 1.0 and waits[1] < 1.0 < waits[3]
 
 
+def test_a_host_that_flapped_stays_behind_one_that_restarted_once() -> None:
+    world = founded("abc")
+    for _ in range(2):
+        world.crash("a")
+        until(world, 4.0, "bc")
+        world.start("a")
+        until(world, 10.0, "abc")
+    world.crash("c")
+    until(world, 4.0, "ab")
+    world.start("c")
+    until(world, 10.0, "abc")
+    for name in "abc":
+        view = world.member(name).view
+        assert view is not None and [member.name for member in view.members] == ["b", "c", "a"]
+        assert dict(view.flaps)[world.site("a").id] == 2
+    assert any("a goes behind" in note.reason for _, _, note in world.said("seniority"))
+
+
 # -- splits ------------------------------------------------------------------------
 
 

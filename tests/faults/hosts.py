@@ -78,6 +78,7 @@ class Cluster(Hosts):
             options = () if encrypted else ("--insecure",)
             super().__init__(count, durable=durable, keys=keys, options=options, **shape)
             self.clients = {node: Client(self, node) for node in CLIENTS}
+            self.healed()
         except BaseException:
             self.close()
             raise
@@ -192,21 +193,27 @@ class Cluster(Hosts):
         return is_so and bool(colonies["healthy"] == colonies["count"])
 
     def healed(self, *, within_s: float = PATIENCE_S) -> float:
-        """Wait until just the living hosts are ACTIVE members with all copies, and stay so.
+        """Wait until just the living hosts are ACTIVE members with all copies, and stay so; and none moves.
+
+        A fault between the look at who has what and a move would meet other copies than it was made for.
 
         Returns:
             Seconds until all was well for good: what is well for less than `STEADY_S` is not.
         """
-        began_s = ill_s = time.monotonic()
+        began_s = ill_s = moved_s = time.monotonic()
+        places: Any = None
         here = {process.name for process in self.processes.values() if process.is_alive}
         last: Any = None
 
         def look() -> bool:
-            nonlocal last, ill_s
-            last = {name: self.ask(name) for name in here}
+            nonlocal last, ill_s, moved_s, places
+            last = {name: self.ask(name, colonies=True) for name in here}
+            before, places = places, [_places(told) for told in last.values()]
+            if places != before:
+                moved_s = time.monotonic()
             if not all(told is not None and _is_well(told, here, self.peers) for told in last.values()):
                 ill_s = time.monotonic()
-            return time.monotonic() - ill_s >= STEADY_S
+            return time.monotonic() - max(ill_s, moved_s) >= STEADY_S
 
         try:
             until(look, "all hosts ACTIVE members, all colonies healthy", within_s=within_s)
@@ -226,6 +233,12 @@ class Cluster(Hosts):
             for at_s, name, event in sorted(notes, key=lambda note: note[:2])
         ]
         return "\n".join(lines) + "\n" + self.logs()
+
+
+def _places(status: dict[str, Any] | None) -> list[tuple[str, ...]]:
+    """Return who holds what, by one host's word."""
+    rows = status["table"] if status is not None else ()
+    return [(row["primary"], *sorted(row["secondaries"])) for row in rows]
 
 
 def _is_well(status: dict[str, Any], here: set[str], peers: int) -> bool:

@@ -7,7 +7,6 @@ so that machines hear things in the order in which they were said.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -35,7 +34,6 @@ from agents.effects import (
     ProbeProcess,
     ProcessGone,
     ProcessStopped,
-    Received,
     RunClosure,
     RunMerge,
     SaveSnapshot,
@@ -52,6 +50,7 @@ from agents.keeping import Keeper
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
 from agents.messages.replication import Ack, Dna, Replicate
+from agents.order import Order
 from agents.record import Record
 from agents.timers import Timers
 from agents.views import Member
@@ -60,7 +59,6 @@ from agents.workers import Workers
 
 PROBE_EVERY_S = 0.004  # a killed process is gone within some ms of its sockets
 PROBE_FOR_S = 2.0  # one that frees much memory takes its time
-EVENTS_MAX = 1_000_000  # consequences of one event: more, and machines go in circles
 ALARMS_MAX = 100_000
 # Mutations of one colony that leave as one message: enough for a full pipeline, and far below a frame.
 ENTRIES_MAX, ENTRIES_BYTES_MAX = 256, 256 * 1024
@@ -152,7 +150,7 @@ class Batch:
         return Replicate(last.colony, last.epoch, last.committed, last.clock_s, tuple(self.entries))
 
 
-class Performer:
+class Performer(Order):
     """The shell's hands; belongs to the I/O thread.
 
     Attributes:
@@ -180,6 +178,7 @@ class Performer:
         keeper: Keeper | None = None,
         run_merge: RunMergeFn | None = None,
     ) -> None:
+        super().__init__(tools, tools.container.colony_of)
         self.halt: Halt | None = None
         self._tools = tools
         self._clients = tools.clients
@@ -192,8 +191,6 @@ class Performer:
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
-        self.said: deque[Any] = deque()
-        self.is_mute = False
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
             Wake: self._wake,
             RunClosure: self._closure,
@@ -302,51 +299,6 @@ class Performer:
     def has_more(self) -> bool:
         """Whether something is to be told or sent."""
         return bool(self.said or self._outbox)
-
-    def tell_all(self) -> None:
-        """Tell machines what waits for them, until nothing does."""
-        said, tools = self.said, self._tools
-        for _ in range(EVENTS_MAX):
-            if not said or self.is_mute:
-                return
-            effect = said.popleft()
-            kind = type(effect)
-            if kind is TellColony:
-                tools.tell_colony(effect.colony, effect.event)
-            elif kind is TellHost:
-                tools.tell_host(effect.event)
-            elif kind is DeliverMessages:
-                self._deliver(effect)
-            else:
-                tools.tell_host(effect)
-        tools.note(Note("events_dropped", f"machines told each other {EVENTS_MAX} things in one go"))
-        said.clear()
-
-    def deliver(self, sender: str, messages: tuple[HostMessage, ...]) -> None:
-        """Hand messages to their machines; each one's consequences come first."""
-        tools = self._tools
-        colony_of, said = tools.container.colony_of, self.said
-        for message in messages:
-            colony = colony_of(message)
-            if colony is None:
-                tools.tell_host(Received(sender, message))
-            else:
-                tools.tell_colony(colony, Received(sender, message))
-            if said:
-                self.tell_all()
-
-    def _deliver(self, effect: DeliverMessages) -> None:
-        """Deliver the first of messages that waited their turn; the others keep their place."""
-        tools = self._tools
-        message, rest = effect.messages[0], effect.messages[1:]
-        if rest:
-            self.said.appendleft(DeliverMessages(effect.sender, rest))
-        colony = tools.container.colony_of(message)
-        event = Received(effect.sender, message)
-        if colony is None:
-            tools.tell_host(event)
-        else:
-            tools.tell_colony(colony, event)
 
     # -- the end of a turn -------------------------------------------------------
 

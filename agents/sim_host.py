@@ -42,7 +42,6 @@ from agents.effects import (
     SeedSilent,
     Send,
     SnapshotSaved,
-    TellColony,
     TellHost,
     Ticked,
     Wake,
@@ -52,6 +51,7 @@ from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
 from agents.messages.client import Reply
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Dna
+from agents.order import Order
 from agents.sim_clock import Chance, HostClock, Timeline
 from agents.sim_disk import Disk
 from agents.sim_settings import SimSettings
@@ -187,7 +187,7 @@ class Process:
         self._turn_planned = False
         self._sample_due_s = 0.0
         self._outbox: dict[str, list[HostMessage]] = {}
-        self._said: deque[Any] = deque()
+        self._order = Order(self, container.colony_of)
         self._tick_due_s = self.now_s
         self._seeds_due_s = 0.0
         self._alarms: dict[int, float] = {}
@@ -225,6 +225,10 @@ class Process:
         self._inbox.append((handler, arguments))
         self.plan_turn()
 
+    def end(self) -> None:
+        """Tell its machines nothing more."""
+        self.over = self._order.is_mute = True
+
     def plan_turn(self) -> None:
         """See to it that a turn comes soon, unless the process is stopped."""
         if not self._turn_planned and not self.home.paused and not self.over:
@@ -239,12 +243,12 @@ class Process:
         if late_s > LATE_S:
             self._tick_due_s = self.now_s
             self.tell_host(LoopWasLate(late_s))
-            self._tell_all()
+            self._order.tell_all()
         inbox = self._inbox
         for _ in range(len(inbox)):
             handler, arguments = inbox.popleft()
             handler(*arguments)
-            self._tell_all()
+            self._order.tell_all()
             if self.home.process is not self:
                 return
         self._flush()
@@ -264,7 +268,7 @@ class Process:
         now_s = self.now_s
         self._tick_due_s = now_s + self.simulation.settings.tick_s
         self.tell_host(Ticked())
-        self._tell_all()
+        self._order.tell_all()
         self.perform(self.container.links.tick(now_s), -1)
         sample_s = self.simulation.settings.sample_s
         if sample_s and now_s >= self._sample_due_s:
@@ -280,7 +284,11 @@ class Process:
 
     def frame_came(self, source: Source, frame: LinkFrame) -> None:
         """Take a frame of another host."""
-        self.perform(self.container.links.on_frame(source, frame, self.now_s), -1)
+        effects = self.container.links.on_frame(source, frame, self.now_s)
+        if len(effects) == 1 and type(effects[0]) is DeliverMessages:
+            self._order.deliver(effects[0].sender, effects[0].messages)
+        else:
+            self.perform(effects, -1)
 
     def pipe_lost(self, host: str, incarnation: int) -> None:
         """Take the news that a pipe of ours is broken."""
@@ -345,32 +353,9 @@ class Process:
             else:
                 performer = self._performers.get(kind)
                 if performer is None:
-                    self._said.append(effect)
+                    self._order.said.append(effect)
                 else:
                     performer(effect, colony)
-
-    def _tell_all(self) -> None:
-        said = self._said
-        while said and not self.over:
-            effect = said.popleft()
-            kind = type(effect)
-            if kind is TellColony:
-                self.tell_colony(effect.colony, effect.event)
-            elif kind is DeliverMessages:
-                self._deliver(effect)
-            else:
-                self.tell_host(effect.event if kind is TellHost else effect)
-
-    def _deliver(self, effect: DeliverMessages) -> None:
-        message, rest = effect.messages[0], effect.messages[1:]
-        if rest:
-            self._said.appendleft(DeliverMessages(effect.sender, rest))
-        colony = self.container.colony_of(message)
-        event = Received(effect.sender, message)
-        if colony is None:
-            self.tell_host(event)
-        else:
-            self.tell_colony(colony, event)
 
     def _flush(self) -> None:
         if self._outbox and not self.over:
@@ -411,7 +396,7 @@ class Process:
     def _save(self, effect: SaveSnapshot, colony: int) -> None:
         simulation, disk = self.simulation, self.home.disk
         if not effect.head.stop:  # lost and found: kept for people, read by no host
-            self._said.append(TellHost(SnapshotSaved("", "lost")))
+            self._order.said.append(TellHost(SnapshotSaved("", "lost")))
             return
         disk.wanted, disk.mark = effect.head.stop, None
         delay_s = simulation.chance.random() * simulation.settings.save_s
@@ -446,18 +431,22 @@ class Process:
         if member.machine != self.home.machine or not member.machine:
             return
         if self.simulation.pid_is_gone(member.pid):
-            self._said.append(TellHost(ProcessGone(member.id, member.incarnation)))
+            self._order.said.append(TellHost(ProcessGone(member.id, member.incarnation)))
             return
         if self.simulation.pid_is_stopped(member.pid):
-            self._said.append(TellHost(ProcessStopped(member.id, member.incarnation)))
+            self._order.said.append(TellHost(ProcessStopped(member.id, member.incarnation)))
         if self.now_s < until_s:
             self._timeline.after(PROBE_EVERY_S, self.take, self._look, member, until_s)
 
     def _halt(self, effect: Halt, colony: int) -> None:
         self.simulation.halted(self, effect)
 
+    def note(self, note: Note) -> None:
+        """Write a note down."""
+        self.simulation.noted(self, note)
+
     def _note(self, effect: Note, colony: int) -> None:
-        self.simulation.noted(self, effect)
+        self.note(effect)
 
     def _installed(self, effect: InstallView, colony: int) -> None:
         self.simulation.installed(self, effect)

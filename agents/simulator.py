@@ -165,7 +165,7 @@ class Simulation:
         home = self.homes[name]
         process = home.process
         if process is not None:
-            process.over = True
+            process.end()
             home.process = None
             home.paused = False
             self.network.host_died(name, gently=gently)

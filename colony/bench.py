@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,6 +69,10 @@ class Tally:
     reads: Durations = field(default_factory=Durations)
     writes: Durations = field(default_factory=Durations)
     failed: int = 0
+
+    def took(self, reads: bool, seconds: float) -> None:
+        """Count one call."""
+        (self.reads if reads else self.writes).add(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,13 @@ def give_birth(store: Sessions, load: Load) -> None:
         store.set_many({key_of(number): value for number in numbers}, ttl=load.ttl_s)
 
 
+def calls_of(load: Load, worker: int) -> Iterator[tuple[str, bool]]:
+    """Return the keys of one worker's calls, and whether each is a read; there is no end to them."""
+    chance = random.Random(worker)
+    while True:
+        yield key_of(chance.randrange(load.sessions)), chance.random() < load.reads
+
+
 def run_threads(store: Sessions, load: Load, clock: Callable[[], float] = time.perf_counter) -> Result:
     """Run the load in threads; returns when its time is over."""
     tallies = [Tally() for _ in range(load.workers)]
@@ -164,9 +175,10 @@ def _work(
     end_s: float,
     clock: Callable[[], float],
 ) -> None:
-    chance, value = random.Random(number), os.urandom(load.value_bytes)
-    while (started_s := clock()) < end_s:
-        key, reads = key_of(chance.randrange(load.sessions)), chance.random() < load.reads
+    value = os.urandom(load.value_bytes)
+    for key, reads in calls_of(load, number):
+        if (started_s := clock()) >= end_s:
+            return
         try:
             if reads:
                 store.get(key)
@@ -176,7 +188,7 @@ def _work(
             tally.failed += 1
             continue
         if started_s >= begin_s:
-            (tally.reads if reads else tally.writes).add(clock() - started_s)
+            tally.took(reads, clock() - started_s)
 
 
 async def run_tasks(
@@ -202,9 +214,10 @@ async def _work_async(
     end_s: float,
     clock: Callable[[], float],
 ) -> None:
-    chance, value = random.Random(number), os.urandom(load.value_bytes)
-    while (started_s := clock()) < end_s:
-        key, reads = key_of(chance.randrange(load.sessions)), chance.random() < load.reads
+    value = os.urandom(load.value_bytes)
+    for key, reads in calls_of(load, number):
+        if (started_s := clock()) >= end_s:
+            return
         try:
             if reads:
                 await store.get(key)
@@ -214,7 +227,7 @@ async def _work_async(
             tally.failed += 1
             continue
         if started_s >= begin_s:
-            (tally.reads if reads else tally.writes).add(clock() - started_s)
+            tally.took(reads, clock() - started_s)
 
 
 def _result(load: Load, tallies: list[Tally], took_s: float) -> Result:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from colony.config import Option, UsageError
@@ -103,6 +105,20 @@ class Command:
     run: Callable[[Call], int]
     options: tuple[Option, ...] = ()
     positionals: tuple[Positional, ...] = ()
+
+
+def toml_in(path: str) -> Json:
+    """Return what a TOML file holds.
+
+    Raises:
+        Failure: It can't be read, or is none.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Failure(f"{path} is no TOML: {error}") from error
 
 
 def say(line: str) -> None:

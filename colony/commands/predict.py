@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colony.commands.base import Call, Command, Failure, Json, Positional
+from colony.commands.base import Call, Command, Failure, Json, Positional, toml_in
 from colony.config import Option, UsageError, text, whole, yes_or_no
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def predict(call: Call) -> int:
         raise Failure(
             f"predict needs more packages ({error}): pip install 'colony-engine[predict]'"
         ) from error
-    data = _read(call["file"]) if call["file"] else {}
+    data = toml_in(call["file"]) if call["file"] else {}
     if call["from_live"]:
         data = live(call.ask("status", colonies=True), data)
     elif not call["file"]:
@@ -47,15 +45,6 @@ def predict(call: Call) -> int:
     answer = judged(graph, window_s, call["hours"], wish=call["wish"], runs=call["runs"], seed=call["seed"])
     call.show(answer, *lines_of(answer))
     return 0
-
-
-def _read(path: str) -> Json:
-    try:
-        return tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} is no TOML: {error}") from error
 
 
 def live(status: Json, given: Json) -> Json:

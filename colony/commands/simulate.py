@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, warn
+from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, toml_in, warn
 from colony.config import Option, size, text, whole, yes_or_no
 from colony.human import human_bytes
 
@@ -62,7 +60,7 @@ def _stage(call: Call) -> tuple[list[Actor], list[Role], int]:
     if call["from_live"]:
         return live(call.ask("status", colonies=True))
     if call["file"]:
-        return written(_read(call["file"]))
+        return written(toml_in(call["file"]))
     boxes = call["boxes"] or call["hosts"]
     actors = [
         Actor(f"h{n + 1}", Labels(f"z{n % boxes % call['zones'] + 1}", box=f"b{n % boxes + 1}"))
@@ -103,15 +101,6 @@ def live(status: Json) -> tuple[list[Actor], list[Role], int]:
     if not roles:
         raise ValueError("the cluster has no colonies yet: run colony init")
     return actors, roles, int((status.get("colonies") or {}).get("wanted") or 1)
-
-
-def _read(path: str) -> Json:
-    try:
-        return tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} is no TOML: {error}") from error
 
 
 def written(data: Json) -> tuple[list[Actor], list[Role], int]:

@@ -11,6 +11,7 @@ import pytest
 from colony.commands import map as command
 from colony.commands.base import Call, Failure
 from colony.drawing import COLOURS, drawn
+from tests.colony.asked import Asked
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -95,21 +96,13 @@ def test_an_empty_cluster_is_a_picture_too() -> None:
     ElementTree.fromstring(drawn({}))
 
 
-class Asked:
-    """A store on the cluster of `status`."""
-
-    def admin(self, name: str, arguments: dict[str, Any]) -> Any:
-        assert (name, arguments) == ("status", {"colonies": True})
-        return status(h1={}, h2={})
-
-    def close(self) -> None: ...
-
-
 def test_the_command_writes_a_file_or_says_why_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    store = Asked(status(h1={}, h2={}))
+
     def call(target: str) -> Call:
-        return Call({"svg": target, "json": False, "connect": ["tcp://nowhere"]}, lambda *a, **k: Asked())
+        return Call({"svg": target, "json": False, "connect": ["tcp://nowhere"]}, lambda *a, **k: store)
 
     path = tmp_path / "map.svg"
     assert command.draw(call(str(path))) == 0

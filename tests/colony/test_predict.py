@@ -12,6 +12,7 @@ from colony.commands import predict
 from colony.commands.base import Call, Failure
 from colony.config import UsageError
 from placement.hazard.written import graph_of
+from tests.colony.asked import Asked
 
 STATUS = {
     "view": {
@@ -33,20 +34,10 @@ VALUES = {"file": None, "from_live": False, "hours": 24.0, "wish": None, "runs":
 
 def asked(capsys: pytest.CaptureFixture[str], **values: Any) -> Any:
     """Run the command, and return what it printed."""
-    call = Call({**VALUES, "connect": ["tcp://nowhere"], **values}, lambda *a, **k: Asked())
+    call = Call({**VALUES, "connect": ["tcp://nowhere"], **values}, lambda *a, **k: Asked(STATUS))
     assert predict.predict(call) == 0
     out = capsys.readouterr().out
     return json.loads(out) if values.get("json", True) else out
-
-
-class Asked:
-    """A store on a cluster in the state of `STATUS`."""
-
-    def admin(self, command: str, arguments: dict[str, Any]) -> Any:
-        assert (command, arguments) == ("status", {"colonies": True})
-        return STATUS
-
-    def close(self) -> None: ...
 
 
 def test_a_live_cluster_becomes_a_graph_of_its_labels() -> None:
@@ -104,9 +95,9 @@ def test_a_file_that_is_of_no_use_is_refused_in_one_line(
     if content is not None:
         path.write_text(content)
     with pytest.raises(Failure, match=complaint):
-        predict.predict(Call({**VALUES, "file": str(path)}, lambda *a, **k: Asked()))
+        predict.predict(Call({**VALUES, "file": str(path)}, lambda *a, **k: Asked(STATUS)))
 
 
 def test_nothing_to_look_at_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="needs a FILE"):
-        predict.predict(Call(VALUES, lambda *a, **k: Asked()))
+        predict.predict(Call(VALUES, lambda *a, **k: Asked(STATUS)))

@@ -13,6 +13,7 @@ from colony.commands import simulate
 from colony.commands.base import Call, Exit, Failure
 from colony.rehearsal import Actor, NoRest, Outcome, Rehearsal, Role, placed
 from placement.labels import Labels
+from tests.colony.asked import Asked
 
 pytestmark = pytest.mark.slow
 MB = 1 << 20
@@ -143,18 +144,8 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Asked:
-    """A store on a cluster in the state of `STATUS`."""
-
-    def admin(self, command: str, arguments: dict[str, Any]) -> Any:
-        assert (command, arguments) == ("status", {"colonies": True})
-        return STATUS
-
-    def close(self) -> None: ...
-
-
 def call(**values: Any) -> Call:
-    return Call({**VALUES, **values}, lambda *a, **k: Asked())
+    return Call({**VALUES, **values}, lambda *a, **k: Asked(STATUS))
 
 
 def test_a_live_cluster_is_played_from_its_status(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,16 +57,12 @@ from agents.messages.client import (
     Admin,
     Delete,
     Get,
-    Greet,
-    Greeting,
     Mutate,
     Patch,
     Put,
     Reply,
     Scan,
     Touch,
-    Unwatch,
-    Watch,
 )
 from agents.messages.membership import Load
 from agents.messages.membership import Membership as MembershipMessage
@@ -90,6 +86,7 @@ from agents.messages.replication import Replication as ReplicationMessage
 from agents.messages.stopping import StopAnswer, StopOrder
 from agents.peer import PeerStatus
 from agents.periodic import Periodic
+from agents.reception import Reception
 from agents.record import Record
 from agents.restoring import Restoring, some
 from agents.reunion import Reunion
@@ -116,7 +113,6 @@ from placement.peers import Peers
 from placement.resources import Candidate
 
 SOFTWARE = "0.1.0"
-SPOKEN_BY_CLIENTS = Versions(client.CLIENT_PROTOCOL_OLDEST, client.CLIENT_PROTOCOL)
 HOST_KINDS = frozenset((Census, Located, WantLocations, Invite, InviteAnswer))
 COLONY_KINDS = (
     frozenset(kind for kind in (*ReplicationMessage.__args__, Scan) if "colony" in kind.__struct_fields__)
@@ -126,7 +122,6 @@ KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
 RECOUNT_EVERY_S, RECOUNT_EVERY_MAX_S = 1.0, 60.0
 DIGEST_EVERY_S = 1.0
-WATCHES_MAX = 256
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
 
 Out = list[Effect]
@@ -180,8 +175,9 @@ class Container(Surroundings):
         self.colonies: dict[int, Colony] = {}
         self.governor = Governor(self)
         self.lost: set[int] = set()
-        self.watched = False
         self.closures = closures
+        self.watched = False
+        self.reception = Reception(self)
         self.access = Access()
         self.keeps = keeps
         self.frozen = False
@@ -195,7 +191,6 @@ class Container(Surroundings):
         self.stale: dict[int, float] = {}
         self.load = Load()
         self._started_s = now_s
-        self._watches: dict[tuple[Any, int], bytes] = {}
         self._last_view: View | None = None
         self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
         self._round: CensusRound | None = None
@@ -587,7 +582,7 @@ class Container(Surroundings):
         self.directory.learn(event.located)
         self.governor.location_changed(event.located)
         if before != event.located.primary:
-            self._tell_watchers(client.Change("moved", b"", event.located.colony), out)
+            self.reception.tell_watchers(client.Change("moved", b"", event.located.colony), out)
 
     def _located(self, sender: str, message: Located, now_s: float, out: Out) -> None:
         self.directory.learn(message)
@@ -710,66 +705,12 @@ class Container(Surroundings):
 
     def _requested(self, event: Requested, now_s: float, out: Out) -> None:
         caller, request = event.caller, event.request
-        if type(request) is Greet:
-            out.append(Answer(caller, self._greeted(request)))
-        elif type(request) is Watch:
-            self._watch(caller, request, out)
-        elif type(request) is Unwatch:
-            self._watches.pop((caller, request.watch), None)
-            self.watched = bool(self._watches)
-            out.append(Answer(caller, Reply(request.id, client.OK)))
-        elif type(request) is Admin:
+        if type(request) is Admin:
             effects, reply = answer_admin(self, request, now_s)
             self._absorb(effects, now_s, out)
             out.append(Answer(caller, reply))
         else:
-            text = f"this host is in no cluster yet ({self.membership.stage.value})"
-            if self.directory.entries:
-                text = f"no such colony: {getattr(request, 'colony', '?')}"
-            out.append(Answer(caller, Reply(request.id, client.UNAVAILABLE, text=text)))
-
-    def _watch(self, caller: Any, request: Watch, out: Out) -> None:
-        if len(self._watches) >= WATCHES_MAX:
-            text = f"{WATCHES_MAX} watches are open here already"
-            out.append(Answer(caller, Reply(request.id, client.FULL, text=text)))
-            return
-        self._watches[(caller, request.id)] = request.prefix
-        self.watched = True
+            self.reception.requested(caller, request, out)
 
     def _cell_changed(self, event: CellChanged, now_s: float, out: Out) -> None:
-        self._tell_watchers(event.change, out)
-
-    def _tell_watchers(self, change: client.Change, out: Out) -> None:
-        for (caller, watch), prefix in self._watches.items():
-            if change.key.startswith(prefix) or change.kind == "moved":
-                value = msgspec.msgpack.encode(change)
-                out.append(Answer(caller, Reply(watch, client.OK, change.version, value=value)))
-
-    def _greeted(self, request: Greet) -> Reply:
-        """Return the answer to first words: who we are, or why we have no language in common."""
-        theirs = Versions(request.oldest or request.protocol, request.protocol)
-        version = SPOKEN_BY_CLIENTS.common(theirs)
-        if request.protocol and not version:
-            text = f"this host speaks client protocol {SPOKEN_BY_CLIENTS}, not {theirs}"
-            return Reply(request.id, client.BAD, text=text)
-        return Reply(request.id, client.OK, value=msgspec.msgpack.encode(self._greeting(version)))
-
-    def _greeting(self, version: int) -> Greeting:
-        member, view = self.membership, self.view
-        entries = self.directory.entries
-        return Greeting(
-            protocol=version,
-            software=SOFTWARE,
-            tag=member.tag,
-            view=view.id if view is not None else 0,
-            stage=member.stage.value,
-            host=self.me,
-            incarnation=member.me.incarnation,
-            name=member.me.name,
-            link=member.me.link,
-            colonies=len(entries),
-            value_bytes_max=self.limits.value_bytes_max,
-            hosts=tuple((m.id, m.address) for m in view.members) if view is not None else (),
-            primaries=tuple(self.directory.primary(c) for c in range(len(entries))),
-            closures=self.closures,
-        )
+        self.reception.tell_watchers(event.change, out)

@@ -16,8 +16,8 @@ import msgspec
 from agents.access import Access
 from agents.admin import answer_admin
 from agents.causes import Cause
-from agents.census import CensusRound, Heir, counted, elect, returning, stale
 from agents.colony import Colony
+from agents.counting import Counting
 from agents.directory import Directory
 from agents.effects import (
     Answer,
@@ -30,7 +30,6 @@ from agents.effects import (
     Halt,
     HangUp,
     InstallView,
-    KeepPeriodic,
     LinkCameUp,
     LinkWentDown,
     LoadMeasured,
@@ -38,7 +37,6 @@ from agents.effects import (
     PeerFailed,
     QuorumCameBack,
     Received,
-    RecountNeeded,
     Requested,
     Send,
     ShareReached,
@@ -76,7 +74,6 @@ from agents.messages.merging import (
 )
 from agents.messages.replication import (
     Census,
-    CensusPeer,
     Invite,
     InviteAnswer,
     Located,
@@ -88,14 +85,12 @@ from agents.peer import PeerStatus
 from agents.periodic import Periodic
 from agents.reception import Reception
 from agents.record import Record
-from agents.restoring import Restoring, some
+from agents.restoring import Restoring
 from agents.reunion import Reunion
 from agents.snapshot import Found
 from agents.stopping import Stopping, snapshot_of
 from agents.surroundings import (
-    Born,
     CellChanged,
-    CensusDecided,
     Counted,
     Dropped,
     Limits,
@@ -120,7 +115,6 @@ COLONY_KINDS = (
 )
 KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
-RECOUNT_EVERY_S, RECOUNT_EVERY_MAX_S = 1.0, 60.0
 DIGEST_EVERY_S = 1.0
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
 
@@ -189,18 +183,12 @@ class Container(Surroundings):
             self.membership.ended = loaded.head.stop, loaded.head.view
         self.periodic = Periodic(self, snapshot_every_s, now_s)
         self.stale: dict[int, float] = {}
+        self.counting = Counting(self)
         self.load = Load()
         self._started_s = now_s
         self._last_view: View | None = None
         self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
-        self._round: CensusRound | None = None
-        self._uncounted: set[int] = set()
-        self._counted: list[CensusPeer] = []
-        self._census: Census | None = None
         self._had_quorum = False
-        self._recount_s = float("-inf")
-        self._recount_gap_s = RECOUNT_EVERY_S
-        self._recount_reason = ""
         self._digests_s: dict[str, float] = {}
         self._learning: set[int] = set()  # admitted clones, and some that have ended
         self._bytes_now = 0
@@ -216,11 +204,11 @@ class Container(Surroundings):
             LinkCameUp: self._link_came_up,
             LinkWentDown: self._link_went_down,
             LoadMeasured: self._load_measured,
-            Counted: self._colony_counted,
+            Counted: self.counting.colony_counted,
             LocationChanged: self._location_changed,
             PeerGone: self._peer_gone,
             MoveRefused: self._move_refused,
-            RecountWanted: self._recount_wanted,
+            RecountWanted: self.counting.recount_wanted,
             CellChanged: self._cell_changed,
             PeerFailed: self._peer_failed,
             SnapshotSaved: self._snapshot_saved,
@@ -229,7 +217,7 @@ class Container(Surroundings):
 
     def _message_handlers(self) -> dict[type, Callable[[str, Any, float, Out], None]]:
         return {
-            Census: self._census_heard,
+            Census: self.counting.heard,
             Located: self._located,
             WantLocations: self._locations_wanted,
             Invite: self._invited,
@@ -408,18 +396,16 @@ class Container(Surroundings):
             named = {m.id: m.name for m in listed.members} if listed is not None else {}
             self._names = {**self._names, **named} if listed is view else named
         self._last_view = view
-        self._round = CensusRound(view)
-        self._census = None
-        self._counted = []
+        self.counting.begin(view)
         self.governor.view_installed(view)
         back = [self.colony(colony) for colony in self.restoring.view_installed(view, known, now_s, out)]
         alive = [c for c in self.colonies.values() if c.status is not PeerStatus.NONE or c in back]
-        self._uncounted = {machine.colony for machine in alive}
+        self.counting.await_lines({machine.colony for machine in alive})
         for machine in alive:
             out.append(TellColony(machine.colony, ViewInstalled(view)))
         # What links kept for this view comes after every colony has moved to it.
         out.extend(self.links.view_installed(view, now_s))
-        self._take_census(now_s, out)
+        self.counting.take(now_s, out)
 
     def save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
         """Lost and found: write down what this host is about to give up."""
@@ -446,9 +432,7 @@ class Container(Surroundings):
         self.restoring.dropped()
         self.periodic.dropped()
         self.reunion.dropped()
-        self._round = None
-        self._census = None
-        self._uncounted = set()
+        self.counting.end()
         self._leaving_emptied = False
         self.directory = Directory(0)
         out.extend(TellColony(colony, Dropped(reason)) for colony in self.colonies)
@@ -461,119 +445,19 @@ class Container(Surroundings):
                     out.append(TellColony(machine.colony, QuorumCameBack()))
         self._had_quorum = held
 
-    # -- the census --------------------------------------------------------------------
-
-    def _colony_counted(self, event: Counted, now_s: float, out: Out) -> None:
-        view = self.view
-        if view is None or event.view != view.id or event.colony not in self._uncounted:
-            return
-        self._uncounted.discard(event.colony)
-        if event.peer is not None:
-            self._counted.append(event.peer)
-        self._take_census(now_s, out)
-
-    def _take_census(self, now_s: float, out: Out) -> None:
-        """Tell all members what is here, once every colony has said its line."""
-        view = self.view
-        if view is None or self._round is None or self._uncounted or self._census is not None:
-            return
-        load = sum(peer.primary for peer in self._counted)
-        self._census = Census(view.id, tuple(self._counted), load, self.restoring.origin(now_s))
-        if self.me in counted(view):
-            out.extend(Send(host, self._census) for host in view.ids if host != self.me)
-            self._round.add(self.me, self._census)
-        self._decide_if_complete(now_s, out)
-
-    def _census_heard(self, sender: str, message: Census, now_s: float, out: Out) -> None:
-        if self._round is not None and self._round.add(sender, message):
-            self._decide_if_complete(now_s, out)
-
-    def _decide_if_complete(self, now_s: float, out: Out) -> None:
-        round_ = self._round
-        # Our own colonies must have moved to this view first, even where our
-        # own census counts for nothing.
-        if round_ is None or not round_.is_complete or self._uncounted:
-            return
-        self._round = None
-        heirs = elect(round_.view, round_.heard)
-        self._note_stale(stale(round_.heard, heirs), out)
-        if self.restoring.decided(returning(round_.heard), heirs, now_s, out):
-            self._recount_wanted(RecountWanted("hosts of the stop are back"), now_s, out)
-        for heir in heirs:
-            self._settle_heir(heir, round_.view.id, out)
-        if any(heir.outcome == "lost" for heir in heirs):
-            out.append(KeepPeriodic())
-        tally = {kind: sum(h.outcome == kind for h in heirs) for kind in ("kept", "promoted", "born", "lost")}
-        reason, details = (
-            f"the census of {len(round_.heard)} hosts is complete",
-            {**tally, "view": round_.view.id},
-        )
-        out.append(Note("census", reason, details=details, cause=Cause("view", view=round_.view.id)))
-
-    def _note_stale(self, found: dict[int, float], out: Out) -> None:
-        """Name, before they are served, the colonies that periodic snapshots bring back."""
-        self.stale |= found
-        if found:
-            colonies, age_s = sorted(found), max(found.values())
-            named = some([str(colony) for colony in colonies])
-            reason = (
-                f"colonies {named}: from periodic snapshots, up to {age_s:.0f} s old; "
-                "they may be older than what was acknowledged"
-            )
-            out.append(Note("stale", reason, details={"colonies": colonies, "age_s": age_s}))
-
-    def _settle_heir(self, heir: Heir, view: int, out: Out) -> None:
-        before = self.directory.primary(heir.colony)
-        peers = (heir.primary, *(host for host in heir.seqs if host != heir.primary))
-        seq = max(heir.seqs.values(), default=0)
-        located = Located(heir.colony, heir.epoch, 0, heir.primary, peers, seq=seq)
-        if heir.outcome == "waiting":
-            return
-        if heir.primary:
-            self.directory.learn(located)
-        if heir.outcome == "lost":
-            is_known = heir.colony in self.lost and not heir.primary
-            self.lost.add(heir.colony)
-            then = "it starts again empty" if heir.primary else "it waits for an operator"
-            reason = f"every host with an active peer of it is gone; {then}"
-            if not is_known:
-                out.append(Note("lost", reason, heir.colony, heir.primary, cause=Cause("view", view=view)))
-        if heir.outcome in ("born", "lost"):
-            if heir.primary == self.me:
-                out.append(TellColony(heir.colony, Born(heir.epoch)))
-                return
-        if heir.colony in self.colonies:
-            kept = heir.outcome == "kept"
-            decided = CensusDecided(heir.epoch, heir.primary, heir.seqs, kept, before)
-            out.append(TellColony(heir.colony, decided))
-
-    def _recount_wanted(self, event: RecountWanted, now_s: float, out: Out) -> None:
-        self._recount_reason = event.reason
-        self._recount_if_due(now_s, out)
-
-    def _recount_if_due(self, now_s: float, out: Out) -> None:
-        """Pass a wish for a census on; one that comes too soon waits for its time."""
-        since_s = now_s - self._recount_s
-        if not self._recount_reason or since_s < self._recount_gap_s:
-            return
-        reason, self._recount_reason = self._recount_reason, ""
-        self._recount_s = now_s
-        # What breaks again and again must not keep everybody changing views.
-        calm = since_s > 4 * self._recount_gap_s
-        self._recount_gap_s = RECOUNT_EVERY_S if calm else min(2 * self._recount_gap_s, RECOUNT_EVERY_MAX_S)
-        self._absorb(self.membership.handle(RecountNeeded(reason), now_s), now_s, out)
-
     def _peer_failed(self, event: PeerFailed, now_s: float, out: Out) -> None:
         """A machine broke: a new, empty one takes its place, and others are told."""
         broken = self.colonies.pop(event.colony, None)
         broke = Cause("colony_broke", event.colony)
         out.append(Note("peer_failed", event.reason, event.colony, self.me, cause=broke))
-        self._uncounted.discard(event.colony)
+        self.counting.colony_broke(event.colony)
         if broken is not None and broken.status is PeerStatus.ACTIVE:
             # A primary waits for the acks of a peer that is no more, or the
             # others wait for a primary: the next census finds either out.
-            self._recount_wanted(RecountWanted(f"the peer of colony {event.colony} failed"), now_s, out)
-        self._take_census(now_s, out)
+            self.counting.recount_wanted(
+                RecountWanted(f"the peer of colony {event.colony} failed"), now_s, out
+            )
+        self.counting.take(now_s, out)
 
     # -- the directory -------------------------------------------------------------------
 
@@ -641,11 +525,7 @@ class Container(Surroundings):
         for machine in self.colonies.values():
             if machine.status is not PeerStatus.NONE:
                 out.append(TellColony(machine.colony, event))
-        view = self.view
-        if self._census is None or view is None or view.member(event.host) is None:
-            return
-        if self.me in counted(view):
-            out.append(Send(event.host, self._census))
+        self.counting.link_came_up(event.host, out)
 
     def _link_went_down(self, event: LinkWentDown, now_s: float, out: Out) -> None:
         for machine in self.colonies.values():
@@ -665,9 +545,9 @@ class Container(Surroundings):
         self.stopping.ticked(now_s, out)
         wish = self.restoring.ticked(now_s, out)
         if wish:
-            self._recount_wanted(RecountWanted(wish), now_s, out)
-        self._recount_if_due(now_s, out)
-        if self._round is not None or self.frozen or self.reunion.winner is not None:
+            self.counting.recount_wanted(RecountWanted(wish), now_s, out)
+        self.counting.recount_if_due(now_s, out)
+        if self.counting.is_under_way or self.frozen or self.reunion.winner is not None:
             return
         self.periodic.ticked(now_s, out)
         if not self.quorum.held(now_s):

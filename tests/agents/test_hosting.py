@@ -53,7 +53,7 @@ def founded(names: str = "abc", **more: Any) -> House:
 
 def is_counting(host: Container) -> bool:
     """Return whether a host still waits for censuses."""
-    return host._round is not None
+    return host.counting.is_under_way
 
 
 def key_of(house: House, colony: int) -> bytes:

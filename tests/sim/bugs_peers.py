@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
-import agents.hosting
+import agents.counting
 import agents.primary
 import agents.transfers
 from agents.cells import Cells
 from agents.census import CensusRound, Heir, elect
 from agents.cloning import Clone
 from agents.colony import Colony
+from agents.counting import Counting
 from agents.effects import Answer, LinkCameUp, Received, Send
 from agents.hosting import Container
 from agents.messages.client import Get, Reply
@@ -189,21 +190,20 @@ BUGS["promotion without the full census"] = Bug(
     options=FIVE,
 )
 
-_colony_counted = Container._colony_counted
+_colony_counted = Counting.colony_counted
 
 
-def _counts_orphans(self: Container, event: Counted, now_s: float, out: list[Any]) -> None:
-    view = self.view
+def _counts_orphans(self: Counting, event: Counted, now_s: float, out: list[Any]) -> None:
+    host = self._host
+    view = host.view
     if event.peer is not None and view is not None:
-        primary = self.directory.primary(event.colony)
+        primary = host.directory.primary(event.colony)
         if view.member(primary) is not None:
             event = Counted(event.view, event.colony, None)
     _colony_counted(self, event, now_s, out)
 
 
-BUGS["a census of orphans only"] = Bug(
-    [(Container, "_colony_counted", _counts_orphans)], DEATHS, options=FIVE
-)
+BUGS["a census of orphans only"] = Bug([(Counting, "colony_counted", _counts_orphans)], DEATHS, options=FIVE)
 
 
 def _elects_lowest(view: View, heard: Any) -> list[Heir]:
@@ -217,7 +217,7 @@ def _elects_lowest(view: View, heard: Any) -> list[Heir]:
 
 
 BUGS["promotion of a lower seq"] = Bug(
-    [(agents.hosting, "elect", _elects_lowest)],
+    [(agents.counting, "elect", _elects_lowest)],
     SLOW_DEATHS,
     seeds=30,
     options={**FIVE, "charter": charter(3)},

@@ -65,7 +65,6 @@ class Detector:
         self._me = me
         self._view: View | None = None
         self._suspect_s = 1.0
-        self._heartbeat_s = 0.1
         self._traces: dict[str, Trace] = {}
         self._doubt_s = 0.0
         self._doubted_s = -inf
@@ -83,7 +82,6 @@ class Detector:
         """
         self._view = view
         self._suspect_s = view.charter.suspect_s
-        self._heartbeat_s = view.charter.heartbeat_s
         before = self._traces
         self._traces = {}
         for member in view.members:

@@ -34,7 +34,6 @@ from agents.transfers import Transfers
 
 Out = list[Effect]
 Policy = Literal["latest", "winner", "function"]
-POLICIES: tuple[Policy, ...] = ("latest", "winner", "function")
 QUEUE_MAX = 16  # batches that wait here; the sender has fewer under way
 ABANDONED_S = 30.0  # the sender asks again every other second
 INTAKES_MAX = 64  # merges of one colony under way: as many sides could not serve

@@ -1,8 +1,9 @@
 """The order in which a host's machines hear things.
 
 One queue for all: so that machines hear things in the order in which they
-were said. The runtime and the simulator both ask here, so what holds in the
-one holds in the other.
+were said, in the runtime and in the simulator alike. A frame's messages that
+find the queue empty may go past it: then each one's consequences come before
+the next of them. (The simulator lets all of them wait.)
 """
 
 from __future__ import annotations

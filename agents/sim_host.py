@@ -47,7 +47,7 @@ from agents.effects import (
     Wake,
 )
 from agents.hosting import Container
-from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
+from agents.links import ClosePipe, OpenPipe, SendFrame
 from agents.messages.client import Reply
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Dna
@@ -190,7 +190,6 @@ class Process:
         self._order = Order(self, container.colony_of)
         self._tick_due_s = self.now_s
         self._seeds_due_s = 0.0
-        self._alarms: dict[int, float] = {}
         self._performers: dict[type, Callable[[Any, int], None]] = {
             Wake: self._wake,
             RunClosure: self._closure,
@@ -284,11 +283,7 @@ class Process:
 
     def frame_came(self, source: Source, frame: LinkFrame) -> None:
         """Take a frame of another host."""
-        effects = self.container.links.on_frame(source, frame, self.now_s)
-        if len(effects) == 1 and type(effects[0]) is DeliverMessages:
-            self._order.deliver(effects[0].sender, effects[0].messages)
-        else:
-            self.perform(effects, -1)
+        self.perform(self.container.links.on_frame(source, frame, self.now_s), -1)
 
     def pipe_lost(self, host: str, incarnation: int) -> None:
         """Take the news that a pipe of ours is broken."""

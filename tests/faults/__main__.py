@@ -210,8 +210,7 @@ def main() -> int:
         if system == "colony":
             failed = any(not found.passed for _, _, founds in results for found in founds)
             print(f"\n{table(results)}")
-    if asked.system != ["colony"]:
-        print(f"\nlost / stale reads / cells that no order explains, longest pause\n{comparison(tolls)}")
+    print(f"\nlost / stale reads / cells that no order explains, longest pause\n{comparison(tolls)}")
     print(f"{time.monotonic() - began_s:.0f} s")
     return int(failed)
 

@@ -78,7 +78,8 @@ class RaftDict(Nodes):
         return max(int(self._ask(name).get("term", 0)) for name in self.awake)
 
     def _is_well(self) -> bool:
-        told = [self._ask(name) for name in self.processes]
+        self._told = {name: self._ask(name) for name in self.processes}
+        told = list(self._told.values())
         if not all(answer.get("mesh") and answer["leader"] for answer in told):
             return False
         applied = [int(answer["applied"]) for answer in told]

@@ -175,7 +175,7 @@ class RedisCluster(Nodes):
     def _is_well(self) -> bool:
         pictures = set()
         for name in self.processes:
-            told = rows(self._ask(name, "CLUSTER NODES"))
+            told = self._told[name] = rows(self._ask(name, "CLUSTER NODES"))
             if len(told) != len(self.names) or not all(row.is_well for row in told):
                 return False
             if any(len(there) != 2 for there in holders_of(told, self._names)):

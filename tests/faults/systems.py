@@ -107,6 +107,7 @@ class Nodes:
         self.clients: dict[str, Client] = {}
         self._started = 0
         self._stopped: set[str] = set()
+        self._told: dict[str, Any] = {}  # by each node, when it was last looked whether all is well
         self._stack = ExitStack()
         self.network = self._stack.enter_context(Network([*self.names, "c0", *CLIENTS]))
         try:
@@ -207,7 +208,10 @@ class Nodes:
                 ill_s = time.monotonic()
             return time.monotonic() - ill_s >= STEADY_S
 
-        until(look, "all nodes serve, and agree", within_s=within_s)
+        try:
+            until(look, "all nodes serve, and agree", within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self._told}") from None
         return ill_s - began_s
 
     def chronicle(self) -> str:

@@ -32,7 +32,7 @@ from tests.sim.splits import SPLITS
 
 FOUNDING_S = 30.0  # a cluster that is not born by then never will be
 SETTLING_S = 40.0  # for everything that went wrong to be made good
-FINAL_READ_S = 6.0
+FINAL_READ_S = 15.0  # a reader that knows nothing may ask the dead, again and again
 NEWS_S = 0.3
 
 

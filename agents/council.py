@@ -230,7 +230,9 @@ class Council:
             patience_s += MEMBERS_FIRST_S if heard else host.settings.restart_s
         if now_s < max(self._due_s, self._yield_s) + patience_s:
             return
-        if short or (self._fails >= FAILS_MAX and self._may_go_alone(view, now_s)):
+        # Who hears a majority refuses to go on alone: of such hosts none could, however often it failed.
+        few = self._fails >= FAILS_MAX and len(self._side(view, now_s)) < view.majority
+        if short or (few and self._may_go_alone(view, now_s)):
             why = "no majority is left, and availability comes first"
             self._force(view, self._side(view, now_s), why, now_s)
         else:

@@ -2,8 +2,8 @@
 
 One queue for all: so that machines hear things in the order in which they
 were said, in the runtime and in the simulator alike. A frame's messages that
-find the queue empty may go past it: then each one's consequences come before
-the next of them. (The simulator lets all of them wait.)
+find the queue empty may go past it: each one's consequences come before the
+next of them.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class Order:
                 stage.tell_colony(colony, Received(sender, message))
             if said:
                 self.tell_all()
+            if self.is_mute:
+                return
 
     def _deliver_first(self, effect: DeliverMessages) -> None:
         """Deliver the first of messages that waited their turn; the others keep their place."""

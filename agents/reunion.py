@@ -200,8 +200,9 @@ class Reunion:
         self._attempts += 1
         job.attempt, job.ready, job.asked_s = self._attempts, False, now_s
         peer, since = self.host.colonies[job.colony].peer, parted(view, winner)
-        # Nobody was ever dropped here: nothing was changed apart.
-        apart = peer.history.since(winner.ids) if peer.history is not None else peer.last
+        # In the very view that both come from nothing was changed apart; nor where nobody was ever dropped.
+        history = peer.history if view.id != since else None
+        apart = history.since(winner.ids) if history is not None else peer.last
         ask = MergeAsk(job.colony, job.lane, job.attempt, since, apart, peer.birth > since)
         out.append(Send(job.target, ask))
 

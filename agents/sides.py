@@ -85,7 +85,9 @@ class Sides:
             contact = here.contacts.get(host)
             if contact is not None and contact.up:
                 self.greet(host, now_s)
-        if self.winner is not None:
+        if self.winner is not None and self.hears_winner(
+            now_s
+        ):  # or two sides give in to each other for ever
             here.send_all(Yield(here.known.root, self.winner))
         self.judge(now_s)
 

@@ -47,7 +47,7 @@ from agents.effects import (
     Wake,
 )
 from agents.hosting import Container
-from agents.links import ClosePipe, OpenPipe, SendFrame
+from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame
 from agents.messages.client import Reply
 from agents.messages.membership import Grant, Heartbeat, Load
 from agents.messages.replication import Dna
@@ -283,7 +283,11 @@ class Process:
 
     def frame_came(self, source: Source, frame: LinkFrame) -> None:
         """Take a frame of another host."""
-        self.perform(self.container.links.on_frame(source, frame, self.now_s), -1)
+        effects = self.container.links.on_frame(source, frame, self.now_s)
+        if len(effects) == 1 and type(effects[0]) is DeliverMessages:
+            self._order.deliver(effects[0].sender, effects[0].messages)
+        else:
+            self.perform(effects, -1)
 
     def pipe_lost(self, host: str, incarnation: int) -> None:
         """Take the news that a pipe of ours is broken."""

@@ -58,3 +58,10 @@ def test_nothing_is_told_to_the_mute() -> None:
     machines.order.said.append(TellHost(ALARM))
     machines.order.tell_all()
     assert machines.heard == []
+
+
+def test_a_frames_other_messages_are_not_told_to_one_that_fell_mute() -> None:
+    machines = Heard()
+    machines.tell_host = lambda event: machines.order.__setattr__("is_mute", True)  # type: ignore[method-assign]
+    machines.order.deliver("b", FRAME)
+    assert machines.heard == [(0, CAME[0])]

@@ -98,7 +98,6 @@ class SideWatch(Watch):
         self.answered: dict[int, View] = {}
         self.merges: list[tuple[int, int, Entry, float]] = []  # (colony, root it came to, entry, when)
         self.began_s: dict[bytes, float] = {}
-        self.taken: dict[bytes, set[bytes]] = {}
         self.counted: dict[bytes, tuple[int, int]] = {}
         self.lanes: dict[bytes, tuple[int, int]] = {}
         self.reunions = 0
@@ -177,6 +176,13 @@ class SideWatch(Watch):
 
     # -- primaries -------------------------------------------------------------------
 
+    def _peers(self, colony: int, view: View) -> Iterator[tuple[Process, Colony]]:
+        """Yield those that the view lists; but a host that two sides have admitted is only on one."""
+        for process, machine in super()._peers(colony, view):
+            theirs = process.container.view
+            if theirs is None or kin(view, theirs) in (Kin.AHEAD, Kin.BEHIND):
+                yield process, machine
+
     def _check_primary(self, process: Process, machine: Colony) -> None:
         self.checks += 1
         colony, me = machine.colony, process.container.membership.me
@@ -209,7 +215,8 @@ class SideWatch(Watch):
     def _truth(self, colony: int, root: int, seq: int) -> Truth:
         truth = self.sides.get((colony, root))
         if truth is None:
-            parent = self.sides.get((colony, self.parents[root][0])) if root in self.parents else None
+            older = (self.sides.get((colony, one)) for one in self._path(root)[1:])
+            parent = next((one for one in older if one is not None), None)  # some side committed nothing
             truth = self.sides[colony, root] = parent.upto(seq - 1) if parent is not None else Truth()
         return truth
 
@@ -271,8 +278,6 @@ class SideWatch(Watch):
             self._complete(event, process, process.container.view)
 
     def _merged(self, colony: int, root: int, entry: Entry, now_s: float) -> None:
-        keys = self.taken.setdefault(entry.lane, set())
-        keys.add(entry.key)
         self.merges.append((colony, root, entry, now_s))
 
     def _changed_in(self, colony: int, loser: int, winner: int) -> tuple[set[bytes], Truth | None]:
@@ -295,13 +300,15 @@ class SideWatch(Watch):
         """The counts that a merge reports must be those of what it did."""
         colony, loser = self.lanes[event.lane]
         self.reunions += 1
-        numbers = {e.number for c, r, e, _ in self.merges if e.lane == event.lane and c == colony}
+        path = self._path(view.root)  # what was handed on to another winner before this one is not its own
+        merged = [e for c, r, e, _ in self.merges if e.lane == event.lane and c == colony and r in path]
+        numbers = {entry.number for entry in merged}
         if event.merged != len(numbers):
             self.fail(f"a merge of colony {colony} tells of {event.merged} cells, but took {len(numbers)}")
         keys, theirs = self._changed_in(colony, loser, view.root)
         ours = self.sides.get((colony, view.root))
         peer = process.container.colonies[colony].peer
-        taken = self.taken.get(event.lane, set())
+        taken = {entry.key for entry in merged}
         began_s = self.began_s.get(event.lane, 0.0)
         differing = set()
         for key in keys - taken:

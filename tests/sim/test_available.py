@@ -74,3 +74,21 @@ def test_an_attested_death_is_not_waited_for() -> None:
     (forced,) = [at_s for at_s, _, note in run.notes if note.kind == "recover"]
     (confirmed,) = [at_s for at_s, _, note in run.notes if note.kind == "confirmed"][:1]
     assert forced - confirmed < 0.1 and "lease_wait" not in {note.kind for _, _, note in run.notes}
+
+
+def test_hosts_that_hear_a_majority_go_on_with_it_however_many_ballots_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agents.council.FAILS_MAX", 0)
+    run = play_sides(3, "back", faults=written("0.5 cut A|B for 4"), names="AB", charter=available(2))
+    judge([run])
+
+
+# Two sides that gave in to each other; one that nothing was committed on, of which another forked;
+# a host that two sides had admitted; changes that were handed to one winner, and then to a better one.
+FOUND = [("flapping", 135), ("split_again", 52), ("split_and_killed", 89), ("split_again", 104)]
+
+
+@pytest.mark.parametrize(("plan", "seed"), FOUND)
+def test_what_once_went_wrong(plan: str, seed: int) -> None:
+    judge([play_sides(seed, plan)])

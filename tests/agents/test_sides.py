@@ -1,0 +1,41 @@
+"""What two sides call changed apart."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents.history import History
+from agents.reunion import Job, Reunion
+from agents.views import Charter, Member, View
+from tests.agents.test_lineage import alone, later
+
+CHARTER = Charter(quorum="available")
+
+
+def member(host: str) -> Member:
+    return Member(host * 32, 1, host, f"tcp://{host}:1", f"tcp://{host}:2")
+
+
+BASE = View("f" * 32, 1, CHARTER, tuple(member(host) for host in "abc"))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_in_the_view_that_both_come_from_nothing_was_changed_apart(moved: bool) -> None:
+    """Somebody was dropped before it, and has entered the winner's side since."""
+    history = History(3, 0.0)
+    history.splits = {"b" * 32: 3}
+    peer = SimpleNamespace(history=history, last=8, birth=1)
+    winner = later(alone(BASE, "a" * 32))
+    host: Any = SimpleNamespace(
+        view=alone(BASE, "c" * 32) if moved else BASE,
+        colonies={0: SimpleNamespace(peer=peer)},
+        membership=SimpleNamespace(contacts=SimpleNamespace(up=lambda other: True)),
+    )
+    reunion, out = Reunion(host), []  # type: ignore[var-annotated]
+    reunion.winner = winner
+    reunion._ask(Job(0, b"lane"), 0.0, out)
+    (asked,) = (effect.message for effect in out)
+    assert asked.apart == (3 if moved else 8)

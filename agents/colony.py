@@ -569,7 +569,7 @@ class Colony:
         out.append(TellHost(LocationChanged(located)))
 
     def _located(self, primary: Primary) -> Located:
-        cells = self.peer.cells
+        cells, going = self.peer.cells, primary.transfers.going
         return Located(
             self.colony,
             self.peer.epoch,
@@ -580,7 +580,7 @@ class Colony:
             cells.bytes_used,
             self.peer.last,
             tuple(primary.transfers.clones) + tuple(primary.transfers.activating),
-            tuple(host for host in self.peers if host in primary.transfers.going),
+            tuple(host for host in self.peers if host in going),
         )
 
     # -- views and the census ----------------------------------------------------------

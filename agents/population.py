@@ -133,16 +133,14 @@ def better_step(
     move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         move = relieve(*place, primary=facts.primary, bytes_wanted=size)
-    crowd_max = 0
+    crowd_max: int | None = 0
     if move is None and not apart_only:
         move = rebalance(*place, primary=facts.primary, bytes_wanted=size)
         if move is not None and move.kind == "role" and not _leads_most(move, candidates):
             return None
         if move is not None and move.kind == "copy":
-            if not _is_its_turn(move, candidates, turn):
-                return None
-            crowd_max = _crowd_max(move, candidates)
-    if move is None:
+            crowd_max = _room_in_turn(move, candidates, turn)
+    if move is None or crowd_max is None:
         return None
     cause = Cause(move.rule, facts.colony, move.target)
     if move.kind == "role":
@@ -164,28 +162,22 @@ def _leads_most(move: Move, candidates: Sequence[Candidate]) -> bool:
     return most[1] == move.source
 
 
-def _is_its_turn(move: Move, candidates: Sequence[Candidate], turn: int) -> bool:
-    """Return whether this colony is among those that leave a crowded host now.
+def _room_in_turn(move: Move, candidates: Sequence[Candidate], turn: int) -> int | None:
+    """Return how many copies the target may hold then, or None: this colony does not leave now.
 
-    The primaries of all colonies there see that it is crowded, and decide at
-    once: only so many may move, by the luck of the turn, as are too many.
+    The primaries of all colonies on a crowded host see that it is crowded, and decide at once: only so
+    many may move, by the luck of the turn, as are too many. Nor may all choose one target: others may
+    come first, and it refuses who comes too late.
     """
     by_id = {host.id: host for host in candidates}
-    source = by_id[move.source]
-    too_many = max(1, source.copies - _mean_up(candidates))
+    source, target, fair = by_id[move.source], by_id[move.target], _mean_up(candidates)
     movable = max(1, source.copies - source.primaries)
-    return tie_order(move.colony, f"{source.id}/{turn}") % movable < too_many
+    if tie_order(move.colony, f"{source.id}/{turn}") % movable >= max(1, source.copies - fair):
+        return None
+    return fair if target.copies < fair else source.copies - 1
 
 
 def _mean_up(candidates: Sequence[Candidate]) -> int:
     """Return how many copies a host holds on the average, rounded up."""
     counts = [host.copies for host in candidates if host.accepts]
     return -(-sum(counts) // len(counts)) if counts else 0
-
-
-def _crowd_max(move: Move, candidates: Sequence[Candidate]) -> int:
-    """Return how many copies the target may hold then: others may come first."""
-    by_id = {host.id: host for host in candidates}
-    source, target = by_id[move.source], by_id[move.target]
-    fair = _mean_up(candidates)
-    return fair if target.copies < fair else source.copies - 1

@@ -136,24 +136,7 @@ def process_gone(pid: int, started_s: float) -> bool:
         started_s: Its `process_started_s`; 0 = unknown, so that a process
             with this pid, whichever it is, counts as that one.
     """
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)  # unlike /proc, which hidepid= can hide, it tells absent from not ours
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        pass
-    if not ON_LINUX:
-        return False
-    stat = _stat(PROC / str(pid))
-    if stat is None:
-        return False
-    state, started_now_s = stat
-    if started_s > 0 and abs(started_now_s - started_s) > SAME_START_S:
-        return True
-    # A leader that ended is a zombie while its other threads still run (and may still send).
-    return state in ENDED and _threads(PROC / str(pid)) == [pid]
+    return process_state(pid, started_s) == "gone"
 
 
 def process_state(pid: int, started_s: float) -> Literal["runs", "stopped", "gone"]:
@@ -161,10 +144,24 @@ def process_state(pid: int, started_s: float) -> Literal["runs", "stopped", "gon
 
     Arguments as of `process_gone`; "runs" when unsure.
     """
-    if process_gone(pid, started_s):
+    if pid <= 0:
+        return "runs"
+    try:
+        os.kill(pid, 0)  # unlike /proc, which hidepid= can hide, it tells absent from not ours
+    except ProcessLookupError:
         return "gone"
-    stat = _stat(PROC / str(pid)) if ON_LINUX and pid > 0 else None
-    return "stopped" if stat is not None and stat[0] in STOPPED else "runs"
+    except (PermissionError, OverflowError):
+        pass
+    stat = _stat(PROC / str(pid)) if ON_LINUX else None
+    if stat is None:
+        return "runs"
+    state, started_now_s = stat
+    if started_s > 0 and abs(started_now_s - started_s) > SAME_START_S:
+        return "gone"
+    # A leader that ended is a zombie while its other threads still run (and may still send).
+    if state in ENDED and _threads(PROC / str(pid)) == [pid]:
+        return "gone"
+    return "stopped" if state in STOPPED else "runs"
 
 
 def _threads(process: Path) -> list[int]:

@@ -36,6 +36,15 @@ ASK_S = 1.0
 STEADY_S = 1.2  # a host that is silent is held dead by then
 
 
+def send_inside(entered: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to what runs behind an entrance, and not to the process that waits for it."""
+    try:
+        for child in psutil.Process(entered.pid).children():
+            child.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass  # it has ended
+
+
 def entrance(network: Network, node: str, clock: Path, kind: str, arguments: Iterable[str]) -> list[str]:
     """Return the command that runs a host or a client on a node."""
     enter = [sys.executable, "-m", "tests.faults.enter", network.path(node), str(os.getpid()), str(clock)]
@@ -100,11 +109,7 @@ class Cluster(Hosts):
 
     def _signal(self, name: str, number: int) -> None:
         """Send a signal to the host itself, and not to the process that waits for it."""
-        try:
-            for child in psutil.Process(self.processes[name].popen.pid).children():
-                child.send_signal(number)
-        except psutil.NoSuchProcess:
-            pass  # it has ended
+        send_inside(self.processes[name].popen, number)
 
     def ask_to_leave(self, name: str) -> None:
         """SIGTERM a host, and don't wait; `gone` does."""

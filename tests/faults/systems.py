@@ -18,9 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import psutil
-
-from tests.faults.hosts import CLIENTS, STEADY_S, Client, entrance
+from tests.faults.hosts import CLIENTS, STEADY_S, Client, entrance, send_inside
 from tests.faults.network import Network
 from tests.faults.rival import PORT
 from tests.real.hosts import PATIENCE_S, ROOT, until
@@ -161,11 +159,7 @@ class Nodes:
         return self.processes[name]
 
     def _signal(self, name: str, number: int) -> None:
-        try:
-            for child in psutil.Process(self.processes[name].popen.pid).children():
-                child.send_signal(number)
-        except psutil.NoSuchProcess:
-            pass  # it has ended
+        send_inside(self.processes[name].popen, number)
 
     def kill(self, *names: str) -> None:
         """SIGKILL nodes."""

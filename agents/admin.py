@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agents import safety
+from agents import safety, whys
 from agents.access import Access
 from agents.effects import (
     Effect,
@@ -228,8 +228,16 @@ def why(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
         verdicts = tuple(v for v in verdicts if wanted in (v.name, v.host))
         if not verdicts:
             raise AdminError(BAD, f"no such host: {wanted}")
-    shown = [{"host": v.name, "vetoes": list(v.vetoes), "terms": list(v.terms)} for v in verdicts]
-    return [], {**_row(host, colony), "hosts": shown}
+    answer = {
+        "name": host.membership.me.name,
+        **_row(host, colony),
+        "hosts": [{"host": v.name, "vetoes": list(v.vetoes), "terms": list(v.terms)} for v in verdicts],
+        "decisions": whys.decisions(host, colony, now_s, only=str(wanted or "")),
+        "next": whys.next_step(host, colony, now_s),
+    }
+    if wanted:
+        answer["not"] = whys.against(host, peers[colony], str(wanted), size)
+    return [], answer
 
 
 def safe_to_kill(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:

@@ -8,6 +8,7 @@ after a move), and, on a joiner, asks the primaries for a fair share.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from agents.causes import Cause
 from agents.colony import Colony
 from agents.effects import Effect, Note, Send, TellColony
 from agents.household import Household
+from agents.ledger import HOST, Ledger
 from agents.messages.membership import Load
 from agents.messages.replication import Invite, InviteAnswer, Located
 from agents.population import (
@@ -30,6 +32,7 @@ from agents.restoring import Restoring
 from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused
 from agents.views import Status, View
 from placement.moves import claims, rebalance
+from placement.nearly import nearly
 from placement.reasons import Move
 from placement.resources import Candidate
 from placement.settle import Settled, carriers, fair_share, settled_number
@@ -52,6 +55,7 @@ INVITES_MAX = 8
 CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
 STALLED_S = 1.0  # a joiner whom nobody gives more has its share
+NEAR_S = 0.25  # between two looks at what holds a colony where it is: as dear as a look at what moves it
 
 
 class Host(Household, Protocol):
@@ -84,6 +88,8 @@ class Governor:
         self._grown = (-1, 0.0)
         self._leaving = 0  # the view that marked a member LEAVING last
         self._leavers: frozenset[str] = frozenset()
+        self.ledger = Ledger()
+        self._near_s = float("-inf")
 
     # -- what is told -------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class Governor:
             self._swept = 0 if self._swept >= len(self._mine) else self._swept
             self._dirty.update(self._mine[self._swept : self._swept + SWEEP_MAX])
             self._swept += SWEEP_MAX
-            self._resettle(out)
+            self._resettle(now_s, out)
         candidates = self.candidates()
         self._urgent(candidates, now_s, out)
         if now_s - self._view_s >= CALM_S:
@@ -189,14 +195,17 @@ class Governor:
         if joins:
             self._ask_for_share(now_s, out)
 
-    def _resettle(self, out: Out) -> None:
+    def _resettle(self, now_s: float, out: Out) -> None:
         view = self.host.view
         if view is None:
             return
         wanted, colonies = view.charter.peers, view.charter.colonies
         now = self.settled.number or None
-        settled = settled_number(wanted, self.candidates(), colonies=colonies, now=now)
+        candidates = self.candidates()
+        settled = settled_number(wanted, candidates, colonies=colonies, now=now)
         if settled != self.settled:
+            given = (wanted, candidates)
+            self.ledger.note(now_s, view.id, HOST, settled_number, given, settled, colonies=colonies, now=now)
             reason = str(settled.shortfall) if settled.shortfall else "as many peers as wanted"
             details = {"settled": settled.number, "wanted": wanted}
             out.append(Note("settle", reason, details=details, cause=Cause("view", view=view.id)))
@@ -206,8 +215,11 @@ class Governor:
         """Population first: the colonies with the fewest peers before the others."""
         room, bytes_room = self._room() if self._dirty else (0, 0)
         for _, colony, facts in self._most_endangered(candidates, has_room=room > 0):
-            order = urgent_step(facts, self._asked(colony, candidates, now_s), self.settled.number)
+            given = (facts, self._asked(colony, candidates, now_s), self.settled.number)
+            order = urgent_step(*given)
             if isinstance(order, Lack):
+                if self._lacks.get(colony) != order.because:
+                    self._decided(now_s, colony, urgent_step, given, order)
                 self._lacking(colony, order.because, facts.fell, out)
             elif order is None:
                 if not facts.coming and not facts.going:
@@ -217,11 +229,26 @@ class Governor:
             elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
             elif not isinstance(order, CloneOrdered):
+                self._decided(now_s, colony, urgent_step, given, order)
                 self._give(colony, order, candidates, out)
             elif room > 0 and (bytes_room >= facts.bytes_used or room == self.host.limits.clones_max):
                 room -= 1
                 bytes_room -= facts.bytes_used
+                self._decided(now_s, colony, urgent_step, given, order)
                 self._give(colony, order, candidates, out)
+
+    def _decided(
+        self,
+        now_s: float,
+        colony: int,
+        rule: Callable[..., Any],
+        given: tuple[Any, ...],
+        outcome: Any,
+        **named: Any,
+    ) -> None:
+        """Keep what was decided, by which rule, from what."""
+        view = self.host.view
+        self.ledger.note(now_s, view.id if view is not None else 0, colony, rule, given, outcome, **named)
 
     def _most_endangered(
         self, candidates: list[Candidate], *, has_room: bool
@@ -313,9 +340,20 @@ class Governor:
             if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
                 continue
             hosts = self._asked(colony, candidates, now_s)
-            found = better_step(facts, hosts, apart_only=since_s < REST_S, turn=self._turn)
+            named: dict[str, Any] = {"apart_only": since_s < REST_S, "turn": self._turn}
+            found = better_step(facts, hosts, **named)
             if found is not None:
+                self._decided(now_s, colony, better_step, (facts, hosts), found, **named)
                 self._begin(colony, found, candidates, now_s, out)
+            elif not named["apart_only"] and now_s - self._near_s >= NEAR_S:
+                self._near_s = now_s
+                self._stays(facts, hosts, now_s, **named)
+
+    def _stays(self, facts: Facts, hosts: list[Candidate], now_s: float, **named: Any) -> None:
+        """Keep why a colony stays where it is, if something draws it elsewhere."""
+        near = nearly(facts.colony, facts.active, hosts, primary=facts.primary, bytes_wanted=facts.bytes_used)
+        if near is not None:
+            self._decided(now_s, facts.colony, better_step, (facts, hosts), None, near=near, **named)
 
     def _begin(
         self,
@@ -429,16 +467,12 @@ class Governor:
         reason = "not its primary, or busy"
         if facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
             candidates = self.candidates()
-            move = rebalance(
-                facts.colony,
-                facts.active,
-                candidates,
-                primary=facts.primary,
-                bytes_wanted=facts.bytes_used,
-                to=sender,
-            )
+            given = (facts.colony, facts.active, candidates)
+            named: dict[str, Any] = {"primary": facts.primary, "bytes_wanted": facts.bytes_used, "to": sender}
+            move = rebalance(*given, **named)
             reason = "it would not even anything out"
             if move is not None:
+                self._decided(now_s, facts.colony, rebalance, given, move, **named)
                 cause = Cause(move.rule, move.colony, move.target)
                 order: Order = CloneOrdered(move.target, move.because, cause, move.source)
                 if move.kind == "role":

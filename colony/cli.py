@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import colony
 from colony import config
-from colony.commands import bench, cells, drill, host, keys, life, map, predict, simulate, state, top, up
+from colony.commands import bench, cells, drill, host, keys, life, map, predict, simulate, state, top, up, why
 from colony.commands import lost as lost_command
 from colony.commands.base import Call, Command, Exit, Failure, Positional, warn
 from colony.errors import ColonyError, OutcomeUnknown, Unavailable
@@ -24,6 +24,7 @@ COMMANDS: tuple[Command, ...] = (
     *host.COMMANDS,
     *life.COMMANDS,
     *state.COMMANDS,
+    *why.COMMANDS,
     *top.COMMANDS,
     *drill.COMMANDS,
     *cells.COMMANDS,

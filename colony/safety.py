@@ -7,15 +7,11 @@ together they know all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from colony.errors import ColonyError, Refused
+from colony.everyone import ask_each
 
 Json = dict[str, Any]
-
-ASK_S = 3.0
-AT_ONCE = 16  # hosts asked at the same time
 
 
 def ask_all(
@@ -39,8 +35,7 @@ def ask_all(
         for member in (status.get("view") or {}).get("members") or ()
         if member.get("name") not in doomed and member.get("name") != first.get("name")
     ]
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        answers = list(pool.map(lambda member: _answer(connect, member, what), members))
+    answers = ask_each(connect, members, "safe_to_kill", {"hosts": list(what)})
     reasons = list(first.get("reasons") or ())
     lost, moving = set(first.get("lost") or ()), set(first.get("moving") or ())
     for member, answer in zip(members, answers, strict=True):
@@ -55,20 +50,3 @@ def ask_all(
         str(member.get("name")): not isinstance(a, str) for member, a in zip(members, answers, strict=True)
     }
     return {**first, **told, "safe": bool(first.get("safe")) and not reasons, "asked": asked}
-
-
-def _answer(connect: Callable[..., Any], member: Mapping[str, Any], what: Sequence[str]) -> Json | str:
-    """Return one host's own answer, or why there is none."""
-    try:
-        store = connect(str(member.get("address")), timeout=ASK_S)
-        try:
-            answer: Json = store.admin("safe_to_kill", {"hosts": list(what)})
-        finally:
-            store.close()
-    except Refused as error:
-        return f"it knows another view ({error})"
-    except ColonyError as error:
-        return f"it does not answer ({error})"
-    if answer.get("name", member.get("name")) != member.get("name"):
-        return "another host answers in its place"
-    return answer

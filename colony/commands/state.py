@@ -1,4 +1,4 @@
-"""`status`, `events`, `where`, `why`, `safe-to-kill`: what is, and why."""
+"""`status`, `events`, `where`, `safe-to-kill`: what is."""
 
 from __future__ import annotations
 
@@ -187,24 +187,6 @@ def where(call: Call) -> int:
     return Exit.DONE
 
 
-def why(call: Call) -> int:
-    """Explain where the peers of a colony are, or why not on a host."""
-    arguments = {"colony": call["colony"], **({"not_host": call["not"]} if call["not"] else {})}
-    answer = call.ask("why", **arguments)
-    call.show(answer, *explanation(answer))
-    return Exit.DONE
-
-
-def explanation(answer: Json) -> list[str]:
-    """Return why a colony is where it is, host by host."""
-    lines = [place_line(answer)]
-    for verdict in answer.get("hosts") or ():
-        vetoes, terms = verdict.get("vetoes") or (), verdict.get("terms") or ()
-        said = "; ".join(str(part) for part in (vetoes or terms)) or "no reason given"
-        lines.append(f"  {verdict.get('host', '?')}: {'can not, ' if vetoes else ''}{said}")
-    return lines
-
-
 def place_line(answer: Json) -> str:
     """Return where a colony is, as a line."""
     secondaries = ", ".join(answer.get("secondaries") or ()) or "none"
@@ -252,13 +234,6 @@ COMMANDS = (
         ),
     ),
     Command("where", "say where the cell with a key lives", where, positionals=(Positional("KEY", "a key"),)),
-    Command(
-        "why",
-        "explain where the peers of a colony are",
-        why,
-        (Option("not", str, None, "explain why none is on this host", "HOST"),),
-        (Positional("COLONY", "its number", None, whole(0, 65535)),),
-    ),
     Command(
         "safe-to-kill",
         "say whether hosts, a box, a rack or a zone may die now without loss",

@@ -195,6 +195,41 @@ def test_where_and_why(colony: Terminal) -> None:
     assert colony.store.asked[-1] == ("why", {"colony": 3, "not_host": "h4"})
 
 
+def test_why_gathers_what_all_hosts_decided(colony: Terminal) -> None:
+    def decided(what: str, age_s: float, **more: Any) -> dict[str, Any]:
+        return {"decided": what, "age_s": age_s, "by": "h2", "view": "0.1", "because": "so", **more}
+
+    settle = decided("settle", 9.0, chosen=2)
+    moved = decided(
+        "migrate", 5.0, kind="copy", chosen="h4", candidates=[{"host": "h5", "vetoes": ["is full"]}]
+    )
+    first = {"colony": 3, "primary": "h1", "name": "h1", "decisions": [settle], "next": None}
+    step = {"would": "stay", "because": "nothing draws it elsewhere"}
+    others = [
+        {"decisions": [settle, decided("retire", 4.0, chosen="h3"), {**moved, "from": "h3"}], "next": step},
+        {"decisions": [], "next": None},
+    ]
+    answers = iter([first, *others])
+
+    def answer(arguments: Any) -> Any:
+        found = next(answers, None)
+        if found is None:
+            raise Unavailable("no connection")
+        return found
+
+    colony.store.answers["why"] = answer
+    assert colony("why", "3") == 0
+    assert [line.partition("0.1 ")[2] for line in colony.out.splitlines() if " h2 view 0.1 " in line] == [
+        "settle 2: so",
+        "migrate copy h3 → h4: so",
+        "retire h3: so",
+    ]
+    assert "now: stay: nothing draws it elsewhere" in colony.out and "not asked: " in colony.out
+    answers = iter([first, *others])
+    assert colony("why", "3", "--move") == 0
+    assert "last moved:" in colony.out and "h5: can not, is full" in colony.out and "settle" not in colony.out
+
+
 def test_safe_to_kill_answers_by_its_exit_status(colony: Terminal) -> None:
     colony.store.answers["safe_to_kill"] = {"safe": True, "reasons": []}
     assert colony("safe-to-kill", "h1", "h2") == 0 and colony.out == "yes\n"

@@ -19,12 +19,16 @@ from agents import transfers
 from agents.colony import Colony
 from agents.effects import EvictOrdered, InstallView, Note
 from agents.governor import Governor
+from agents.ledger import HOST, Entry, Ledger
 from agents.notes import Noted, Notes
 from agents.sim_host import Process
 from agents.sim_settings import SimSettings
 from agents.simulator import Simulation
-from agents.surroundings import Born, CloneOrdered, RetireOrdered
+from agents.surroundings import Born, CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter
+from placement import choice
+from placement.reasons import Move
+from placement.settle import Settled
 from tests.sim.clients import run_closure
 
 pytestmark = pytest.mark.sim  # a whole life of a cluster: a second or two
@@ -43,6 +47,7 @@ class Counting:
         self.noted_kinds: Counter[str] = Counter()
         self.logs: dict[int, Notes] = {}
         self.all: list[tuple[Process, Noted]] = []
+        self.entries: list[Entry] = []  # of all ledgers
         self._settled: dict[int, int] = {}
         self._before: dict[tuple[int, int], tuple[bool, set[str], set[str]]] = {}
 
@@ -130,12 +135,21 @@ def life() -> Counting:
         moves["hand_over"] += begun
         return begun
 
+    entries: list[Entry] = []
+    add = Ledger._add
+
+    def added(ledger: Ledger, entry: Entry) -> None:
+        entries.append(entry)
+        add(ledger, entry)
+
+    patch.setattr(Ledger, "_add", added)
     patch.setattr(Governor, "_begin", began)
     patch.setattr(transfers, "order_hand_over", ordered)
     with patch.context():
         counting = lived_through()
     patch.undo()
     counting.decided.update(moves)
+    counting.entries = entries
     return counting
 
 
@@ -222,3 +236,43 @@ def test_suspicions_say_by_whom_and_on_what_evidence(life: Counting) -> None:
     suspicions = [noted.note for _, noted in life.all if noted.note.kind == "suspect"]
     assert suspicions
     assert all("link" in note.details and note.reason for note in suspicions)
+
+
+# -- the ledger ----------------------------------------------------------------
+
+
+def test_every_recorded_decision_is_taken_again_from_what_was_recorded(life: Counting) -> None:
+    assert len(life.entries) > 100
+    assert [entry for entry in life.entries if entry.replayed() != entry.outcome] == []
+
+
+def test_every_kind_of_decision_is_recorded_as_often_as_it_was_noted(life: Counting) -> None:
+    outcomes = [
+        entry.outcome[1] if isinstance(entry.outcome, tuple) else entry.outcome for entry in life.entries
+    ]
+    moves = Counter(outcome.rule for outcome in outcomes if isinstance(outcome, Move))
+    assert moves == {"repel": life.decided["repel"], "migrate": life.decided["migrate"]}
+    assert sum(isinstance(outcome, Settled) for outcome in outcomes) == life.decided["settle"]
+    orders = [
+        entry.outcome[0] if isinstance(entry.outcome, tuple) else entry.outcome for entry in life.entries
+    ]
+    for kind in (CloneOrdered, RetireOrdered, HandOverOrdered, type(None)):
+        assert any(isinstance(order, kind) for order in orders), kind
+    assert all(entry.near is not None for entry in life.entries if entry.outcome is None)
+    assert {entry.colony for entry in life.entries} <= {HOST, *range(CHARTER.colonies)}
+
+
+def differing(life: Counting) -> int:
+    return sum(entry.replayed() != entry.outcome for entry in life.entries)
+
+
+def test_a_change_of_the_rules_or_of_what_was_recorded_is_seen(
+    life: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as planted:
+        planted.setattr(choice, "crowd_step", lambda hosts: 1)  # one copy more matters from now on
+        assert differing(life)
+    with monkeypatch.context() as planted:
+        planted.setattr(Entry, "candidates", property(lambda entry: entry.sight.candidates()))
+        assert differing(life), "what was given a moment before is part of what is known"
+    assert not differing(life)

@@ -1,0 +1,198 @@
+"""Nearly: what draws a colony elsewhere, and what holds it where it is.
+
+Asked of a colony that does not move: the strongest force on it that is not
+answered, as placement orders them (repulsion, memory, copies, roles), and
+why nothing comes of it. What is forbidden is found by asking the same rules
+again, as if it were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from placement.attraction import FILL_HIGH
+from placement.choice import standing, target_vetoes
+from placement.moves import better_spread, margin, rebalance, relieve
+from placement.reasons import Move
+from placement.resources import Candidate
+
+FORCES = ("repulsion", "memory", "copies", "roles")  # the strongest first
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A force on a colony that does not move it.
+
+    Attributes:
+        force: One of `FORCES`.
+        kind: `copy` or `role`: what would move.
+        source: Host id.
+        target: Host id; "" = nobody could take it.
+        pull: What would get better by it.
+        held_by: What holds it: `veto`, `room`, `nearness`, `margin`, `turn` or `successor`.
+        held: The same in words, and by how much.
+    """
+
+    force: str
+    kind: Literal["copy", "role"]
+    source: str
+    target: str
+    pull: str
+    held_by: str
+    held: str
+
+    @property
+    def weight(self) -> int:
+        """Its place among `FORCES`; low is strong."""
+        return FORCES.index(self.force)
+
+
+def nearly(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    *,
+    primary: str | None,
+    bytes_wanted: int = 0,
+) -> Near | None:
+    """Return the strongest force on a colony that stays where it is, or None.
+
+    Arguments are those of `placement.moves.improve`. Of a colony that may
+    move, it is what would move it: somebody else goes first.
+    """
+    place = (colony, holders)
+    return (
+        _pulled_apart(*place, candidates, primary, bytes_wanted)
+        or _pushed_out(*place, candidates, primary, bytes_wanted)
+        or _drawn_to_fewer(*place, candidates, primary, bytes_wanted)
+        or _drawn_to_lead_less(*place, candidates, primary)
+    )
+
+
+def _open(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the members as if all that stay took anything."""
+    return [
+        host
+        if host.leaving or host.witness
+        else replace(host, accepts=True, because="", bytes_max=0, memory_free=None)
+        for host in candidates
+    ]
+
+
+def _pulled_apart(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    primary: str | None,
+    bytes_wanted: int,
+) -> Near | None:
+    """Two copies stand too near, and could stand apart if some host took one."""
+    free = better_spread(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
+    move = free or better_spread(colony, holders, _open(candidates), primary=primary)
+    if move is None:
+        return None
+    if free is not None:
+        return _in_turn("repulsion", move)
+    return _vetoed("repulsion", move, holders, candidates, bytes_wanted)
+
+
+def _pushed_out(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    primary: str | None,
+    bytes_wanted: int,
+) -> Near | None:
+    """A holder runs out of memory, and nobody can relieve it."""
+    free = relieve(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
+    if free is not None:
+        return _in_turn("memory", free)
+    full = [
+        host
+        for host in standing(holders, candidates)
+        if host.fill() > FILL_HIGH and (host.id != primary or len(holders) == 1)
+    ]
+    if not full or not bytes_wanted:
+        return None
+    source = max(full, key=lambda host: (host.fill(), host.id))
+    pull = f"{source.called} is filled to {source.fill():.0%}"
+    return Near("memory", "copy", source.id, "", pull, "room", "no host has enough room, as far away")
+
+
+def _drawn_to_fewer(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    primary: str | None,
+    bytes_wanted: int,
+) -> Near | None:
+    """Another host holds fewer copies than one of the holders, and gets none of them."""
+    free = rebalance(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
+    if free is not None and free.kind == "copy":
+        return _in_turn("copies", free)
+    staying = standing(holders, candidates)
+    movable = [host for host in staying if host.id != primary or len(staying) == 1]
+    others = [host for host in candidates if host.id not in holders and not host.leaving and not host.witness]
+    if not movable or not others:
+        return None
+    source = max(movable, key=lambda host: (host.copies, host.id))
+    target = min(others, key=lambda host: (host.copies, host.id))
+    gap = source.copies - target.copies
+    if gap < 2:
+        return None  # it would only swap who has more
+    pull = f"{source.called} holds {source.copies} copies, {target.called} {target.copies}"
+    move = Move(colony, "copy", source.id, target.id, pull)
+    needed = margin([host.copies for host in candidates if host.accepts], joining=target.joining)
+    if gap < needed:
+        return _short("copies", move, gap, needed)
+    held = _vetoed("copies", move, holders, candidates, bytes_wanted)
+    if held.held_by == "veto":
+        return held
+    why = f"{target.called} stands nearer to the other copies, or would be too full with it"
+    return Near("copies", "copy", source.id, target.id, pull, "nearness", why)
+
+
+def _drawn_to_lead_less(
+    colony: int, holders: Collection[str], candidates: Sequence[Candidate], primary: str | None
+) -> Near | None:
+    """A secondary's host leads fewer colonies than the primary's."""
+    free = rebalance(colony, holders, candidates, primary=primary)
+    if free is not None and free.kind == "role":
+        return _in_turn("roles", free)
+    giver = next((host for host in candidates if host.id == primary), None)
+    takers = [host for host in standing(holders, candidates) if host.id != primary]
+    if giver is None or not takers:
+        return None
+    target = min(takers, key=lambda host: (host.primaries, host.id))
+    gap = giver.primaries - target.primaries
+    needed = margin([host.primaries for host in candidates if host.accepts], joining=target.joining)
+    if not 2 <= gap < needed:
+        return None
+    pull = f"{giver.called} leads {giver.primaries} colonies, {target.called} {target.primaries}"
+    return _short("roles", Move(colony, "role", giver.id, target.id, pull), gap, needed)
+
+
+def _in_turn(force: str, move: Move) -> Near:
+    held = "it may move: others go first, or nobody else could lead it"
+    return Near(force, move.kind, move.source, move.target, move.because, "turn", held)
+
+
+def _short(force: str, move: Move, gap: int, needed: int) -> Near:
+    held = f"a difference of {gap} moves nothing, {needed} would"
+    return Near(force, move.kind, move.source, move.target, move.because, "margin", held)
+
+
+def _vetoed(
+    force: str, move: Move, holders: Collection[str], candidates: Sequence[Candidate], bytes_wanted: int
+) -> Near:
+    """Return what forbids the target of a move that would be good otherwise."""
+    target = next(host for host in candidates if host.id == move.target)
+    rest = [host for host in standing(holders, candidates) if host.id != move.source]
+    vetoes = target_vetoes(target, holders, rest, bytes_wanted=bytes_wanted)
+    if vetoes:
+        held_by, held = "veto", f"{target.called} {vetoes[0]}"
+    else:
+        held_by, held = "room", f"{target.called} would be filled to {target.fill(bytes_wanted):.0%}"
+    return Near(force, move.kind, move.source, move.target, move.because, held_by, held)

@@ -12,7 +12,21 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from agents.messages.client import Admin, Delete, Get, Greet, Mutate, Patch, Put, Scan, Touch, Unwatch, Watch
+from agents.messages.client import (
+    Admin,
+    Delete,
+    Get,
+    Greet,
+    Locate,
+    Migrate,
+    Mutate,
+    Patch,
+    Put,
+    Scan,
+    Touch,
+    Unwatch,
+    Watch,
+)
 from agents.refusals import Refusals
 
 HOLDERS_MAX = 10_000
@@ -63,8 +77,8 @@ class Holder(NamedTuple):
 Roster = Mapping[str, Holder]  # by public key
 
 _NEEDED: dict[type, Role] = {
-    **dict.fromkeys((Greet, Get, Scan, Watch, Unwatch), Role.OBSERVER),
-    **dict.fromkeys((Put, Delete, Touch, Patch, Mutate), Role.CLIENT),
+    **dict.fromkeys((Greet, Get, Scan, Watch, Unwatch, Locate), Role.OBSERVER),
+    **dict.fromkeys((Put, Delete, Touch, Patch, Mutate, Migrate), Role.CLIENT),
 }
 
 _WORDS: dict[type, str] = {
@@ -73,6 +87,7 @@ _WORDS: dict[type, str] = {
     Touch: "touch",
     Patch: "a change of a session",
     Mutate: "mutate",
+    Migrate: "colocate",
 }
 
 

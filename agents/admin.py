@@ -206,11 +206,14 @@ def _row(host: Host, colony: int) -> dict[str, Any]:
 
 
 def where(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
-    """Return the colony of a key (text), and where that is."""
-    if not host.directory.entries:
+    """Return the colony of a key (text), or the one that is named, and where that is."""
+    count = len(host.directory.entries)
+    if not count:
         raise AdminError(UNAVAILABLE, "this host is in no cluster yet: run `colony init`")
-    key = str(arguments["key"]).encode()
-    row = _row(host, colony_of(key, len(host.directory.entries)))
+    colony = int(arguments.get("colony", colony_of(str(arguments["key"]).encode(), count)))
+    if not 0 <= colony < count:
+        raise AdminError(BAD, f"no such colony: {colony} (there are {count})")
+    row = _row(host, colony)
     return [], {"key": arguments["key"], **row}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agents import merging, transfers
+from agents import merging, migration, transfers
 from agents.causes import Cause
 from agents.effects import (
     Answer,
@@ -34,12 +34,15 @@ from agents.messages.replication import (
     Ack,
     Activate,
     Activated,
+    CellOffer,
     CensusPeer,
     Chunk,
     ChunkAck,
     CloneAnswer,
     CloneAsk,
     CloneStart,
+    GuestOrder,
+    GuestReport,
     HandedOver,
     HandOver,
     Located,
@@ -48,7 +51,8 @@ from agents.messages.replication import (
     Retire,
     Retired,
 )
-from agents.peer import Peer, PeerStatus, Role
+from agents.peer import Peer, PeerStatus, Role, follows
+from agents.places import learned
 from agents.primary import Primary, read_cell
 from agents.surroundings import (
     Born,
@@ -61,6 +65,7 @@ from agents.surroundings import (
     LocationChanged,
     MergeAsked,
     MergeCame,
+    MigrateOrdered,
     PeerGone,
     RecountWanted,
     Restored,
@@ -74,6 +79,8 @@ Out = list[Effect]
 PATIENCE_TICK_S = 0.25  # how often a primary with moves under way looks at them
 LANE_TICK_S = 30.0
 WAKE_GRAIN_S = 0.02
+LETTERS = frozenset((CellOffer, GuestReport, GuestOrder))  # their epoch is that of a stay, not of a primacy
+EPOCHLESS = LETTERS | {Retire, Retired}
 LATE_S = 1.0  # an alarm that did not ring by then was refused: a host has only so many
 
 
@@ -124,6 +131,9 @@ class Colony:
             Retired: self._retired,
             HandOver: self._hand_over,
             HandedOver: self._handed_over,
+            CellOffer: self._letter,
+            GuestReport: self._letter,
+            GuestOrder: self._letter,
         }
         self._events: dict[type, Callable[[Any, float, Out], None]] = {
             Ticked: self._ticked,
@@ -139,6 +149,7 @@ class Colony:
             CloneOrdered: self._clone_ordered,
             RetireOrdered: self._retire_ordered,
             HandOverOrdered: self._hand_over_ordered,
+            MigrateOrdered: self._migrate_ordered,
             Dropped: self._dropped,
             Restored: self._restored,
             Frozen: self._frozen,
@@ -209,7 +220,7 @@ class Colony:
             message = event.message
             if message.epoch > self.peer.epoch and self._is_ahead(message.epoch):
                 return out
-            if message.epoch >= self.peer.epoch or type(message) in (Retire, Retired):
+            if message.epoch >= self.peer.epoch or type(message) in EPOCHLESS:
                 self._messages[type(message)](event.sender, message, now_s, out)
         elif kind is Requested:
             self._request(event.caller, event.request, now_s, out)
@@ -230,6 +241,8 @@ class Colony:
     def _see_to(self, primary: Primary, now_s: float, out: Out) -> None:
         """What a primary does after each event: finish moves, set its alarm."""
         moves = primary.transfers
+        if primary.moves is not None and primary.moves.due:
+            migration.go_on(primary, now_s, out)
         if moves.clones:
             transfers.finish_clones(primary, out)
         if moves.handing is not None:
@@ -238,7 +251,7 @@ class Colony:
                 return
         if primary.merges is not None:
             merging.acknowledge(primary, now_s, out)
-        patient = moves.clones or moves.handing or primary.stalled or primary.merges
+        patient = moves.clones or moves.handing or primary.stalled or primary.merges or primary.moves
         expiry_s = primary.next_expiry_s()
         if not patient and expiry_s is None:
             return
@@ -266,7 +279,7 @@ class Colony:
         else:
             host, address = self.host.where(self.colony)
             if host and host != self.host.me:
-                reply = Reply(request.id, MOVED, value=host.encode(), text=address)
+                reply = Reply(request.id, MOVED, self.colony + 1, value=host.encode(), text=address)
             else:
                 reply = Reply(request.id, UNAVAILABLE, text=self.host.absence(self.colony))
             out.append(Answer(caller, reply))
@@ -309,7 +322,7 @@ class Colony:
             return  # an epoch has one primary
         peer.offset_s = message.clock_s - now_s
         for entry in message.entries:
-            if entry.seq == peer.last + 1:
+            if entry.seq == peer.last + 1 or (entry.seq > peer.last and follows(entry, peer.last)):
                 if not peer.cells.fits(entry):
                     self._give_up(sender, message.epoch, f"entry {entry.seq} makes no sense here", out)
                     return
@@ -416,6 +429,7 @@ class Colony:
             self.peer.offset_s = message.clock_s - now_s
             if message.history is not None:
                 self.peer.recall(message.history, now_s)
+            self.peer.cells.places = learned(message.places)
 
     def _chunk(self, sender: str, message: Chunk, now_s: float, out: Out) -> None:
         if not self._learns(sender, message) or self.learner is None:
@@ -499,6 +513,16 @@ class Colony:
     def _hand_over_ordered(self, event: HandOverOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None:
             transfers.order_hand_over(self.primary, event.target, event.reason, now_s, out, event.cause)
+
+    def _migrate_ordered(self, event: MigrateOrdered, now_s: float, out: Out) -> None:
+        if self.primary is not None and self.primary.is_open:
+            migration.order(self.primary, event.key, event.to, event.reason, now_s, out)
+
+    def _letter(
+        self, sender: str, message: CellOffer | GuestReport | GuestOrder, now_s: float, out: Out
+    ) -> None:
+        if self.primary is not None:
+            migration.heard(self.primary, message, now_s, out)
 
     def _try_to_hand_over(self, primary: Primary, now_s: float, out: Out) -> None:
         view, handing = self.host.view, primary.transfers.handing
@@ -730,6 +754,8 @@ class Colony:
             primary.expire(now_s, out)
             if primary.merges is not None:
                 merging.go_on(primary, now_s, out)
+            if primary.moves is not None:
+                migration.ticked(primary, now_s, out)
             clones = len(primary.transfers.clones)
             transfers.give_up_the_silent(primary, now_s, out)
             if len(primary.transfers.clones) < clones:

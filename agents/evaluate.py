@@ -65,6 +65,11 @@ def ttl_left_ms(cell: Cell, clock_s: float) -> int:
     return -1 if cell[1] == 0.0 else max(1, int((cell[1] - clock_s) * 1000))
 
 
+def expiry_at(left_s: float, clock_s: float) -> float:
+    """Return the expiry of a cell that has so long to live; 0 = never, in both."""
+    return clock_s + left_s if left_s else 0.0
+
+
 def expiry(ttl_ms: int, cell: Cell | None, clock_s: float) -> float:
     """Return the expiry that a ttl means; 0 = never."""
     if ttl_ms == TTL_KEEP:

@@ -12,7 +12,14 @@ from typing import get_args
 from agents.effects import HostMessage
 from agents.messages.membership import Membership
 from agents.messages.merging import MergeCells, MergeMessage
-from agents.messages.replication import Attributes, Chunk, Replicate
+from agents.messages.replication import (
+    Attributes,
+    CellOffer,
+    Chunk,
+    GuestReport,
+    LaneState,
+    Replicate,
+)
 from agents.wire import BULK, CONTROL, MESSAGES_MAX
 
 FRAME_WEIGHT_MAX = 4 * 1024 * 1024  # large enough to be cheap, far below what a frame may be
@@ -74,13 +81,23 @@ def _weight(message: HostMessage) -> int:
             weight += ENTRY_BYTES + (len(dna) if type(dna) is bytes else dna_bytes(dna))
             if entry.result:
                 weight += len(entry.result)
+            if entry.move is not None:
+                weight += _lanes_bytes(entry.move.lanes)
         return weight
     if type(message) is Chunk:
-        weight = ENTRY_BYTES * len(message.lanes)
+        weight = _lanes_bytes(message.lanes)
         for cell in message.cells:
             weight += ENTRY_BYTES + dna_bytes(cell.dna)
         return weight
+    if type(message) is CellOffer:
+        return ENTRY_BYTES + dna_bytes(message.dna) + _lanes_bytes(message.lanes)
+    if type(message) is GuestReport:
+        return ENTRY_BYTES + _lanes_bytes(message.lanes)
     return ENTRY_BYTES
+
+
+def _lanes_bytes(lanes: tuple[LaneState, ...]) -> int:
+    return sum(ENTRY_BYTES + len(lane.result or b"") for lane in lanes)
 
 
 def dna_bytes(dna: bytes | Attributes | None) -> int:

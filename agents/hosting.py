@@ -55,6 +55,8 @@ from agents.messages.client import (
     Admin,
     Delete,
     Get,
+    Locate,
+    Migrate,
     Mutate,
     Patch,
     Put,
@@ -81,6 +83,7 @@ from agents.messages.replication import (
 )
 from agents.messages.replication import Replication as ReplicationMessage
 from agents.messages.stopping import StopAnswer, StopOrder
+from agents.moving import is_served
 from agents.peer import PeerStatus
 from agents.periodic import Periodic
 from agents.reception import Reception
@@ -93,6 +96,7 @@ from agents.surroundings import (
     CellChanged,
     Counted,
     Dropped,
+    GuestsChanged,
     Limits,
     LocationChanged,
     MergeCounted,
@@ -114,6 +118,7 @@ COLONY_KINDS = (
     - HOST_KINDS
 )
 KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
+HOME_KINDS = frozenset((Locate, Migrate))  # keyed too, but answered at home alone
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
 DIGEST_EVERY_S = 1.0
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
@@ -171,6 +176,7 @@ class Container(Surroundings):
         self.lost: set[int] = set()
         self.closures = closures
         self.watched = False
+        self.guests: dict[bytes, int] = {}  # cells away from home, whose colony may be led here; hints
         self.reception = Reception(self)
         self.access = Access()
         self.keeps = keeps
@@ -213,6 +219,7 @@ class Container(Surroundings):
             PeerFailed: self._peer_failed,
             SnapshotSaved: self._snapshot_saved,
             MergeCounted: self.reunion.counted,
+            GuestsChanged: self._guests_changed,
         }
 
     def _message_handlers(self) -> dict[type, Callable[[str, Any, float, Out], None]]:
@@ -258,6 +265,12 @@ class Container(Surroundings):
     def called(self, host: str) -> str:
         """Return what people call a host of this view or the one before; else the start of its id."""
         return self._names.get(host, host[:8])
+
+    def epoch_of(self, colony: int) -> int:
+        """Return the highest epoch of a colony that is known; 0 = none is."""
+        entries = self.directory.entries
+        entry = entries[colony] if 0 <= colony < len(entries) else None
+        return entry.epoch if entry is not None else 0
 
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
@@ -320,11 +333,25 @@ class Container(Surroundings):
         """Return whose a message or a request is; None = the host's."""
         kind, colonies = type(message), len(self.directory.entries)
         if kind in KEYED_KINDS:
+            if self.guests:
+                return self.owner(message.key)
+            return colony_of(message.key, colonies) if colonies else None
+        if kind in HOME_KINDS:
             return colony_of(message.key, colonies) if colonies else None
         if kind in COLONY_KINDS:
             number: int = message.colony
             return number if 0 <= number < colonies else None
         return None
+
+    def owner(self, key: bytes) -> int | None:
+        """Return the colony to ask for a cell: its home, unless it is a guest of one that is led here."""
+        if self.guests:
+            colony = self.guests.get(key)
+            machine = self.colonies.get(colony) if colony is not None else None
+            if machine is not None and machine.primary is not None:
+                return colony
+        colonies = len(self.directory.entries)
+        return colony_of(key, colonies) if colonies else None
 
     def handle(self, event: Any, now_s: float) -> Out:
         """Take one host-level event, and return what must be done."""
@@ -348,12 +375,24 @@ class Container(Surroundings):
         Any thread may call it: the cell is read first, and only then is it
         checked that this host served the colony, and held quorum, all along.
         """
-        colonies = len(self.directory.entries)
-        machine = self.colonies.get(colony_of(key, colonies)) if colonies else None
+        if self.guests:
+            colony = self.owner(key)
+        else:
+            colonies = len(self.directory.entries)
+            colony = colony_of(key, colonies) if colonies else None
+        machine = self.colonies.get(colony) if colony is not None else None
         primary = machine.primary if machine is not None else None
         if machine is None or primary is None or not machine.is_open:
             return None
         reply = machine.read(key, now_s)
+        if primary.moves is not None:
+            # Some cells are elsewhere: the place must be the same before the cell is read and after.
+            place = machine.peer.cells.places.get(key)
+            if not is_served(machine.peer, key):
+                return None
+            reply = machine.read(key, now_s)
+            if machine.peer.cells.places.get(key) is not place:
+                return None
         if not machine.leads_as(primary) or not self.quorum.held(now_s):
             return None
         return reply
@@ -436,6 +475,15 @@ class Container(Surroundings):
         self._leaving_emptied = False
         self.directory = Directory(0)
         out.extend(TellColony(colony, Dropped(reason)) for colony in self.colonies)
+
+    def _guests_changed(self, event: GuestsChanged, now_s: float, out: Out) -> None:
+        if event.anew:
+            self.guests = {key: colony for key, colony in self.guests.items() if colony != event.colony}
+        for key in event.came:
+            self.guests[key] = event.colony
+        for key in event.went:
+            if self.guests.get(key) == event.colony:
+                del self.guests[key]
 
     def _see_quorum(self, now_s: float, out: Out) -> None:
         held = self.quorum.held(now_s)

@@ -27,6 +27,7 @@ from agents.evaluate import is_live
 from agents.messages.client import OK
 from agents.messages.merging import MergeAnswer, MergeAsk, MergeCell, MergeCells, MergeTaken
 from agents.messages.replication import DEATH, PUT, Dna, Entry
+from agents.moving import is_served
 from agents.peer import Peer
 from agents.pending import Pending
 from agents.surroundings import MergeCounted
@@ -245,6 +246,9 @@ def _merge(primary: Primary, lane: bytes, intake: Intake, theirs: MergeCell, now
     intake.place += 1
     if theirs.seq <= intake.number:
         return True  # merged before
+    if not is_served(primary.peer, theirs.key):  # a move that ended on one side only: see docs/protocol.rst
+        intake.tally = Tally(intake.tally.merged, intake.tally.overridden + 1)
+        return True
     cell = primary.latest(theirs.key)[1]
     mine = cell if is_live(cell, peer.clock_s(now_s)) else None
     changed = cell[0] if cell is not None else primary.death_of(theirs.key)

@@ -16,6 +16,11 @@ from agents.surroundings import Surroundings
 from agents.views import View
 
 
+def follows(entry: Entry, last: int) -> bool:
+    """Return whether an entry is the next after seq `last`; one about a cell's place may leave seqs out."""
+    return entry.seq == last + 1 or (entry.move is not None and entry.move.prior == last < entry.seq)
+
+
 class PeerStatus(Enum):
     """Local status of a peer."""
 
@@ -127,7 +132,7 @@ class Peer:
 
     def apply(self, entry: Entry, now_s: float) -> None:
         """Apply the next entry as a secondary or a learner."""
-        assert entry.seq == self.last + 1, "entries are applied in order"
+        assert follows(entry, self.last), "entries are applied in order"
         self.last = entry.seq
         self.cells.apply(entry, self.clock_s(now_s))
         self.log.append(entry)

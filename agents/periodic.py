@@ -62,7 +62,9 @@ class Periodic:
             peer = machine.peer
             cells = len(peer.cells.live)
             held = Held(machine.colony, peer.epoch, peer.last, peer.clock_s(now_s), cells)
-            self._copies.append((Copy(held, peer.cells.live.copy(), peer.cells.lanes.copy()), now_s))
+            kept = peer.cells
+            copy = Copy(held, kept.live.copy(), kept.lanes.copy(), kept.places.copy())
+            self._copies.append((copy, now_s))
             copied += cells
         if not rest:
             self._write(now_s, out)
@@ -108,7 +110,7 @@ class Periodic:
 def _at(copy: Copy, later_s: float) -> Copy:
     """Return a copy as of a later moment: its cells are as they were, its clock ran on."""
     held = msgspec.structs.replace(copy.held, clock_s=copy.held.clock_s + later_s)
-    return Copy(held, copy.live, copy.lanes)
+    return Copy(held, copy.live, copy.lanes, copy.places)
 
 
 def _share(host: str) -> float:

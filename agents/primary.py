@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from agents import migration
 from agents.causes import Cause
 from agents.cells import Cell, after, batches, dna_bytes, whole
 from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
@@ -27,6 +28,7 @@ from agents.evaluate import (
     ttl_left_ms,
 )
 from agents.expiry import Expiries
+from agents.guests import dying
 from agents.merging import Merges
 from agents.messages.client import (
     ABSENT,
@@ -38,6 +40,8 @@ from agents.messages.client import (
     UNAVAILABLE,
     Change,
     Get,
+    Locate,
+    Migrate,
     Mutate,
     Mutation,
     Patch,
@@ -46,7 +50,8 @@ from agents.messages.client import (
     Scan,
 )
 from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Replicate
-from agents.peer import Peer
+from agents.moving import Moves
+from agents.peer import Peer, follows
 from agents.pending import Pending, result_of
 from agents.surroundings import CellChanged
 from agents.transfers import Transfers
@@ -54,6 +59,7 @@ from agents.transfers import Transfers
 Out = list[Effect]
 STOPPING = "the whole cluster is being stopped"
 SCAN_MAX = 10_000
+RARE = frozenset((Scan, Locate, Migrate))
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
 
 
@@ -76,6 +82,7 @@ class Primary:
             of quorum; nobody says when a short lack is over.
         transfers: Clones, activations, retirements, hand-over.
         merges: What losing sides hand on; None = nothing is.
+        moves: Cells that are elsewhere, or guests here; None = there were none in this primacy.
     """
 
     __slots__ = (
@@ -91,6 +98,7 @@ class Primary:
         "inherited",
         "is_open",
         "merges",
+        "moves",
         "peer",
         "pending",
         "stalled",
@@ -108,6 +116,7 @@ class Primary:
         self.waiting: deque[tuple[Any, Any]] = deque()
         self.transfers = Transfers()
         self.merges: Merges | None = None
+        self.moves: Moves | None = None
         self._overlay: dict[bytes, tuple[int, Cell | None]] = {}
         self._lanes: dict[bytes, Pending] = {}
         self._busy: dict[bytes, deque[tuple[Any, Any]]] = {}
@@ -131,10 +140,12 @@ class Primary:
             out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text="no quorum")))
             return
         kind = type(request)
+        if self.moves is not None and migration.is_elsewhere(self, caller, request, now_s, out):
+            return
         if kind is Get:
             self.read(caller, request, now_s, out)
-        elif kind is Scan:
-            self._scan(caller, request, now_s, out)
+        elif kind in RARE:
+            self._rare(caller, request, now_s, out)
         elif len(self.pending) >= peer.host.limits.pending_max:
             self._wait(caller, request, out)
         else:
@@ -144,13 +155,24 @@ class Primary:
         """Answer from committed cells; the caller has seen to the quorum."""
         out.append(Answer(caller, read_cell(self.peer, request, now_s)))
 
+    def _rare(self, caller: Any, request: Scan | Locate | Migrate, now_s: float, out: Out) -> None:
+        if type(request) is Scan:
+            self._scan(caller, request, now_s, out)
+        elif type(request) is Locate:
+            migration.locate(self, caller, request, out)
+        elif type(request) is Migrate:
+            migration.migrate(self, caller, request, now_s, out)
+
     def _scan(self, caller: Any, request: Scan, now_s: float, out: Out) -> None:
         clock_s = self.peer.clock_s(now_s)
-        keys = sorted(
+        keys = [
             key
             for key, cell in self.peer.cells.live.items()
             if key.startswith(request.prefix) and key > request.after and is_live(cell, clock_s)
-        )
+        ]
+        if self.moves is not None:
+            keys = migration.listed(self, keys, request.prefix, request.after)
+        keys.sort()
         page = keys[: max(1, min(request.limit, SCAN_MAX))]
         value = msgspec.msgpack.encode(page)
         out.append(Answer(caller, Reply(request.id, OK, len(keys) - len(page), value=value)))
@@ -180,13 +202,8 @@ class Primary:
         if peer.host.frozen:
             out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=STOPPING)))
             return
-        busy = self._busy.get(request.key)
-        if busy is not None:  # a closure runs on this cell: wait for it
-            if len(busy) >= peer.host.limits.waiting_max:
-                text = "too many requests wait for a closure on this key"
-                out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
-            else:
-                busy.append((caller, request))
+        if request.key in self._busy:  # a closure runs on this cell, or it moves: wait for that
+            self.wait_for(caller, request, out)
             return
         wrong = malformed(request, peer.host.limits.value_bytes_max)  # type: ignore[arg-type]
         if wrong is not None:
@@ -211,6 +228,18 @@ class Primary:
             out.append(Answer(caller, Reply(request.id, FULL, text=text)))
         else:
             self.sequence(entry, cell, now_s, out, caller=(caller, request.id))
+
+    def wait_for(self, caller: Any, request: Any, out: Out) -> bool:
+        """Let a request wait if its cell is held; return whether it is."""
+        busy = self._busy.get(request.key)
+        if busy is None:
+            return False
+        if len(busy) >= self.peer.host.limits.waiting_max:
+            text = "too many requests wait for this key"
+            out.append(Answer(caller, Reply(request.id, UNAVAILABLE, text=text)))
+        else:
+            busy.append((caller, request))
+        return True
 
     def _is_too_much(self, request: Mutation) -> bool:
         """Return whether the host has no room for what a request brings."""
@@ -264,7 +293,7 @@ class Primary:
     def death_of(self, key: bytes) -> int:
         """Return the seq of a dead cell's death by order, since hosts are absent; 0 = none is known."""
         seq = self._latest(key)[0]
-        if seq and self.pending[seq - self.pending[0].entry.seq].entry.kind == DEATH:
+        if seq and any(p.entry.seq == seq and p.entry.kind == DEATH for p in reversed(self.pending)):
             return seq
         return (self.peer.cells.deaths or {}).get(key, 0)
 
@@ -273,7 +302,7 @@ class Primary:
         return lane in self._lanes
 
     def is_busy(self, key: bytes) -> bool:
-        """Return whether a function runs on a cell."""
+        """Return whether a function runs on a cell, or it moves."""
         return key in self._busy
 
     def hold(self, key: bytes) -> int:
@@ -283,7 +312,9 @@ class Primary:
         return self._next_ticket - 1
 
     def let_go(self, key: bytes, now_s: float, out: Out) -> None:
-        """Go on with requests that waited for a cell."""
+        """Go on with requests that waited for a cell, unless it moves: then they wait for that."""
+        if self.moves is not None and key in self.moves.held:
+            return
         for later in self._busy.pop(key, deque()):
             self.request(*later, now_s, out)
 
@@ -372,8 +403,10 @@ class Primary:
     ) -> None:
         """Give a mutation its place, and send it to every peer."""
         peer = self.peer
-        assert entry.seq == peer.last + 1, "the primary alone gives out seqs"
+        assert follows(entry, peer.last), "the primary alone gives out seqs"
         cell = after(entry, before)
+        if cell is None and self.moves is not None:
+            dying(self, entry)
         pending = Pending(entry, cell)
         if caller is not None:
             pending.callers.append(caller)
@@ -439,7 +472,11 @@ class Primary:
         peer.committed = entry.seq
         if not done.inherited:
             born = peer.host.watched and entry.key not in peer.cells.live
-            peer.cells.put(entry.key, done.after)
+            if entry.kind > REFUSED:
+                peer.cells.shifted(entry, clock_s)
+                migration.committed(self, entry, out)
+            else:
+                peer.cells.put(entry.key, done.after)
             if entry.lane:
                 peer.cells.answered(entry, clock_s)
                 if self._lanes.get(entry.lane) is done:
@@ -448,9 +485,11 @@ class Primary:
                 del self._overlay[entry.key]
             if done.after is None:
                 peer.cells.died(entry)
+                if self.moves is not None:
+                    self.moves.due[entry.key] = None
             elif done.after[1] and entry.kind != REFUSED:
                 self._expiries.add(entry.key, done.after[1])
-            if peer.host.watched and entry.kind != REFUSED:
+            if peer.host.watched and entry.kind < REFUSED:
                 kind = CHANGE_KINDS.get(entry.kind, "born" if born else "changed")
                 out.append(TellHost(CellChanged(Change(kind, entry.key, entry.seq))))
         for caller, request_id in done.callers:
@@ -464,6 +503,7 @@ class Primary:
             self._expiries = Expiries(self.peer.cells.live)
             promoted = Cause("promote", self.peer.colony, self.peer.host.me)
             out.append(Note("open", "all inherited entries are acked", self.peer.colony, cause=promoted))
+            migration.opened(self, now_s, out)
             self.take_waiting(now_s, out)
 
     # -- expiry ----------------------------------------------------------------
@@ -509,8 +549,12 @@ class Primary:
         # A closure still running has done nothing: its result is thrown away.
         queued = [*self.waiting, *(one for busy in self._busy.values() for one in busy)]
         queued += [(running.caller, running.request) for running in self._running.values()]
+        version = self.peer.colony + 1 if code == MOVED else 0
         for caller, request in queued:
-            out.append(Answer(caller, Reply(request.id, code, value=value, text=told)))
+            out.append(Answer(caller, Reply(request.id, code, version, value=value, text=told)))
+        if self.moves is not None:
+            for caller, request_id in migration.dismissed(self, out):
+                out.append(Answer(caller, Reply(request_id, UNAVAILABLE, text=text)))
         self.waiting.clear()
         self._busy.clear()
         self._running.clear()

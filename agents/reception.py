@@ -68,7 +68,7 @@ class Reception:
     def tell_watchers(self, change: client.Change, out: Out) -> None:
         """Tell a change to all who asked for such."""
         for (caller, watch), prefix in self._watches.items():
-            if change.key.startswith(prefix) or change.kind == "moved":
+            if change.key.startswith(prefix) or not change.key:
                 value = msgspec.msgpack.encode(change)
                 out.append(Answer(caller, Reply(watch, client.OK, change.version, value=value)))
 

@@ -98,6 +98,7 @@ class Restoring:
         """Return a peer as it stood, on a clock that has run on."""
         cells = Cells()  # of its own: the peer may have to be dropped, and be offered again
         cells.live, cells.lanes = dict(kept.cells.live), dict(kept.cells.lanes)
+        cells.places = dict(kept.cells.places)
         cells.bytes_used = kept.cells.bytes_used
         clock_s = kept.held.clock_s + kept.age_s + loaded.age_s + (now_s - self._started_s)
         gap = STALE_GAP if loaded.is_periodic else 0
@@ -224,7 +225,7 @@ class Restoring:
         kept = {}
         for copy in save.copies:
             cells = Cells()
-            cells.live, cells.lanes = copy.live, copy.lanes
+            cells.live, cells.lanes, cells.places = copy.live, copy.lanes, copy.places
             cells.bytes_used = sum(cell_bytes(key, cell) for key, cell in copy.live.items())
             kept[copy.held.colony] = Kept(copy.held, cells)
         self.loaded = Loaded(save.head, kept, is_clean=is_clean)

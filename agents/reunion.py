@@ -31,6 +31,7 @@ from agents.messages.merging import (
     MergeNews,
     MergeTaken,
 )
+from agents.messages.replication import ARRIVING, LEAVING
 from agents.peer import PeerStatus
 from agents.surroundings import MergeAsked, MergeCame, MergeCounted
 from agents.views import View
@@ -231,6 +232,10 @@ class Reunion:
         """Return what the winner lacks, the last change first."""
         peer = self.host.colonies[colony].peer
         changes = [(cell[0], key) for key, cell in peer.cells.live.items() if cell[0] > since]
+        places = peer.cells.places
+        if places:  # a copy on its way is not this colony's to hand on
+            under_way = {key for key, place in places.items() if place.state in (ARRIVING, LEAVING)}
+            changes = [change for change in changes if change[1] not in under_way]
         for key, seq in (peer.cells.deaths or {}).items():
             if seq > since and key not in peer.cells.live:
                 changes.append((seq, key))

@@ -36,6 +36,7 @@ class Disk:
             for key, cell in copy.live.items():
                 cells.put(key, cell)
             cells.lanes = dict(copy.lanes)
+            cells.places = dict(copy.places)
             kept[copy.held.colony] = Kept(copy.held, cells)
         is_clean = self.mark == Mark(head.tag, head.stop, head.view)
         return Found(Loaded(head, kept, is_clean=is_clean, age_s=now_s - saved_s))

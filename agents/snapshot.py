@@ -19,10 +19,11 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from agents.cells import Cell, Cells
+from agents.cells import AnsweredLane, Cell, Cells
 from agents.cloning import pieces
 from agents.fields import COLONIES_MAX, ColonyId, Count, Finite, Id, NamedHosts, Seconds, Text, Word
-from agents.messages.replication import CellState, LaneState
+from agents.messages.replication import CellState, LaneState, Places
+from agents.places import Place, learned, told
 
 MAGIC = b"COLONY SNAPSHOT 1\n"
 MARK = b"\x93section"
@@ -34,7 +35,7 @@ HEAD_BYTES_MAX = 64 * 1024 * 1024  # 65,536 colonies are 2 MB of it
 
 PERIODIC = "periodic"  # stands for the stop, where a snapshot is of none, but one of many
 
-Lanes = dict[bytes, tuple[int, int, int, bytes | None, float]]
+Lanes = dict[bytes, AnsweredLane]
 
 
 class SnapshotRefused(Exception):
@@ -80,22 +81,24 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """Piece `number` (from 1) of a colony; the last one is empty."""
+    """Piece `number` (from 1) of a colony; the last one has no cells, but says where some are."""
 
     colony: ColonyId
     number: Count
     last: bool
     cells: tuple[CellState, ...] = ()
     lanes: tuple[LaneState, ...] = ()
+    places: Places = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What is to be written of one peer; nobody changes the two any more."""
+    """What is to be written of one peer; nobody changes the three any more."""
 
     held: Held
     live: dict[bytes, Cell]
     lanes: Lanes
+    places: dict[bytes, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,8 @@ def encoded(head: Head, copies: Iterable[Copy], part_bytes: int = PART_BYTES) ->
         for cells, some in pieces(copy.live, lanes, part_bytes):
             number += 1
             yield section(_encode(Part(colony, number, False, cells, some)), head.key)
-        yield section(_encode(Part(colony, number + 1, True)), head.key)
+        last = Part(colony, number + 1, True, places=told(copy.places))
+        yield section(_encode(last), head.key)
 
 
 @dataclass(slots=True)
@@ -209,6 +213,7 @@ def decoded(data: Blob) -> Loaded:
                 colony.cells.adopt(cell)
             for lane in part.lanes:
                 colony.cells.adopt_lane(lane)
+            colony.cells.places.update(learned(part.places))
     whole = {held.colony: held for held in head.peers if growing[held.colony].is_whole}
     kept = {colony: Kept(held, growing[colony].cells) for colony, held in whole.items()}
     return Loaded(head, kept, tuple(sorted(growing.keys() - kept.keys())))

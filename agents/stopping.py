@@ -462,6 +462,7 @@ def snapshot_of(
             Held(m.colony, m.epoch, m.peer.last, m.peer.clock_s(now_s), len(m.peer.cells.live)),
             m.peer.cells.live.copy(),
             m.peer.cells.lanes.copy(),
+            m.peer.cells.places.copy(),
         )
         for m in sorted(active, key=lambda machine: machine.colony)
     )

@@ -73,6 +73,9 @@ class Surroundings(Protocol):
     def called(self, host: str) -> str:
         """Return what people call a host of this view or the one before; else the start of its id."""
 
+    def epoch_of(self, colony: int) -> int:
+        """Return the highest epoch of a colony that is known; 0 = none is."""
+
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
 
@@ -179,6 +182,15 @@ class HandOverOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrateOrdered:
+    """Let a cell of this colony live in another one."""
+
+    key: bytes
+    to: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """The host is undead or the peer has failed: free everything."""
 
@@ -229,6 +241,16 @@ class MergeCounted:
     sender: str
     merged: int
     overridden: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestsChanged:
+    """Cells of other colonies came to live in this one, which is led here, or went; `anew`: these are all."""
+
+    colony: int
+    came: tuple[bytes, ...]
+    went: tuple[bytes, ...]
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from agents.messages.replication import (
 )
 from agents.peer import Peer
 from agents.pending import Pending
+from agents.places import told
 from agents.surroundings import CloneOrdered, MoveRefused
 from agents.views import COUNT_BITS, epoch_count, next_epoch
 
@@ -147,7 +148,8 @@ def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: fl
     clone.touched_s = now_s
     clock_s = peer.clock_s(now_s)
     history = peer.history_state(now_s)
-    start = CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s, history)
+    places = told(peer.cells.places)
+    start = CloneStart(peer.colony, peer.epoch, clone.number, peer.committed, clock_s, history, places)
     out.append(Send(target, start))
     for entries in batches(whole(p.entry, p.after) for p in primary.pending):
         out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))

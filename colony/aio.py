@@ -21,7 +21,7 @@ from colony.aio_transport import AioClient
 from colony.codecs import Codec, codec_named
 from colony.drafts import KEEP, READ_ONLY_COMMANDS, SCAN_LIMIT, Draft, Entry, Ttl
 from colony.keyring import client_curve
-from colony.keys import K, Key, key_shown, prefix_bytes
+from colony.keys import K, Key, key_bytes, key_shown, prefix_bytes
 from colony.session import Attributes, SessionState
 from colony.transport import seeds_in
 from colony.watch import Event
@@ -129,6 +129,17 @@ class AioStore:
         """Run `fn(value, *args)` where the cell lives, once; return the new value."""
         draft = drafts.mutate(self._codec, key, fn, args, default, ttl)
         return drafts.value_of(self._codec, await self._mutate(draft, self._limit(timeout)), None)
+
+    async def colocate(self, key: Key, with_key: Key, *, timeout: float | None = None) -> bool:
+        """Let a cell live where another one lives; return whether there is one. See `Store.colocate`."""
+        limit = self._limit(timeout)
+        colony = drafts.colony_in(await self._client.read(drafts.locate(with_key), limit))
+        draft = drafts.migrate(key, colony, f"colocate with {key_shown(key_bytes(with_key))!r}"[:200])
+        return (await self._client.read(draft, limit)).code == OK
+
+    async def locate(self, key: Key, *, timeout: float | None = None) -> int:
+        """Return the number of the colony that a cell lives in, or would be born in."""
+        return drafts.colony_in(await self._client.read(drafts.locate(key), self._limit(timeout)))
 
     # -- many cells ------------------------------------------------------------
 

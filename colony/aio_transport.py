@@ -14,7 +14,6 @@ from math import inf
 
 from agents import client_link
 from agents.client_link import Curve, Link, link_to
-from agents.keys import colony_of
 from agents.messages.client import CLIENT_PROTOCOL, CLIENT_PROTOCOL_OLDEST, Greet, Reply
 from agents.wire import WireError, decode_replies, encode
 from colony.batches import WINDOW_BYTES_MAX, WINDOW_CALLS_MAX
@@ -56,7 +55,7 @@ class AioClient:
         kind, key, rest = draft
         self._check()
         lane = self._exchange.lanes.take()
-        colony = colony_of(key, self.directory.colonies)
+        colony = self.directory.colony_of(key)
         call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
         return await self._run(call)
 
@@ -65,7 +64,7 @@ class AioClient:
         kind, key, rest = draft
         try:
             await self.learn(timeout_s)
-            colony = colony_of(key, self.directory.colonies)
+            colony = self.directory.colony_of(key)
             call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
             call.in_doubt = True
             return await self._run(call)
@@ -78,7 +77,7 @@ class AioClient:
             await self.learn(timeout_s)
         kind, key, rest = draft
         if colony is None:
-            colony = colony_of(key, self.directory.colonies)
+            colony = self.directory.colony_of(key)
         return await self._run(self._exchange.draft(kind, key, rest, colony, _now() + timeout_s))
 
     async def order(self, draft: Draft, timeout_s: float, *, once: bool) -> Reply:
@@ -103,7 +102,7 @@ class AioClient:
         for place, (kind, key, rest) in enumerate(drafts):
             self._check()
             lane = exchange.lanes.take() if mutating else None
-            colony = colony_of(key, self.directory.colonies)
+            colony = self.directory.colony_of(key)
             call = exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
             window.add(place, call)
             exchange.begin(call, _now(), window.done)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.client_link import Link
-from agents.keys import colony_of
 from agents.messages.client import MOVED, Reply
 from agents.wire import encode
 from colony.calls import PATIENCE_S, Call, Finish, GiveUp
@@ -72,7 +71,7 @@ class Batch:
         kind, key, rest = draft
         exchange = self._exchange
         directory = exchange.directory
-        address = directory.primaries[colony_of(key, directory.colonies)]
+        address = directory.primaries[directory.colony_of(key)]
         size = 128 + len(rest[0]) if rest and type(rest[0]) is bytes else 128
         self._waiting_bytes += size
         lane = exchange.lanes.take() if self._mutating else None
@@ -167,7 +166,7 @@ class Batch:
     def _slow_call(self, place: int, draft: Draft, lane: Lane | None, size: int) -> Call:
         kind, key, rest = draft
         exchange = self._exchange
-        colony = colony_of(key, exchange.directory.colonies)
+        colony = exchange.directory.colony_of(key)
         call = exchange.draft(kind, key, rest, colony, self._deadline_s, lane)
         self._slow[call] = place, size
         return call

@@ -177,7 +177,7 @@ class Call:
         code = reply.code
         self._directory.answered = address
         if code == MOVED:
-            return self._moved(address, reply.text, now_s)
+            return self._moved(address, reply, now_s)
         if code == UNAVAILABLE:
             self._reason = f"{address}: {reply.text}" if reply.text else self._reason
             return self._pause(now_s)
@@ -222,7 +222,11 @@ class Call:
 
     # -- rules -----------------------------------------------------------------
 
-    def _moved(self, address: str, to: str, now_s: float) -> Effect | None:
+    def _moved(self, address: str, reply: Reply, now_s: float) -> Effect | None:
+        to = reply.text
+        if reply.version and reply.version != self.colony + 1 and type(self.key) is bytes:
+            self.colony = reply.version - 1  # the cell alone lives there
+            self._directory.sent_on(self.key, self.colony)
         if not to or to == address:
             self._reason = f"{address}: knows no primary"
             return self._pause(now_s)

@@ -18,6 +18,7 @@ CONNECT_MIN_S = 0.3  # two round trips across an ocean; a kernel repeats a lost 
 CONNECT_S = 1.0  # a handful of round trips to the far side of the world
 SHUN_S = 1.0  # how long a host that was silent comes last, with all calls
 SILENT_MAX = 1024
+FORWARDS_MAX = 16_384  # cells away from home that are remembered; a forgotten one costs one more hop
 
 
 class Directory:
@@ -32,6 +33,7 @@ class Directory:
         answered: Address of the host that answered last; "" = none has.
         opened: Addresses to which a connection stood not long ago.
         silent: Address -> (vain attempts to connect in a row, until when it comes last).
+        forwards: Key -> the colony that its cell lives in, where that is not its home.
     """
 
     def __init__(self, seeds: tuple[str, ...], tag: str = "") -> None:
@@ -48,10 +50,25 @@ class Directory:
         self.opened: set[str] = set()
         self.silent: dict[str, tuple[int, float]] = {}
         self.addresses: tuple[str, ...] = seeds
+        self.forwards: dict[bytes, int] = {}
 
     def colony_of(self, key: bytes) -> int:
-        """Return the colony of a key; only once `colonies` is known."""
+        """Return the colony to ask for a cell; only once `colonies` is known."""
+        if self.forwards:
+            found = self.forwards.get(key)
+            if found is not None:
+                return found
         return colony_of(key, self.colonies)
+
+    def sent_on(self, key: bytes, colony: int) -> None:
+        """A host said which colony a cell lives in."""
+        self.forwards.pop(key, None)
+        if not 0 <= colony < self.colonies or colony == colony_of(key, self.colonies):
+            return
+        if len(self.forwards) >= FORWARDS_MAX:
+            for old in list(self.forwards)[: FORWARDS_MAX // 8]:
+                self.forwards.pop(old, None)
+        self.forwards[key] = colony
 
     def primary_of(self, colony: int) -> str:
         """Return the address of a colony's primary, "" = unknown."""

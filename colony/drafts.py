@@ -35,6 +35,8 @@ from agents.messages.client import (
     Admin,
     Delete,
     Get,
+    Locate,
+    Migrate,
     Mutate,
     Put,
     Reply,
@@ -196,6 +198,16 @@ def scan(colony: int, prefix: bytes, after: bytes) -> Draft:
     return Scan, colony, (prefix, after, SCAN_LIMIT)
 
 
+def locate(key: Key) -> Draft:
+    """Ask in which colony a cell lives."""
+    return Locate, key_bytes(key), ()
+
+
+def migrate(key: Key, colony: int, reason: str) -> Draft:
+    """Let a cell live in a colony."""
+    return Migrate, key_bytes(key), (colony, reason)
+
+
 def admin(command: str, arguments: dict[str, Any]) -> Draft:
     """Give an operator's command."""
     return Admin, command, (arguments,)
@@ -269,6 +281,11 @@ def keys_of(reply: Reply) -> list[bytes]:
     if reply.value is None:
         return []
     return msgspec.msgpack.decode(reply.value, type=list[bytes])
+
+
+def colony_in(reply: Reply) -> int:
+    """Return the colony that a cell lives in."""
+    return reply.version - 1
 
 
 def answer_of(reply: Reply) -> Any:

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from agents import client_link
 from agents.client_link import Curve
-from agents.keys import colony_of
 from agents.messages.client import CONFLICT, MOVED, UNAVAILABLE, Get, Reply
 from colony.aio_transport import AioClient
 from colony.calls import PATIENCE_S, Finish, GiveUp
@@ -124,8 +123,7 @@ class Crowd:
 def is_primary(server: Loop, key: bytes) -> bool:
     """Return whether the key's primary is here and serves."""
     container = server.container
-    colonies = len(container.directory.entries)
-    machine = container.colonies.get(colony_of(key, colonies)) if colonies else None
+    machine = container.colonies.get(container.owner(key))
     return machine is not None and bool(machine.is_open)
 
 

@@ -172,6 +172,29 @@ class Store(MutableMapping[Key, Any]):
         draft = drafts.mutate(self._codec, key, fn, args, default, ttl)
         return drafts.value_of(self._codec, self._mutate(draft, self._limit(timeout)), None)
 
+    def colocate(self, key: Key, with_key: Key, *, timeout: float | None = None) -> bool:
+        """Let a cell live where another one lives, in the same colony; return whether there is such a cell.
+
+        It moves with all its copies, keeps its version and its time to live, and stays there until it
+        dies or is moved again. What is asked of it meanwhile waits for some milliseconds.
+
+        Args:
+            with_key: The other cell; if there is none, where it would be born.
+
+        Raises:
+            Unavailable: It can't be moved now (a primary is being replaced, hosts are absent, too many
+                cells move already); it is where it was, or on its way.
+            Full: The host over there has no room for it.
+        """
+        limit = self._limit(timeout)
+        colony = drafts.colony_in(self._transport.read(drafts.locate(with_key), limit))
+        draft = drafts.migrate(key, colony, f"colocate with {key_shown(key_bytes(with_key))!r}"[:200])
+        return self._transport.read(draft, limit).code == OK
+
+    def locate(self, key: Key, *, timeout: float | None = None) -> int:
+        """Return the number of the colony that a cell lives in, or would be born in."""
+        return drafts.colony_in(self._transport.read(drafts.locate(key), self._limit(timeout)))
+
     # -- many cells ------------------------------------------------------------
 
     def get_many(self, keys: Iterable[K], *, timeout: float | None = None) -> dict[K, Any]:

@@ -258,7 +258,7 @@ class _Transport:
         exchange = self._exchange
         lane = exchange.lanes.take() if mutating else None
         if colony is None:
-            colony = colony_of(key, self._directory.colonies)
+            colony = self._directory.colony_of(key)
         call = exchange.draft(kind, key, rest, colony, self._now_s + timeout_s, lane)
         exchange.begin(call, self._now_s)
         return call

@@ -14,7 +14,6 @@ from weakref import WeakSet
 
 from agents import client_link
 from agents.client_link import SLICE_S, Curve
-from agents.keys import colony_of
 from agents.messages.client import Reply
 from colony.calls import Finish, GiveUp
 from colony.directory import Directory
@@ -101,7 +100,7 @@ class Client:
         """Return the reply to a mutation; raises `ColonyError`."""
         pump = self._pump
         if pump is not None and self._is_crowded(pump):
-            return pump.run(draft, colony_of(draft[1], self.directory.colonies), timeout_s, mutating=True)
+            return pump.run(draft, self.directory.colony_of(draft[1]), timeout_s, mutating=True)
         wire = self._enter()
         try:
             return wire.mutate(draft, timeout_s)
@@ -113,7 +112,7 @@ class Client:
         if not self.directory.colonies:
             self.learn(timeout_s)
         if colony is None:
-            colony = colony_of(draft[1], self.directory.colonies)
+            colony = self.directory.colony_of(draft[1])
         pump = self._pump
         if pump is not None and self._is_crowded(pump):
             return pump.run(draft, colony, timeout_s, mutating=False)

@@ -38,8 +38,8 @@ class Event:
     """One change.
 
     Attributes:
-        kind: "born", "changed", "died", "expired", or "moved": the cell's primary moved.
-        key: str if it is UTF-8, else bytes; "" with "moved": all cells of some host.
+        kind: "born", "changed", "died", "expired", or "moved": the cell lives in another colony now.
+        key: str if it is UTF-8, else bytes; "" with "moved": primaries have moved, not cells.
         version: The cell's version after it; 0 = not told.
     """
 

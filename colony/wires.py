@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from agents.client_link import SLICE_S, Curve, Link, Links, link_to
-from agents.keys import colony_of
 from agents.messages.client import (
     CLIENT_PROTOCOL,
     CLIENT_PROTOCOL_OLDEST,
@@ -75,7 +74,7 @@ class Wire:
         exchange, directory = self._exchange, self._directory
         if not directory.colonies:
             timeout_s = self.learn(timeout_s)
-        colony = colony_of(key, directory.colonies)
+        colony = directory.colony_of(key)
         address = directory.primaries[colony]
         lanes = exchange.lanes
         lane = lanes.take()
@@ -98,7 +97,7 @@ class Wire:
     def resume(self, draft: Draft, lane: Lane, timeout_s: float) -> Reply:
         """Return the reply to a mutation that was sent before, some other way."""
         kind, key, rest = draft
-        colony = colony_of(key, self._directory.colonies)
+        colony = self._directory.colony_of(key)
         call = self._exchange.draft(kind, key, rest, colony, _now() + timeout_s, lane)
         call.in_doubt = True
         return self._drive(call)

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agents.fields import Count, Finite, Id, Lane, Milliseconds, Text
+from agents.fields import Count, Finite, Id, Lane, Milliseconds, Text, Word
 from agents.messages.replication import Attributes, Names
 
 CLIENT_PROTOCOL = 1
@@ -24,7 +24,7 @@ CLIENT_PROTOCOL_OLDEST = 1  # clients may be one version behind hosts, or ahead 
 OK = 0
 ABSENT = 1  # no such (live) cell
 CONFLICT = 2  # the condition failed; `version` is the cell's, 0 = absent
-MOVED = 3  # the primary is elsewhere: `text` = its address, `value` = host id
+MOVED = 3  # the primary is elsewhere: `text` = its address, `value` = host id, `version` = colony + 1
 UNAVAILABLE = 4  # nothing was applied; `text` says why; worth a retry
 TOO_LARGE = 5
 FULL = 6
@@ -164,7 +164,29 @@ class Admin(msgspec.Struct, frozen=True, array_like=True, tag=11):
     arguments: Arguments = {}
 
 
-Request = Greet | Get | Put | Delete | Touch | Patch | Mutate | Scan | Watch | Unwatch | Admin
+class Locate(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """In which colony is this cell, or would it be born? `version` of the reply: that colony + 1."""
+
+    id: int
+    key: bytes
+
+
+class Migrate(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Let this cell live in that colony; to be asked twice does no harm.
+
+    Answered by its home, with the colony + 1 as `version`, when the cell is
+    there; ABSENT = there is no such cell. `reason` says who wants it, and why.
+    """
+
+    id: int
+    key: bytes
+    colony: Count
+    reason: Word = ""
+
+
+Request = (
+    Greet | Get | Put | Delete | Touch | Patch | Mutate | Scan | Watch | Unwatch | Admin | Locate | Migrate
+)
 Mutation = Put | Delete | Touch | Patch | Mutate
 
 
@@ -222,7 +244,8 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True):
 class Change(msgspec.Struct, frozen=True, array_like=True):
     """One watched change, as msgpack in `Reply.value` of the watch's id.
 
-    Kinds: born, changed, died, expired, moved (its primary moved).
+    Kinds: born, changed, died, expired, moved (to another colony; with an empty key: the primary of
+    colony `version` moved).
     """
 
     kind: str

@@ -6,7 +6,7 @@ epoch of the colony; a lower epoch is refused.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ from agents.fields import (
     ATTRIBUTES_MAX,
     BATCH_MAX,
     COLONIES_MAX,
+    KEY_BYTES_MAX,
     MEMBERS_MAX,
     ColonyId,
     Count,
@@ -31,8 +32,48 @@ Attributes = Annotated[tuple[tuple[str, bytes], ...], Meta(max_length=ATTRIBUTES
 Names = Annotated[tuple[str, ...], Meta(max_length=ATTRIBUTES_MAX)]
 Dna = bytes | Attributes
 
-PUT, DEATH, EXPIRED, PATCH, TOUCH, REFUSED = 0, 1, 2, 3, 4, 5
-Kind = Annotated[int, Meta(ge=PUT, le=REFUSED)]
+PUT, DEATH, EXPIRED, PATCH, TOUCH, REFUSED, SHIFT, TAKE, DROP = range(9)
+Kind = Annotated[int, Meta(ge=PUT, le=DROP)]
+
+# Where a cell is that has left home, or is on its way: states of a `agents.places.Place`.
+HERE, DEPARTING, AWAY, RECALLING, ARRIVING, HOUSED, LEAVING, GONE = range(8)
+PlaceKind = Annotated[int, Meta(ge=HERE, le=GONE)]
+
+
+class LaneState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last answered request of one client lane; `key`: the cell that it was for, b"" = not told."""
+
+    lane: Lane
+    number: Count
+    seq: Count
+    code: Count
+    result: bytes | None
+    at_s: Seconds
+    key: Annotated[bytes, Meta(max_length=KEY_BYTES_MAX)] = b""
+
+
+Lanes = Annotated[tuple[LaneState, ...], Meta(max_length=BATCH_MAX)]
+
+
+class Placing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a SHIFT, TAKE or DROP says of the place of its cell: see `agents.places`.
+
+    Attributes:
+        state: HERE = nothing is to be remembered any more.
+        colony: The other colony: at home the one that houses it, there its home.
+        epoch: With `seq`, the stamp of the stay: epoch and seq of the departure from home.
+        version: Of the cell, as it came (TAKE) or died (DROP); the entry's seq is above it.
+        prior: The seq before this one, which is not always the one below.
+        lanes: What was answered where the cell comes from.
+    """
+
+    state: PlaceKind
+    colony: ColonyId
+    epoch: Count
+    seq: Count
+    version: Count
+    prior: Count
+    lanes: Lanes = ()
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -42,7 +83,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         seq: Place in the colony's order; also the cell's new version.
         kind: PUT (whole DNA), DEATH, EXPIRED, PATCH (changed attributes),
             TOUCH (expiry alone), REFUSED (nothing changes: a client was told
-            no, and is told so again).
+            no, and is told so again); of a cell that moves to another colony:
+            SHIFT (only its place changes), TAKE (it comes here), DROP (it
+            goes, and does not die of that).
         key: The cell, 1 to 1,024 bytes.
         dna: New DNA (PUT), or changed attributes (PATCH).
         gone: Names of removed attributes (PATCH).
@@ -52,6 +95,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         code: Result code that the client gets.
         result: Result bytes that the client gets (closures); of a REFUSED
             one, all that it was told (`agents.evaluate.told`).
+        move: Of SHIFT, TAKE and DROP: the cell's new place.
     """
 
     seq: Count
@@ -64,6 +108,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: Count = 0
     code: Count = 0
     result: bytes | None = None
+    move: Placing | None = None
 
 
 class CellState(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -75,15 +120,18 @@ class CellState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     dna: Dna
 
 
-class LaneState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The last answered request of one client lane."""
+class PlaceState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A cell's place as a clone or a snapshot carries it."""
 
-    lane: Lane
-    number: Count
+    key: Key
+    state: PlaceKind
+    colony: ColonyId
+    epoch: Count
     seq: Count
-    code: Count
-    result: bytes | None
-    at_s: Seconds
+    version: Count
+
+
+Places = Annotated[tuple[PlaceState, ...], Meta(max_length=BATCH_MAX)]
 
 
 class HistoryState(msgspec.Struct, frozen=True, array_like=True):
@@ -149,7 +197,8 @@ class CloneAnswer(msgspec.Struct, frozen=True, array_like=True, tag=44):
 class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
     """A clone begins: chunks tell of `start_seq`, mutations after it follow.
 
-    It travels ahead of those mutations; chunks come on the bulk plane.
+    It travels ahead of those mutations, and with it all places of cells, so
+    that no older one comes after a change; chunks come on the bulk plane.
     """
 
     colony: ColonyId
@@ -158,6 +207,7 @@ class CloneStart(msgspec.Struct, frozen=True, array_like=True, tag=58):
     start_seq: Count
     clock_s: Seconds
     history: HistoryState | None = None
+    places: Places = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=45):
@@ -321,6 +371,55 @@ class InviteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=57):
     reason: Text = ""
 
 
+class CellOffer(msgspec.Struct, frozen=True, array_like=True, tag=62):
+    """A cell on its way to another colony: from home to where it is to be housed, or back.
+
+    To the primary of `colony`, from that of `origin`; `epoch` and `seq` are the
+    stamp of the stay. `left_s` is the time it has to live, 0 = for ever.
+    """
+
+    colony: ColonyId
+    epoch: Count
+    seq: Count
+    origin: ColonyId
+    key: Key
+    version: Count
+    left_s: Seconds
+    dna: Dna
+    lanes: Lanes = ()
+
+
+class GuestReport(msgspec.Struct, frozen=True, array_like=True, tag=63):
+    """How a guest is, from the colony that houses it (`origin`) to its home (`colony`).
+
+    `arrived`, `refused`, `housed`, `gone` (it died, at `version`), `unknown` (there is no such guest).
+    """
+
+    colony: ColonyId
+    epoch: Count
+    seq: Count
+    origin: ColonyId
+    key: Key
+    word: Literal["arrived", "refused", "housed", "gone", "unknown"]
+    version: Count = 0
+    lanes: Lanes = ()
+    reason: Text = ""
+
+
+class GuestOrder(msgspec.Struct, frozen=True, array_like=True, tag=64):
+    """What becomes of a guest, from its home (`origin`) to the colony that houses it (`colony`).
+
+    `yours` (house it), `recall` (send it back), `void` (this stay is over, or never was).
+    """
+
+    colony: ColonyId
+    epoch: Count
+    seq: Count
+    origin: ColonyId
+    key: Key
+    word: Literal["yours", "recall", "void"]
+
+
 Replication = (
     Replicate
     | Ack
@@ -341,4 +440,7 @@ Replication = (
     | Census
     | Invite
     | InviteAnswer
+    | CellOffer
+    | GuestReport
+    | GuestOrder
 )

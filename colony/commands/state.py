@@ -9,6 +9,7 @@ from typing import Any
 
 from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, warn
 from colony.config import Option, moment, text, whole, words, yes_or_no
+from colony.errors import Unavailable
 from colony.feed import EVENTS_KEPT
 from colony.human import event_line, human_bytes, human_epoch, human_time, move_line
 from colony.journal import Journal, wanted
@@ -181,9 +182,17 @@ def events(call: Call) -> int:
 
 
 def where(call: Call) -> int:
-    """Print where the cell with a key lives."""
-    answer = call.ask("where", key=call["key"])
-    call.show(answer, place_line(answer))
+    """Print where the cell with a key lives, also when it has left the colony that its key names."""
+    with call.store() as store:
+        answer: Json = store.admin("where", {"key": call["key"]})
+        home = answer["colony"]
+        try:
+            colony = store.locate(call["key"])
+        except Unavailable:  # nobody leads its home now: where that is is all that can be said
+            colony = home
+        if colony != home:
+            answer = {**store.admin("where", {"key": call["key"], "colony": colony}), "home": home}
+    call.show(answer, place_line(answer) + (f"  home: colony {home}" if colony != home else ""))
     return Exit.DONE
 
 

@@ -13,6 +13,8 @@ from agents.messages.client import (
     Delete,
     Get,
     Greet,
+    Locate,
+    Migrate,
     Mutate,
     Patch,
     Put,
@@ -26,13 +28,23 @@ from agents.refusals import NOTE_EVERY_S, Refusals
 from agents.turnstile import Bounds, Turnstile
 
 KEY, OTHER = "k" * 40, "o" * 40
-READS = [Greet(1), Get(1, b"k"), Scan(1, 0), Watch(1), Unwatch(1, 1), Admin(1, "status"), Admin(1, "events")]
+READS = [
+    Greet(1),
+    Get(1, b"k"),
+    Scan(1, 0),
+    Watch(1),
+    Unwatch(1, 1),
+    Locate(1, b"k"),
+    Admin(1, "status"),
+    Admin(1, "events"),
+]
 WRITES = [
     Put(1, b"l" * 16, 1, b"k", b"v"),
     Delete(1, b"l" * 16, 1, b"k"),
     Touch(1, b"l" * 16, 1, b"k", 5),
     Patch(1, b"l" * 16, 1, b"k"),
     Mutate(1, b"l" * 16, 1, b"k", b"c"),
+    Migrate(1, b"k", 3),
 ]
 ORDERS = [
     Admin(1, name) for name in ("init", "leave", "shutdown", "evict", "recover", "freeze", "nobody knows")

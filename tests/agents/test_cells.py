@@ -96,7 +96,7 @@ def test_a_cloned_lane_never_replaces_a_later_number() -> None:
     cells.adopt_lane(LaneState(b"l", 6, 3, 0, None, 0.5))
     assert cells.lanes[b"l"][0] == 7
     cells.adopt_lane(LaneState(b"m", 1, 2, 0, b"r", 0.5))
-    assert cells.lanes[b"m"] == (1, 2, 0, b"r", 0.5)
+    assert cells.lanes[b"m"] == (1, 2, 0, b"r", 0.5, b"")
 
 
 def test_idle_lanes_are_forgotten_and_used_ones_are_kept() -> None:

@@ -109,7 +109,7 @@ class Land:
 
     def _machine(self, colony: int, size: int) -> Any:
         live = {b"%d" % n: (n + 1, 0.0, b"v") for n in range(size)}
-        cells = SimpleNamespace(live=live, lanes={}, bytes_used=size)
+        cells = SimpleNamespace(live=live, lanes={}, places={}, bytes_used=size)
         peer = SimpleNamespace(epoch=1, last=size, cells=cells, clock_s=lambda now_s: now_s + 500)
         return SimpleNamespace(colony=colony, peer=peer, status=PeerStatus.ACTIVE, restored=False)
 

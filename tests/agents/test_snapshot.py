@@ -37,7 +37,7 @@ def a_copy(colony: int, cells: int = 3, seq: int = 9) -> Copy:
     """Return a peer with some cells, one of them with attributes, and a lane."""
     live: dict[bytes, Cell] = {b"c%d/%d" % (colony, n): (n + 1, 50.0 * n, b"dna" * n) for n in range(cells)}
     mapping: dict[bytes, Cell] = {b"m%d" % colony: (seq, 0.0, (("cart", b"1"), ("name", b"x")))}
-    lanes: Lanes = {b"lane": (7, seq, 0, b"result", 12.5)}
+    lanes: Lanes = {b"lane": (7, seq, 0, b"result", 12.5, b"")}
     return Copy(Held(colony, 1 << 16, seq, 100.0 + colony), {**live, **mapping}, lanes)
 
 

@@ -69,6 +69,9 @@ class Home:
         """Return a host's name: its id does."""
         return host
 
+    def epoch_of(self, colony: int) -> int:
+        return 0
+
     def absence(self, colony: int) -> str:
         """Return what hosts mostly say."""
         return "no primary is known yet"

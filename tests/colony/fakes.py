@@ -91,6 +91,7 @@ class FakeStore:
     def __init__(self, answers: dict[str, Any] | None = None) -> None:
         self.answers = answers or {}
         self.asked: list[tuple[str, Json]] = []
+        self.located = 3
         self.cells: dict[str, Entry] = {}
         self.is_closed = False
         self.is_down = False
@@ -103,6 +104,10 @@ class FakeStore:
             raise answer
         found: Json = answer(arguments) if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
         return found
+
+    def locate(self, key: str) -> int:
+        """Return the colony that a cell lives in."""
+        return self.located
 
     def entry(self, key: str) -> Entry | None:
         """Return a cell."""

@@ -185,6 +185,9 @@ def test_where_and_why(colony: Terminal) -> None:
     }
     assert colony("where", "k") == 0
     assert colony.out == "colony 3  epoch 7.2  primary h1  secondaries h2\n"
+    colony.store.answers["where"] = lambda asked: {"colony": asked.get("colony", 5), "primary": "h1"}
+    assert colony("where", "k") == 0
+    assert colony.out.startswith("colony 3 ") and colony.out.endswith("home: colony 5\n")
     verdicts = [
         {"host": "h1", "vetoes": [], "terms": ["holds the primary"]},
         {"host": "h4", "vetoes": ["no room"]},

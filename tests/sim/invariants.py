@@ -12,12 +12,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
 from agents.cells import Cell, after
 from agents.colony import Colony
 from agents.effects import InstallView, Note
 from agents.keys import colony_of
-from agents.messages.replication import Entry
-from agents.peer import Peer, PeerStatus, Role
+from agents.messages.replication import DEATH, DEPARTING, EXPIRED, GONE, HERE, HOUSED, Entry, Placing
+from agents.peer import Peer, PeerStatus, Role, follows
 from agents.pending import Pending
 from agents.primary import Primary
 from agents.sim_host import Process
@@ -46,10 +48,18 @@ class _Truth:
         self.top = 0
         self.marks: dict[int, Mark] = {}
         self.cells: dict[bytes, Cell] = {}
+        self.places: dict[bytes, Placing] = {}
 
     def commit(self, entry: Entry) -> None:
         self.top = entry.seq
         self.marks[entry.seq] = mark(entry)
+        if entry.move is not None:
+            self.places[entry.key] = entry.move
+            if entry.move.state == HERE:
+                del self.places[entry.key]
+        elif entry.kind in (DEATH, EXPIRED) and entry.key in self.places:
+            gone = msgspec.structs.replace(self.places[entry.key], state=GONE)
+            self.places[entry.key] = gone
         cell = after(entry, self.cells.get(entry.key))
         if cell is None:
             self.cells.pop(entry.key, None)
@@ -80,6 +90,7 @@ class Watch:
         self.simulation = simulation
         self.truths: dict[int, _Truth] = {}
         self.lost: dict[int, int] = {}
+        self.lost_guests: set[bytes] = set()  # keys of cells that were elsewhere in a colony that was lost
         self.checks = 0
         self.commits = 0
         self.promotions = 0
@@ -102,7 +113,9 @@ class Watch:
 
     def judge(self, history: list[Operation], colonies: int) -> list[str]:
         """Judge what clients saw, except in colonies that were named lost."""
-        fair = [op for op in history if colony_of(op.key.encode(), colonies) not in self.lost]
+        keys = {op.key.encode() for op in history}
+        unfair = {key for key in keys if colony_of(key, colonies) in self.lost} | self.lost_guests
+        fair = [op for op in history if op.key.encode() not in unfair]
         return [str(finding) for finding in check(fair)] + check_at_most_once(fair)
 
     def fail(self, text: str) -> None:
@@ -158,6 +171,7 @@ class Watch:
             if machine.status is PeerStatus.ACTIVE and other.container.view == view:
                 self.fail(f"colony {note.colony} is named lost, but {other.home.name} holds it")
         self.lost[note.colony] = view.id
+        self.lost_guests.update(self.truths.get(note.colony, _Truth()).places)
         self.truths[note.colony] = _Truth()
 
     # -- one primary ---------------------------------------------------------------
@@ -246,9 +260,10 @@ class Watch:
         truth = self.truths.setdefault(colony, _Truth())
         known = truth.marks.get(entry.seq)
         if known is None:
-            if entry.seq != truth.top + 1:
+            if not follows(entry, truth.top):
                 self.fail(f"{name} commits {entry.seq} of colony {colony} after {truth.top}")
             truth.commit(entry)
+            self._lives_once(entry.key)
         elif known != mark(entry):
             self.fail(f"{name} commits another {entry.seq} of colony {colony}: {known}, {mark(entry)}")
         view = process.container.view
@@ -256,6 +271,30 @@ class Watch:
         for other, machine in self._peers(colony, view):
             if machine.status is PeerStatus.ACTIVE and machine.peer is not peer:
                 self._has(other, machine, entry)
+
+    def _lives_once(self, key: bytes) -> None:
+        """A cell is in one colony's committed state: never in two, nor in none if it was to be elsewhere."""
+        home = colony_of(key, self.simulation.settings.charter.colonies)
+        at_home = self.truths[home].places.get(key) if home in self.truths else None
+        served = []
+        if home in self.truths and key in self.truths[home].cells:
+            served.append(home)
+        for colony, truth in self.truths.items():
+            place = truth.places.get(key)
+            if colony != home and place is not None and place.state == HOUSED and key in truth.cells:
+                served.append(colony)
+            if colony != home and place is None and key in truth.cells:
+                self.fail(f"{key!r} lives in colony {colony}, not at home, and nobody knows why")
+        if len(served) > 1 and not self.lost.keys() & {home, *served}:
+            self.fail(f"{key!r} lives in several colonies: {served}")
+        if at_home is None or at_home.state == DEPARTING or at_home.colony in self.lost:
+            return
+        there = self.truths.setdefault(at_home.colony, _Truth())
+        place = there.places.get(key)
+        if place is None or (place.epoch, place.seq) != (at_home.epoch, at_home.seq):
+            self.fail(f"{key!r} is away from home, and not in colony {at_home.colony}")
+        elif key not in there.cells and place.state != GONE:
+            self.fail(f"{key!r} is away from home, and no cell of colony {at_home.colony}")
 
     def _has(self, process: Process, machine: Colony, entry: Entry) -> None:
         name, peer = process.home.name, machine.peer

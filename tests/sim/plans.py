@@ -160,6 +160,11 @@ def move(chance: Chance, scene: Scene, at_s: float) -> Fault:
     return Fault(at_s, "move", f"{what} {chance.randrange(0, scene.colonies)}")
 
 
+def migrate(chance: Chance, scene: Scene, at_s: float) -> Fault:
+    """A cell is told to live in another colony, or in its own again."""
+    return Fault(at_s, "move", f"migrate {chance.randrange(0, scene.colonies)} ?{chance.randrange(0, 1000)}")
+
+
 def recount(chance: Chance, scene: Scene, at_s: float) -> Fault:
     """A new view of the same members, for no reason."""
     return Fault(at_s, "recount", chance.choice(scene.hosts))
@@ -231,6 +236,12 @@ PLANS: dict[str, Maker] = {
     "moves": only(move, count=(3, 20)),
     "moves_and_links": only(move, move, reset, slow, count=(4, 20)),
     "moves_and_deaths": only(move, move, pause, crash, count=(3, 12)),
+    "migrations": only(migrate, count=(10, 60)),
+    "migrations_and_links": only(migrate, migrate, migrate, move, reset, slow, broken_link, count=(10, 50)),
+    "migrations_and_deaths": only(
+        migrate, migrate, migrate, migrate, move, pause, crash, recount, count=(10, 40)
+    ),
+    "migrations_and_stops": only(migrate, migrate, migrate, migrate, migrate, stop, pause, count=(6, 24)),
     "moves_and_views": only(move, move, move, recount, evict, reset, slow, count=(6, 24)),
     "lives": _lives,
     "upgrades": _upgrades,

@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from agents.effects import EvictOrdered, Note, RecountNeeded, RecoverOrdered, Send
+from agents.keys import colony_of
 from agents.sim_clock import Chance
 from agents.sim_host import Process
 from agents.sim_network import Shape
 from agents.sim_settings import SimSettings
 from agents.simulator import Simulation
-from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from agents.surroundings import CloneOrdered, HandOverOrdered, MigrateOrdered, RetireOrdered
 from agents.views import Charter
 from tests.next_version import NEXT, NOW, Novelty, decode_as, encode_as, has_come
 from tests.sim.clients import Client, Habits, run_closure, run_merge
@@ -79,8 +80,9 @@ class _Unsettled(Exception):
 class Director:
     """Lets faults happen, and puts them right again."""
 
-    def __init__(self, simulation: Simulation, names: str) -> None:
+    def __init__(self, simulation: Simulation, names: str, keys: Sequence[str] = ()) -> None:
         self.simulation = simulation
+        self.keys = keys
         self.expected = names
         self._waiting: list[tuple[float, Fault]] = []
         self._down_s = 1.0
@@ -91,8 +93,8 @@ class Director:
         roles = str.maketrans(self._roles())
         for drawn in faults:
             words = drawn.target.split()
-            if drawn.kind == "move":  # what, colony, to whom
-                words[2:] = [word.translate(roles) for word in words[2:]]
+            if drawn.kind == "move":  # what, colony, to whom (or which cell)
+                words[2:] = [w if words[0] == "migrate" else w.translate(roles) for w in words[2:]]
             else:
                 words = [word.translate(roles) for word in words]
             fault = replace(drawn, target=" ".join(words))
@@ -215,9 +217,20 @@ class Director:
         elif fault.kind == "jam" and simulation.jammed.get(target):
             simulation.jammed[target] -= 1
 
+    def _migrate(self, to: int, key: bytes) -> None:
+        """Order the primary of a cell's home to let it live in a colony."""
+        home = colony_of(key, self.simulation.settings.charter.colonies)
+        process = self._leader(home)
+        if process is not None:
+            process.take(process.tell_colony, home, MigrateOrdered(key, to, "the plan says so"))
+
     def _move(self, what: str, colony_text: str, to: str = "") -> None:
         """Order the primary of a colony to do something; nothing happens without one."""
         colony, simulation = int(colony_text), self.simulation
+        if what == "migrate":  # `?7` is one of the clients' keys
+            number = int(to[1:]) if to.startswith("?") else -1
+            self._migrate(colony, (self.keys[number % len(self.keys)] if number >= 0 else to).encode())
+            return
         process = self._leader(colony)
         primary = process.container.colonies[colony].primary if process is not None else None
         if process is None or primary is None:
@@ -321,7 +334,7 @@ class Stage:
         self.chance = chance
         self.script = script
         self.simulation = Simulation(run.names, chance, run.settings, run_closure, run_merge)
-        self.director = Director(self.simulation, run.names)
+        self.director = Director(self.simulation, run.names, keys)
         self.clients = [
             Client(f"c{number}", self._hosts_for(number), chance, keys, run.history, operations, habits)
             for number in range(clients)

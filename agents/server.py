@@ -346,10 +346,10 @@ class Server:
         self._own_up(self.clock())
         if self._untold and threading.get_ident() == self._ident:
             self._tell_notes()
-        if ready & LOST:
-            self._take_lost()
         if ready & HOSTS:
             self._take_host_frames()
+        if ready & LOST:  # after what came before it: last words are often read with the end of their link
+            self._take_lost()
         if self._submissions:
             self._take_submissions()
         if ready & CLIENTS:

@@ -188,9 +188,13 @@ def test_two_of_five_wait_and_say_for_what(five: Hosts) -> None:
     names = list(five.processes)
     crash(five, *names)
     five.again(*names[:2])
-    time.sleep(4)
-    said = [five.processes[name].log.read_text() for name in names[:2]]
-    assert all("ready" not in text and "waits for" in text for text in said), said
+
+    def said() -> list[str]:
+        return [five.processes[name].log.read_text() for name in names[:2]]
+
+    until(lambda: all("waits for" in text for text in said()), "both say for what they wait")
+    time.sleep(2)
+    assert not any("ready" in text for text in said()), said()
     five.again(names[2])
     until(lambda: answered(five), "three of five answer")
     five.again(*names[3:])

@@ -93,10 +93,9 @@ def test_of_each_host_a_few_are_kept_and_status_says_how_it_goes(hosts: Hosts) -
     until(lambda: len(snapshots(hosts, "h1")) == 3, "three snapshots")
     last = snapshots(hosts, "h1")[-1]
     until(lambda: snapshots(hosts, "h1")[-1] > last, "a fourth")
-    time.sleep(0.1)
-    assert len(snapshots(hosts, "h1")) == 3
+    until(lambda: len(snapshots(hosts, "h1")) == 3, "three again: an old one went")
     told = json.loads(command(hosts, "status", "--json").stdout)["snapshots"]
-    assert told["every_s"] == EVERY_S and told["age_s"] < 5 and told["error"] == ""
+    assert told["every_s"] == EVERY_S and told["age_s"] < 30 and told["error"] == ""
 
 
 def test_a_damaged_file_is_named_and_the_rest_comes_back(hosts: Hosts) -> None:

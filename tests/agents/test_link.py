@@ -216,12 +216,15 @@ def test_a_drain_takes_no_more_than_its_budget_and_the_next_poll_does_not_sleep(
 
 def test_garbage_of_any_kind_is_survived(doors: Doors, client: zmq.Socket[bytes]) -> None:
     a, b = doors(), doors()
+    strangers = []  # one that is let go of is closed at once
     for address in (b.address, b.link_address):
         raw = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
         raw.sendall(os.urandom(2_000))
         raw.close()
         for identity in (b"junk", b"x" * 255, f"{A}/1/2/9".encode(), b"\xff" * 40):
             stranger = client.context.socket(zmq.DEALER)
+            strangers.append(stranger)
+            stranger.setsockopt(zmq.LINGER, 0)  # what nobody wants any more would keep its thread for ever
             stranger.setsockopt(zmq.IDENTITY, identity)
             stranger.connect(address)
             stranger.send(os.urandom(100))

@@ -178,11 +178,11 @@ def test_on_a_loop(router: zmq.Socket[bytes]) -> None:
 
     async def main() -> None:
         link = TcpLink(address_of(router))
-        assert await link.open_soon(2.0) == ""
+        assert await link.open_soon(20.0) == ""
         link.send(b"hello")
         client, _ = await asyncio.to_thread(router.recv_multipart)
         router.send_multipart([client, b"first"])
-        assert await link.take_soon(2.0) == b"first"
+        assert await link.take_soon(20.0) == b"first"
         loop = asyncio.get_running_loop()
         came: list[bytes] = []
         told = asyncio.Event()
@@ -197,7 +197,7 @@ def test_on_a_loop(router: zmq.Socket[bytes]) -> None:
         assert (await asyncio.to_thread(router.recv_multipart))[1] == large
         assert (await asyncio.to_thread(router.recv_multipart))[1] == b"after"
         router.send_multipart([client, large])
-        await asyncio.wait_for(told.wait(), 5.0)
+        await asyncio.wait_for(told.wait(), 20.0)
         assert came == [large]
         link.close(loop)
         link.close(loop)

@@ -57,6 +57,11 @@ def until(true: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -
         time.sleep(0.02)
 
 
+def bound_s(quiet_s: float) -> float:
+    """Return a bound for this machine as it is: what holds on a quiet one, stretched by what else runs."""
+    return quiet_s * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Hosts:
     """A cluster of real host processes, as if on so many boxes."""
 

@@ -31,8 +31,11 @@ from agents.refusals import Refusals
 
 HOLDERS_MAX = 10_000
 LOOKS = frozenset(
-    {"status", "events", "vitals", "where", "why", "safe_to_kill"}
+    {"status", "events", "vitals", "where", "why", "safe_to_kill", "capacity"}
 )  # orders that change nothing
+# An operator orders, a host testifies: a false word that a host is dead takes its leases from it, and
+# with them the promise of linearizable reads. Supervisors have the key of the hosts that they start.
+TESTIFIES = frozenset({"attest"})
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # Z85, as ZeroMQ writes keys
 _NAME = re.compile(r"[0-9A-Za-z._-]{1,64}")
@@ -136,6 +139,8 @@ def read_roster(text: str) -> dict[str, Holder]:
 def needed_for(request: Any) -> Role:
     """Return the least role that may ask for this."""
     if type(request) is Admin:
+        if request.command in TESTIFIES:
+            return Role.HOST
         return Role.OBSERVER if request.command in LOOKS else Role.OPERATOR
     return _NEEDED.get(type(request), Role.OPERATOR)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agents import safety, whys
+from agents import safety, testimony, whys
 from agents.access import Access
 from agents.effects import (
     Effect,
@@ -151,6 +151,7 @@ def _member(host: Host, member: Member, heard: Collection[str]) -> dict[str, Any
         "machine": member.machine,
         "started_s": member.started_s,
         "lost_and_found": load.kept,
+        "restarts": load.restarts,
         "ready": member.status is Status.ACTIVE and not load.draining and member.id in heard,
     }
 
@@ -338,6 +339,31 @@ def recover(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     return effects, {"recovering": True}
 
 
+def attest(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Take a supervisor's word that a member's process is gone; see `agents.testimony`."""
+    if host.view is None:
+        raise AdminError(UNAVAILABLE, "this host is no member: tell one that is")
+    name = str(arguments["host"])
+    member = next((m for m in host.view.members if name in (m.name, m.id)), None)
+    if member is None:
+        return [], {"attested": False, "why": f"{name} is in the view no more"}
+    event, refusal = testimony.attested(host.me, member, arguments)
+    if event is None:
+        raise AdminError(DENIED, refusal)
+    effects = host.membership.handle(event, now_s)
+    return effects, {"attested": True, "incarnation": member.incarnation}
+
+
+def report(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Note what a supervisor did."""
+    return [testimony.reported(host, arguments)], {"noted": True}
+
+
+def capacity(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return whether more hosts are wanted, and who is there."""
+    return [], testimony.capacity(host, now_s)
+
+
 COMMANDS: dict[str, Callable[[Host, dict[str, Any], float], Answered]] = {
     "status": status,
     "where": where,
@@ -349,4 +375,7 @@ COMMANDS: dict[str, Callable[[Host, dict[str, Any], float], Answered]] = {
     "evict": evict,
     "recover": recover,
     "lost_restored": lost_restored,
+    "attest": attest,
+    "report": report,
+    "capacity": capacity,
 }

@@ -276,6 +276,7 @@ class ProcessGone:
 
     host: str
     incarnation: int
+    reason: str = "its process is gone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class Encounters:
         here = self._here
         listed = here.known.member(event.host) if here.known else None
         if listed is not None and listed.incarnation == event.incarnation and listed.id != here.me.id:
-            self._attest(listed, "its process is gone", now_s)
+            self._attest(listed, event.reason, now_s)
 
     def on_link_up(self, event: LinkCameUp, now_s: float) -> None:
         here = self._here

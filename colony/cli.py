@@ -14,7 +14,22 @@ from typing import Any, NoReturn
 
 import colony
 from colony import config
-from colony.commands import bench, cells, drill, host, keys, life, map, predict, simulate, state, top, up, why
+from colony.commands import (
+    bench,
+    cells,
+    drill,
+    host,
+    keys,
+    life,
+    map,
+    predict,
+    simulate,
+    state,
+    supervise,
+    top,
+    up,
+    why,
+)
 from colony.commands import lost as lost_command
 from colony.commands.base import Call, Command, Exit, Failure, Positional, warn
 from colony.errors import ColonyError, OutcomeUnknown, Unavailable
@@ -22,6 +37,7 @@ from colony.errors import ColonyError, OutcomeUnknown, Unavailable
 COMMANDS: tuple[Command, ...] = (
     *up.COMMANDS,
     *host.COMMANDS,
+    *supervise.COMMANDS,
     *life.COMMANDS,
     *state.COMMANDS,
     *why.COMMANDS,

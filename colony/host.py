@@ -102,6 +102,7 @@ class Host:
         on_note: Called with each event and decision, on the host's thread; must not block.
         metrics: Where to serve `/livez`, `/readyz` and `/metrics`, `tcp://IP:PORT`; None = nowhere.
         drain_grace: Seconds between being not ready and leaving, so that others notice first.
+        restarts: How often a supervisor has started this host again; its status shows it.
 
     Raises:
         TypeError, ValueError: An argument makes no sense.
@@ -135,6 +136,7 @@ class Host:
         on_note: Callable[[Noted], None] | None = None,
         metrics: str | None = None,
         drain_grace: float = 0.0,
+        restarts: int = 0,
     ) -> None:
         self._listen = _endpoint(listen)
         self._link = _endpoint(link) if link else None
@@ -155,12 +157,11 @@ class Host:
         self._keys, self._insecure = keys, insecure
         is_safe = keys is not None or _is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
-        self._owns_process = owns_process
-        self._on_note = on_note
+        self._owns_process, self._on_note = owns_process, on_note
         self._curve: Curve | None = None
         self._metrics = _endpoint(metrics) if metrics else None
         self._health: Health | None = None
-        self._drain_grace_s = drain_grace
+        self._drain_grace_s, self._restarts = drain_grace, restarts
         self._is_draining = False
         self._file: RecordFile | None = None
         self._server: Server | None = None
@@ -226,7 +227,7 @@ class Host:
             process_state=lambda member: _state_of(me, member),
             keeper=keeper,
             run_merge=partial(run_merge, self._merge) if callable(self._merge) else None,
-            sample=_sampler(keeper, lambda: self._is_draining),
+            sample=_sampler(keeper, lambda: self._is_draining, self._restarts),
             read_roster=ring.read_roster,
             on_note=self._on_note,
             owns_process=self._owns_process,
@@ -554,7 +555,7 @@ def _state_of(me: Member, member: Member) -> Literal["runs", "stopped", "gone", 
     return probe.process_state(member.pid, member.started_s)
 
 
-def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool]) -> Callable[[], Load]:
+def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool], restarts: int) -> Callable[[], Load]:
     sampler = probe.Sampler()
 
     def sample() -> Load:
@@ -565,6 +566,7 @@ def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool]) -> Callable
             memory_total=now.memory_total,
             kept=keeper.lost_files() if keeper is not None else 0,
             draining=is_draining(),
+            restarts=restarts,
         )
 
     return sample

@@ -164,6 +164,20 @@ def process_state(pid: int, started_s: float) -> Literal["runs", "stopped", "gon
     return "stopped" if state in STOPPED else "runs"
 
 
+def process_with(variable: str, value: str) -> int | None:
+    """Return the process that was started with this in its environment, or None.
+
+    Of those that this user may look at; looks at every process, so not often.
+    """
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(variable) == value and not process_gone(process.pid, 0.0):
+                return process.pid
+        except (psutil.Error, OSError):
+            continue
+    return None
+
+
 def _threads(process: Path) -> list[int]:
     try:
         return sorted(int(name) for name in os.listdir(process / "task"))

@@ -87,6 +87,36 @@ def settled_number(
     return Settled(number, Shortfall(wanted, number, because) if number < wanted else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How many more hosts the cluster could use now, and why; 0 = none."""
+
+    hosts: int
+    because: str = ""
+
+
+def hosts_wanted(settled: Settled, candidates: Sequence[Candidate]) -> Need:
+    """Return how many more hosts would help.
+
+    They are wanted one by one where memory is short: what a host brings is
+    known once it is there. The share of memory at which one is wanted is that
+    at which a host seeks relief, so that none is added which balance would do
+    without.
+    """
+    hosts = carriers(candidates)
+    lack = settled.shortfall
+    if not hosts or (settled.number == 0 and lack is None):
+        return Need(0)
+    if lack is not None:
+        is_few = len(hosts) < lack.wanted
+        return Need(lack.wanted - len(hosts) if is_few else 1, lack.because)
+    used = sum(host.bytes_used for host in hosts)
+    could = sum(host.bytes_used + host.room for host in hosts if host.room is not None)
+    if any(host.room is None for host in hosts) or used <= could * FILL_HIGH:
+        return Need(0)
+    return Need(1, f"memory: {format_bytes(used)} of {format_bytes(could)} is used")
+
+
 def fair_share(hosts: int, colonies: int, settled: int) -> Share:
     """Return what each of `hosts` carriers, joiners included, should carry.
 

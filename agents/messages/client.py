@@ -156,7 +156,8 @@ class Admin(msgspec.Struct, frozen=True, array_like=True, tag=11):
     """An operator's command by name; arguments (flat) and answer are JSON.
 
     `status`, `events`, `where`, `why`, `init`, `leave`, `shutdown`,
-    `recover`, `evict`, `safe_to_kill`, `lost_restored`.
+    `recover`, `evict`, `safe_to_kill`, `lost_restored`; of supervisors
+    `attest`, `report`, `capacity`.
     """
 
     id: int

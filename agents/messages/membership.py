@@ -37,6 +37,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         uptime_s: How long this incarnation has lived, seconds.
         kept: Files in its lost and found.
         draining: It is about to leave: send it nobody new.
+        restarts: How often its supervisor has started it again.
     """
 
     cpu: Finite = 0.0
@@ -50,6 +51,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     uptime_s: Seconds = 0.0
     kept: Count = 0
     draining: bool = False
+    restarts: Count = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

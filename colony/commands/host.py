@@ -126,6 +126,7 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "when_lost",
         "metrics",
         "drain_grace",
+        "restarts",
     )
     return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
 
@@ -282,6 +283,7 @@ COMMANDS = (
                 "ADDR",
             ),
             Option("drain-grace", grace, 0.0, "how long it is not ready before it leaves, seconds", "S"),
+            Option("restarts", whole(0, 1 << 31), 0, "how often its supervisor has started it again", "N"),
             Option("leave-timeout", seconds, 30.0, "how long a graceful leave may take, seconds", "S"),
         ),
     ),

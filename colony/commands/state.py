@@ -132,6 +132,8 @@ def _besides(member: Json) -> list[str]:
         words.append("not ready")
     if member.get("lost_and_found"):
         words.append(f"{member['lost_and_found']} lost+found")
+    if member.get("restarts"):
+        words.append(f"restarted ×{member['restarts']}")
     return words
 
 

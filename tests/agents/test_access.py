@@ -164,4 +164,6 @@ def test_what_is_remembered_of_refusals_is_bounded() -> None:
 
 def test_what_observers_may_order_changes_nothing() -> None:
     assert set(COMMANDS) | {"events", "vitals"} >= LOOKS
+    assert needed_for(Admin(1, "attest")) is Role.HOST, "a false word takes a host's leases from it"
+    assert needed_for(Admin(1, "report")) is Role.OPERATOR
     assert not LOOKS & {"init", "leave", "shutdown", "evict", "recover", "lost_restored"}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.admin import COMMANDS
-from agents.effects import EvictOrdered, InitOrdered, LeaveOrdered, RecoverOrdered
+from agents.effects import EvictOrdered, InitOrdered, LeaveOrdered, ProcessGone, RecoverOrdered
 from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Put
-from agents.views import Charter
+from agents.views import Charter, Status
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
 
@@ -177,4 +178,68 @@ def test_safe_to_kill_says_what_is_on_the_move_and_who_is_silent() -> None:
         "stay": 2,
         "needed": 3,
         "why": "2 of 4 members are no majority: nothing would be served (1 more is silent already)",
+    }
+
+
+def with_process(house: House, name: str, **process: Any) -> None:
+    """Give a member a process, as every host's view lists it."""
+    for scripted in house.members.values():
+        view = scripted.view
+        assert view is not None
+        listed = tuple(msgspec.structs.replace(m, **process) if m.name == name else m for m in view.members)
+        scripted.view = msgspec.structs.replace(view, members=listed)
+
+
+def test_a_death_is_attested_of_the_process_that_the_view_lists() -> None:
+    house = founded()
+    with_process(house, "c", machine="m", pid=7, started_s=12.5)
+    seen: dict[str, Any] = {"machine": "m", "pid": 7, "started_s": 12.5, "by": "s1", "reason": "signal 9"}
+    code, answer = asked(house, "attest", host="c", **seen)
+    assert (code, answer) == (OK, {"attested": True, "incarnation": 1})
+    (gone,) = house.members["a"].told(ProcessGone)
+    assert (gone.host, gone.incarnation) == (
+        "c" * 32,
+        1,
+    ) and "s1 saw its process end: signal 9" in gone.reason
+    for other in ({"machine": "n"}, {"pid": 8}, {"started_s": 12.51}, {"machine": ""}, {"pid": 0}):
+        assert asked(house, "attest", host="c", **seen | other)[0] == DENIED, other
+    assert "pid 7 of incarnation 1" in asked(house, "attest", host="c", **seen | {"pid": 8})[1]
+    assert asked(house, "attest", "c", host="c", **seen)[0] == DENIED, "it is alive: it answers"
+    assert asked(house, "attest", host="x", **seen)[1] == {
+        "attested": False,
+        "why": "x is in the view no more",
+    }
+    assert asked(house, "attest", host="c", machine="m", pid="seven", started_s=1.0)[0] == BAD
+    assert asked(House("a"), "attest", host="c", **seen)[0] == UNAVAILABLE
+    assert len(house.members["a"].told(ProcessGone)) == 1
+
+
+def test_what_supervisors_do_is_noted_and_nothing_else() -> None:
+    house = founded()
+    assert asked(house, "report", kind="restart", host="b", reason="signal 9\nagain", by="s1")[0] == OK
+    note = house.notes[-1][1]
+    assert (note.kind, note.host, note.reason) == ("restart", "b" * 32, "signal 9 again")
+    assert note.details == {"supervisor": "s1"}
+    assert asked(house, "report", kind="view", reason="made up")[0] == BAD
+
+
+def test_more_hosts_are_wanted_when_there_are_too_few_and_nobody_joins() -> None:
+    house = founded("ab", peers=3)
+    _, answer = asked(house, "capacity")
+    assert (answer["wanted"], answer["because"], answer["quorum"]) == (1, "2 hosts can hold peers", True)
+    assert [(m["name"], m["status"], m["heard"]) for m in answer["members"]] == [
+        ("a", "ACTIVE", True),
+        ("b", "ACTIVE", True),
+    ]
+    house.add("c")
+    house.install("abc", c={"status": Status.JOINING})
+    _, answer = asked(house, "capacity")
+    assert (answer["wanted"], answer["joining"]) == (0, 1)
+    assert asked(founded("abc"), "capacity")[1]["wanted"] == 0
+    assert asked(House("a"), "capacity")[1] == {
+        "quorum": False,
+        "wanted": 0,
+        "because": "",
+        "joining": 0,
+        "members": [],
     }

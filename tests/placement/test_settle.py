@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from placement.labels import Level
 from placement.resources import Candidate
-from placement.settle import Share, fair_share, settled_number
+from placement.settle import Need, Settled, Share, fair_share, hosts_wanted, settled_number
 from tests.placement.worlds import host, hosts_on, topologies
 
 
@@ -99,3 +99,24 @@ def test_nonsense_is_refused() -> None:
         settled_number(0, [])
     with pytest.raises(ValueError):
         fair_share(0, 1, 1)
+
+
+def test_more_hosts_are_wanted_for_want_of_hosts_or_of_memory() -> None:
+    def need(wanted: int, hosts: list[Candidate], colonies: int = 0) -> Need:
+        return hosts_wanted(settled_number(wanted, hosts, colonies=colonies), hosts)
+
+    assert need(3, hosts_on("a")).hosts == 2
+    assert need(3, hosts_on("a", "b")) == Need(1, "2 hosts can hold peers")
+    assert need(2, hosts_on("a", "b")) == Need(0)
+    roomy, tight = (
+        [
+            replace(one, memory_free=None, bytes_max=100, bytes_used=used, copies=9)
+            for one in hosts_on("a", "b")
+        ]
+        for used in (85, 86)
+    )
+    assert need(1, roomy).hosts == 0 and need(1, tight) == Need(1, "memory: 172 B of 200 B is used")
+    assert need(2, tight, colonies=18).hosts == 1, (
+        "two copies of all don't fit: one more host, then look again"
+    )
+    assert hosts_wanted(Settled(0), []).hosts == 0

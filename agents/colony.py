@@ -9,7 +9,6 @@ Events in, effects out. Which peer does what when a view changes:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agents import merging, migration, transfers
@@ -84,6 +83,47 @@ EPOCHLESS = LETTERS | {Retire, Retired}
 LATE_S = 1.0  # an alarm that did not ring by then was refused: a host has only so many
 
 
+# Who takes what. One table for all colonies: thousands of their own would not stay in a core's cache.
+_MESSAGES: dict[type, str] = {
+    Replicate: "_replicate",
+    Ack: "_ack",
+    Missing: "_missing",
+    CloneAsk: "_clone_ask",
+    CloneAnswer: "_clone_answer",
+    CloneStart: "_clone_start",
+    Chunk: "_chunk",
+    ChunkAck: "_chunk_ack",
+    Activate: "_activate",
+    Activated: "_activated",
+    Retire: "_retire",
+    Retired: "_retired",
+    HandOver: "_hand_over",
+    HandedOver: "_handed_over",
+    CellOffer: "_letter",
+    GuestReport: "_letter",
+    GuestOrder: "_letter",
+}
+_EVENTS: dict[type, str] = {
+    Ticked: "_ticked",
+    QuorumCameBack: "_quorum_came_back",
+    ClosureRan: "_closure_ran",
+    MergeAsked: "_merge_asked",
+    MergeCame: "_merge_came",
+    LinkCameUp: "_link_came_up",
+    LinkWentDown: "_link_went_down",
+    ViewInstalled: "_view_installed",
+    CensusDecided: "_census_decided",
+    Born: "_born",
+    CloneOrdered: "_clone_ordered",
+    RetireOrdered: "_retire_ordered",
+    HandOverOrdered: "_hand_over_ordered",
+    MigrateOrdered: "_migrate_ordered",
+    Dropped: "_dropped",
+    Restored: "_restored",
+    Frozen: "_frozen",
+}
+
+
 class Learner(NamedTuple):
     """A clone under way, as its target knows it."""
 
@@ -116,44 +156,6 @@ class Colony:
         self._lanes_s = 0.0
         self._heard_s = 0.0  # when the source of a clone was last heard
         self._counted: frozenset[str] = frozenset()  # ack set as this view found it
-        self._messages: dict[type, Callable[[str, Any, float, Out], None]] = {
-            Replicate: self._replicate,
-            Ack: self._ack,
-            Missing: self._missing,
-            CloneAsk: self._clone_ask,
-            CloneAnswer: self._clone_answer,
-            CloneStart: self._clone_start,
-            Chunk: self._chunk,
-            ChunkAck: self._chunk_ack,
-            Activate: self._activate,
-            Activated: self._activated,
-            Retire: self._retire,
-            Retired: self._retired,
-            HandOver: self._hand_over,
-            HandedOver: self._handed_over,
-            CellOffer: self._letter,
-            GuestReport: self._letter,
-            GuestOrder: self._letter,
-        }
-        self._events: dict[type, Callable[[Any, float, Out], None]] = {
-            Ticked: self._ticked,
-            QuorumCameBack: self._quorum_came_back,
-            ClosureRan: self._closure_ran,
-            MergeAsked: self._merge_asked,
-            MergeCame: self._merge_came,
-            LinkCameUp: self._link_came_up,
-            LinkWentDown: self._link_went_down,
-            ViewInstalled: self._view_installed,
-            CensusDecided: self._census_decided,
-            Born: self._born,
-            CloneOrdered: self._clone_ordered,
-            RetireOrdered: self._retire_ordered,
-            HandOverOrdered: self._hand_over_ordered,
-            MigrateOrdered: self._migrate_ordered,
-            Dropped: self._dropped,
-            Restored: self._restored,
-            Frozen: self._frozen,
-        }
 
     # -- what others may look at -------------------------------------------------
 
@@ -221,11 +223,11 @@ class Colony:
             if message.epoch > self.peer.epoch and self._is_ahead(message.epoch):
                 return out
             if message.epoch >= self.peer.epoch or type(message) in EPOCHLESS:
-                self._messages[type(message)](event.sender, message, now_s, out)
+                getattr(self, _MESSAGES[type(message)])(event.sender, message, now_s, out)
         elif kind is Requested:
             self._request(event.caller, event.request, now_s, out)
         else:
-            self._events[kind](event, now_s, out)
+            getattr(self, _EVENTS[kind])(event, now_s, out)
         primary = self.primary
         if primary is not None:
             self._see_to(primary, now_s, out)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from agents.bodies import Body, ColonyActor
+from agents.bulk import Bulk
 from agents.clients import ClientCaller, Clients
 from agents.disk import remedy
 from agents.effects import (
@@ -49,7 +50,7 @@ from agents.framing import dna_bytes
 from agents.keeping import Keeper
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
-from agents.messages.replication import Ack, Dna, Replicate
+from agents.messages.replication import Ack, Chunk, Dna, Replicate
 from agents.order import Order
 from agents.record import Record
 from agents.timers import Timers
@@ -157,6 +158,7 @@ class Performer(Order):
         halt: Why the host is to end; None = it isn't.
         said: What machines are still to be told, in order.
         is_mute: The durable record could not be written: nothing more may be said.
+        bulk: Chunks of clones that have not left.
 
     Args:
         tools: What to work with.
@@ -188,6 +190,7 @@ class Performer(Order):
         self._process_state = process_state
         self._keeper = keeper
         self._run_merge = run_merge
+        self.bulk = Bulk()
         self._outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
@@ -266,6 +269,9 @@ class Performer(Order):
                     box[at] = message
                     return
             self._acks[key] = len(box)
+        elif type(message) is Chunk:
+            self.bulk.put(to, message)  # on a plane of its own: what it is among others means nothing
+            return
         elif self._batches:
             self._close_batches(to)
         box.append(message)
@@ -300,6 +306,11 @@ class Performer(Order):
         """Whether something is to be told or sent."""
         return bool(self.said or self._outbox)
 
+    def release(self, now_s: float) -> None:
+        """Put chunks into the outboxes that may leave in this turn."""
+        for to, chunk in self.bulk.take(now_s):
+            self._outbox.setdefault(to, []).append(chunk)
+
     # -- the end of a turn -------------------------------------------------------
 
     def flush_links(self) -> None:
@@ -323,6 +334,7 @@ class Performer(Order):
     def _installed(self, effect: InstallView, body: Body | None) -> None:
         """Throw away what was said in the view before and has not left: it would be stamped with this one."""
         self._outbox = only_ungated(self._outbox)
+        self.bulk.clear()
         self._forget_places()
 
     def _forget_places(self) -> None:

@@ -282,7 +282,7 @@ class Server:
         now_s = self.clock()
         timeout_s = 0.0
         if not self.performer.has_more and not self.clients.has_replies:
-            timeout_s = min(self._tick_due_s, self.timers.next_s) - now_s
+            timeout_s = min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s()) - now_s
         if self.clients.is_over_limit is not self._holds_clients:
             self._holds_clients = not self._holds_clients
             self.door.hold_clients(self._holds_clients)
@@ -331,7 +331,7 @@ class Server:
             or self.door.has_news
         ):
             return float("-inf")
-        return min(self._tick_due_s, self.timers.next_s)
+        return min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s())
 
     def ring(self) -> None:
         """Wake the I/O thread; any thread."""
@@ -346,10 +346,10 @@ class Server:
         self._own_up(self.clock())
         if self._untold and threading.get_ident() == self._ident:
             self._tell_notes()
-        if ready & LOST:
-            self._take_lost()
         if ready & HOSTS:
             self._take_host_frames()
+        if ready & LOST:  # after what came before it: last words are often read with the end of their link
+            self._take_lost()
         if self._submissions:
             self._take_submissions()
         if ready & CLIENTS:
@@ -371,6 +371,8 @@ class Server:
         """Send what the turn had to say: hosts first, they wait for nobody else."""
         performer = self.performer
         performer.tell_all()
+        if performer.bulk:
+            performer.release(self.clock())
         performer.flush_links()
         if (self.clients.has_replies or self.clients.later) and not performer.is_mute:
             self.clients.flush()
@@ -417,6 +419,7 @@ class Server:
         submissions, performer = self._submissions, self.performer
         ready = min(len(submissions), SUBMISSIONS)
         self.submitted += ready
+        performer.bulk.asked_s = self.clock()
         for _ in range(ready):
             request, callback = submissions.popleft()
             self._request(callback, request)
@@ -426,6 +429,7 @@ class Server:
     def _take_client_frames(self) -> None:
         clients, performer = self.clients, self.performer
         now_s, guarded = self.clock(), self.door.guarded
+        performer.bulk.asked_s = now_s
         for client, data in self.door.receive_client_frames(CLIENT_FRAMES):
             try:
                 requests = decode_requests(data)

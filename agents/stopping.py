@@ -5,6 +5,11 @@ pending commits; everybody says how far each of its peers is. Only when all
 peers of every colony are at the same seq: WRITE. Only when all have written:
 END. Until then anything that goes wrong gives the stop up, and says why.
 
+Whoever ends says END to all, and stays until it has heard the same of all, or
+`END_S`: END may be lost with the links of those that are quicker. (A ends; C's
+link to A breaks before C has read what came through it. B, who ended with A,
+is gone too. C, alone, would wait for them for ever.)
+
 Whoever has written takes part in no ballot: so from the barrier to the end
 there is no other view, and what was written is all that there is. (A, B and C
 stop; A ends first. If B and C now made a view without it, the snapshots
@@ -45,6 +50,7 @@ Out = list[Effect]
 FREEZE_S = 10.0  # ten times what a hand-over may wait for its last acks
 WRITE_S = 600.0  # 60 GB at 100 MB/s
 ORDER_EVERY_S = 0.2
+END_S = 2.0  # a link that broke is UP again within a tenth of it
 SILENT_S = 5.0  # the leader repeats itself 25 times in it, and is answered as often
 PHASES = {FREEZE: "FREEZE", WRITE: "WRITE"}
 
@@ -66,6 +72,8 @@ class Task:
         is_ended: It came to its end without this host, which heard of that later.
         restless_s: Since when only a ballot is waited for.
         written: What was written, and when; None = this host has no state directory.
+        over: Who has come to the end.
+        over_s: When this host came to it; inf = it has not.
     """
 
     stop: str
@@ -81,6 +89,8 @@ class Task:
     answered_s: float = float("-inf")
     restless_s: float = float("inf")
     written: tuple[SaveSnapshot, float] | None = None
+    over: set[str] = field(default_factory=set)
+    over_s: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -163,8 +173,12 @@ class Stopping:
         task, lead = self._task, self._lead
         if task is None:
             return {"stop": self._failed[0], "failed": self._failed[1]} if self._failed else None
-        told: dict[str, Any] = {"stop": task.stop, "phase": PHASES[task.phase], "by": self._name(task.leader)}
-        if lead is not None:
+        leader = self._name(task.leader)
+        phase = "END" if self._is_over else PHASES[task.phase]
+        told: dict[str, Any] = {"stop": task.stop, "phase": phase, "by": leader}
+        if task.is_doubted:
+            told["waiting_for"] = [f"{leader} (silent; if the others have ended, start them again)"]
+        elif lead is not None and not self._is_over:
             told["waiting_for"] = self._lagging(lead)
         return told
 
@@ -268,6 +282,9 @@ class Stopping:
         """Obey an order, or say why not."""
         task = self._task
         if self._is_over:
+            if order.phase == END and task is not None and task.stop == order.stop:
+                task.over.add(sender)
+                self._part(task, now_s, out)
             return
         has_failed = self._failed is not None and self._failed[0] == order.stop
         if task is None and order.phase == FREEZE and not has_failed:
@@ -280,7 +297,8 @@ class Stopping:
         elif order.phase == GIVE_UP:
             self._thaw(order.reason, now_s, out)
         elif order.phase == END:
-            self._end(task, out)
+            task.over.add(sender)
+            self._end(task, now_s, out)
         elif not task.is_doubted:
             task.heard_s = now_s
             task.phase = max(task.phase, order.phase)
@@ -354,17 +372,33 @@ class Stopping:
         )
         return StopAnswer(task.stop, FREEZE, True, peers=peers)
 
-    def _end(self, task: Task, out: Out) -> None:
+    def _end(self, task: Task, now_s: float, out: Out) -> None:
         """All have written: say so to everybody, whoever of them the leader may not reach, and end."""
         view, host = self.host.view, self.host
         if view is None or not task.is_held or not host.membership.may_end:
             return  # it has voted for another view since: that one gives the stop up
         self._is_over = True
-        out.extend(Send(other, StopOrder(task.stop, END)) for other in view.ids if other != host.me)
+        task.over_s = now_s
+        task.over.add(host.me)
+        self._say_end(task, now_s, out)
         if host.keeps:
             out.append(ConfirmSnapshot(Mark(view.tag, task.stop, view.id)))
         out.append(Note("stopped", "all hosts have written what they hold", details={"stop": task.stop}))
-        out.append(Halt(0, "the whole cluster was stopped"))
+        self._part(task, now_s, out)
+
+    def _say_end(self, task: Task, now_s: float, out: Out) -> None:
+        task.answered_s = now_s
+        view, me = self.host.view, self.host.me
+        assert view is not None, "who has dropped it has gone"
+        out.extend(Send(host, StopOrder(task.stop, END)) for host in view.ids if host != me)
+
+    def _part(self, task: Task, now_s: float, out: Out) -> None:
+        """Go once all are known to be at the end; whoever stays silent is not waited for long."""
+        view = self.host.view
+        if view is None or task.over.issuperset(view.ids) or now_s - task.over_s >= END_S:
+            out.append(Halt(0, "the whole cluster was stopped"))
+        elif now_s - task.answered_s >= ORDER_EVERY_S:
+            self._say_end(task, now_s, out)
 
     def ended_elsewhere(self, stop: str, now_s: float, out: Out) -> None:
         """A member is back from the stop: it came to its end, and this host missed that.
@@ -378,8 +412,8 @@ class Stopping:
         if host.membership.council.acceptor.accepted is not None:
             return
         if task.written is None:  # it keeps nothing, and so brings nothing back
-            self._is_over = True
-            out.append(Halt(0, "the whole cluster was stopped"))
+            self._is_over, task.over_s = True, float("-inf")
+            self._part(task, now_s, out)
             return
         task.is_ended = True
         out.append(ConfirmSnapshot(Mark(view.tag, task.stop, view.id)))
@@ -404,6 +438,11 @@ class Stopping:
         """Another view: whatever was frozen goes on in it."""
         if self._task is None:
             return
+        if (
+            self._is_over
+        ):  # who missed the end goes on: what was written here is as it would be if it were gone
+            out.append(Halt(0, "the whole cluster was stopped"))
+            return
         names = {member.id: member.name for member in (before.members if before is not None else ())}
         dead = [names.get(host, host[:8]) for host, _ in view.dead]
         self._thaw(f"{some_died(dead)} before the end", now_s, out)
@@ -411,6 +450,9 @@ class Stopping:
     def dropped(self, now_s: float, out: Out) -> None:
         """This host is undead: if the others ended, they are back, and may wait for what it wrote."""
         task = self._task
+        if self._is_over:
+            out.append(Halt(0, "the whole cluster was stopped"))
+            return
         if task is not None and task.is_held and task.written is not None:
             self.host.restoring.written(*task.written, is_clean=task.is_ended)
             task.is_saving = False  # what is on disk stays there, for a census to judge
@@ -419,9 +461,11 @@ class Stopping:
     def ticked(self, now_s: float, out: Out) -> None:
         """Repeat orders; see whether the leader has fallen silent."""
         task, lead = self._task, self._lead
-        if self._is_over or task is None:
+        if task is None:
             return
-        if lead is not None:
+        if self._is_over:
+            self._part(task, now_s, out)
+        elif lead is not None:
             self._lead_on(lead, now_s, out)
         elif now_s - task.heard_s > SILENT_S:
             if not task.is_held:

@@ -40,7 +40,7 @@ class Failure(Exception):
 class Asks(Protocol):
     """What answers an operator's commands: a store, or a fake of one."""
 
-    def admin(self, command: str, arguments: Json) -> Json:
+    def admin(self, command: str, arguments: Json, *, timeout: float | None = None) -> Json:
         """Return a host's answer; raises `ColonyError`."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,22 +11,25 @@ from colony.config import QUORUM, Option, seconds, whole, yes_or_no
 from colony.errors import Unavailable
 
 POLL_S = 0.25  # often enough for people, far too seldom to cost a host anything
+ANSWER_S = 5.0
+BRIEF_S = 0.5  # while hosts end: whether their ports are shut tells the rest
+KNOCK_S = 0.5
 
 _WAIT = Option("wait", seconds, 60.0, "how long to follow the progress, seconds", "S")
 _FORCE = Option("force", yes_or_no, False, "yes, do it")
 
 
 def statuses(
-    store: Asks, wait_s: float, clock: Callable[[], float] = time.monotonic
+    store: Asks, wait_s: float, clock: Callable[[], float] = time.monotonic, *, timeout_s: float = ANSWER_S
 ) -> Iterator[Json | None]:
     """Yield the cluster's state again and again until the time is over.
 
-    None stands for a moment at which no host answered.
+    None stands for `timeout_s` in which no host answered.
     """
     end_s = clock() + wait_s
     while clock() < end_s:
         try:
-            yield store.admin("status", {"colonies": False})
+            yield store.admin("status", {"colonies": False}, timeout=timeout_s)
         except Unavailable:
             yield None
         time.sleep(POLL_S)
@@ -86,18 +90,37 @@ def leave(call: Call) -> int:
 
 def shutdown(call: Call) -> int:
     """Stop the whole cluster in an orderly way, and wait until it is down."""
-    progress = Progress()
+    progress, last = Progress(), ""
+    addresses: set[str] = set(call["connect"])
     with call.store() as store:
         stop = store.admin("shutdown", {"force": call["force"]}).get("stop")
-        for status in statuses(store, call["wait"]):
+        answered_s = time.monotonic()
+        for status in statuses(store, call["wait"], timeout_s=BRIEF_S):
             if status is None:
-                call.show({"stopped": True}, "stopped")
-                return Exit.DONE
+                if not any(map(_is_there, addresses)) or time.monotonic() - answered_s >= ANSWER_S:
+                    call.show({"stopped": True}, "stopped")
+                    return Exit.DONE
+                continue
+            answered_s = time.monotonic()
+            addresses |= {member["address"] for member in _members(status) if member.get("address")}
             how = status.get("stopping") or {}
             if how.get("failed") and how.get("stop") == stop:
                 raise Failure(f"not stopped, the cluster goes on: {how['failed']}")
-            progress.tell(_stopping(status, how))
-    raise Failure(f"hosts still answer after {call['wait']:g} s: see colony status")
+            last = _stopping(status, how)
+            progress.tell(last)
+    raise Failure(f"hosts still answer after {call['wait']:g} s ({last}): see colony status")
+
+
+def _is_there(address: str) -> bool:
+    """Return whether somebody may still listen at an address: only a refusal says that nobody does."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except ConnectionRefusedError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def recover(call: Call) -> int:

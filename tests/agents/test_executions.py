@@ -629,11 +629,12 @@ def test_a_census_that_was_taken_before_a_hand_over_leaves_both_ends_as_they_are
 
 
 def test_a_machine_takes_every_message_that_the_wire_knows() -> None:
+    from agents.colony import _MESSAGES
     from agents.hosting import HOST_KINDS
     from agents.messages.replication import Replication
 
     ward = Ward("A")
     machine: Colony = ward.peers["A"]
-    assert set(Replication.__args__) - HOST_KINDS == set(machine._messages)
+    assert set(Replication.__args__) - HOST_KINDS == set(_MESSAGES)
     assert isinstance(machine.handle(Received("B", Ack(0, machine.epoch, 0)), 1.0), list)
     assert not [e for e in machine.handle(Received("B", Ack(0, 0, 0)), 1.0) if isinstance(e, Send)]

@@ -16,7 +16,7 @@ from agents.keeping import Keeper
 from agents.messages.membership import Ballot, Prepare
 from agents.messages.stopping import END, FREEZE, StopOrder
 from agents.snapshot import Copy, Head, Held
-from agents.stopping import FREEZE_S, SILENT_S, WRITE_S
+from agents.stopping import END_S, FREEZE_S, SILENT_S, WRITE_S
 from tests.agents.assembly import founded
 from tests.agents.test_snapshot_stop import KEYS, served, settled
 from tests.agents.town import Town
@@ -78,7 +78,7 @@ def test_who_doubts_still_ends_with_the_others_while_its_ballot_found_nobody(tow
     town.run(SILENT_S + 0.5)
     town.members["b"].is_at_rest = False  # it asks for promises, and c's ballots rest
     town.write("c")
-    town.run(1.0)
+    town.run(END_S + 0.5)
     assert set(town.halts) == {"a", "b", "c"}
 
 

@@ -16,6 +16,7 @@ import pytest
 import zmq
 
 from agents import clients as clients_module
+from agents import server as server_module
 from agents.bodies import ColonyActor, HostActor
 from agents.effects import (
     Answer,
@@ -37,7 +38,7 @@ from agents.effects import (
     Ticked,
     Wake,
 )
-from agents.link import Door
+from agents.link import HOSTS, LOST, Door
 from agents.links import DeliverMessages
 from agents.messages.client import (
     BAD,
@@ -148,12 +149,12 @@ def ask(server: Server, request: Any) -> Reply:
     """Submit a request from this thread, and wait for its reply."""
     replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
     assert server.submit(request, replies.put)
-    return replies.get(timeout=5)
+    return replies.get(timeout=20)
 
 
 def until(true: Callable[[], Any]) -> None:
     """Wait until something is true."""
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 20
     while not true():
         assert time.monotonic() < deadline_s, "it never came about"
         time.sleep(0.002)
@@ -176,7 +177,8 @@ def test_an_embedded_caller_is_called_back_with_its_reply() -> None:
         assert ask(server, Get(7, b"4")) == Reply(7, OK, value=b"4")
 
 
-def test_many_threads_hand_in_and_none_waits_for_the_next_tick() -> None:
+def test_many_threads_hand_in_and_none_waits_for_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "TICK_S", 2.0)
     with serving() as server:
         rounds, threads, slow = 50, [], []
 
@@ -192,7 +194,7 @@ def test_many_threads_hand_in_and_none_waits_for_the_next_tick() -> None:
         for thread in threads:
             thread.join()
         assert len(slow) == 4 * rounds
-        assert sorted(slow)[len(slow) // 2] < 0.02
+        assert sorted(slow)[len(slow) // 2] < 0.5
 
 
 def test_bytes_that_are_no_requests_are_answered_and_the_host_goes_on() -> None:
@@ -502,6 +504,19 @@ def kinds_after(kind: type, kinds: list[type]) -> list[type]:
     return kinds[kinds.index(kind) + 1 :] if kind in kinds else []
 
 
+def test_what_came_through_a_link_is_heard_before_the_end_of_the_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Last words are often read together with it, and a link that is DOWN delivers nothing."""
+    server = Server(FakeContainer(), Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"))
+    taken: list[str] = []
+    monkeypatch.setattr(server, "_take_lost", lambda: taken.append("lost"))
+    monkeypatch.setattr(server, "_take_host_frames", lambda: taken.append("frames"))
+    server._turn(HOSTS | LOST)
+    server.stop()
+    assert taken == ["frames", "lost"]
+
+
 def test_a_loop_that_was_held_up_owns_up_before_anything_else() -> None:
     with serving() as server:
 
@@ -513,7 +528,7 @@ def test_a_loop_that_was_held_up_owns_up_before_anything_else() -> None:
         ask(server, Get(1, b"1"))
         until(lambda: Ticked in kinds_after(LoopWasLate, [type(event) for event in server.container.heard]))
         late = next(event for event in server.container.heard if type(event) is LoopWasLate)
-        assert 0.1 < late.late_s < 2
+        assert late.late_s > 0.1
         heard = [event for event in server.container.heard if type(event) in (Ticked, LoopWasLate)]
         assert type(heard[heard.index(late) + 1]) is Ticked
 
@@ -707,7 +722,7 @@ def test_a_caller_that_is_alone_runs_the_machines_itself_and_who_listens_hears_o
     with serving(on_note=lambda noted: heard.append((noted.note.kind, threading.get_ident()))) as server:
         for colony in range(3):
             server.container.colony(colony).script = script
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + 20
         callers: list[Caller] = []
 
         def call() -> None:
@@ -749,7 +764,7 @@ def test_what_breaks_on_a_callers_thread_is_noted_and_the_host_goes_on() -> None
         thread = threading.Thread(target=call)
         thread.start()
         thread.join()
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + 20
         while caller.reply is None and time.monotonic() < until_s:
             time.sleep(0.001)
         assert caller.reply is not None and caller.reply.code == BAD

@@ -10,7 +10,7 @@ import pytest
 from agents.effects import BallotsHalted, DropEverything, Halt, Ticked
 from agents.messages.client import ABSENT, DENIED, OK, UNAVAILABLE, Put
 from agents.messages.replication import CensusPeer
-from agents.stopping import FREEZE_S, SILENT_S, disagreement
+from agents.stopping import END_S, FREEZE_S, SILENT_S, disagreement
 from agents.views import view_id
 from tests.agents.assembly import founded
 from tests.agents.town import Town
@@ -196,8 +196,48 @@ def test_whoever_hears_of_the_end_tells_all_others(town: Town) -> None:
     town.run(0.5)
     town.break_link("a", "b")
     town.write("c")
-    town.run(1.0)
+    town.run(END_S + 0.5)
     assert set(town.halts) == {"a", "b", "c"}, "b heard it from c"
+
+
+def test_who_is_at_the_end_stays_until_all_are(town: Town) -> None:
+    town.slow_disks = "c"
+    town.order("a")
+    town.run(0.5)
+    town.write("c")
+    assert _until_end(town, "a"), "all have written"
+    for near, far in ("ab", "ac", "bc"):
+        town.break_link(near, far)  # and whatever is under way through them is gone
+    town.run(END_S / 2)
+    assert town.halts == {}, "two of them would never hear of it"
+    assert town.hosts["a"].stopping.progress()["phase"] == "END"  # type: ignore[index]
+    for near, far in ("ab", "ac", "bc"):
+        town.mend_link(near, far)
+    town.run(0.5)
+    assert set(town.halts) == {"a", "b", "c"}
+
+
+def _until_end(town: Town, name: str) -> bool:
+    """Deliver one message after another until a host has come to the end."""
+    for _ in range(500):
+        if (town.hosts[name].stopping.progress() or {}).get("phase") == "END":
+            return True
+        town.run(most=1)
+    return False
+
+
+def test_who_does_not_come_to_the_end_is_not_waited_for_long_and_says_why_it_stays(town: Town) -> None:
+    town.slow_disks = "c"
+    town.order("a")
+    town.run(0.5)
+    town.write("c")
+    assert _until_end(town, "a")
+    town.break_link("a", "c")
+    town.break_link("b", "c")
+    town.run(END_S + 0.5)
+    assert set(town.halts) == {"a", "b"}
+    town.run(SILENT_S)
+    assert "start them again" in str(town.hosts["c"].stopping.progress())
 
 
 def test_colonies_that_do_not_come_to_rest_give_it_up(town: Town) -> None:

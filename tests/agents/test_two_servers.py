@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import zmq
 from agents.keys import colony_of
 from agents.messages.client import MOVED, OK, UNAVAILABLE, Admin, Get, Greet, Greeting, Put, Reply
 from agents.wire import decode_replies, encode
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,10 +118,7 @@ class Fleet:
     """Hosts in processes of their own, on free ports of the loopback."""
 
     def __init__(self, hosts: int) -> None:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(hosts)]
-        self.addresses = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-        for each in sockets:
-            each.close()
+        self.addresses = [f"tcp://127.0.0.1:{free_port()}" for _ in range(hosts)]
         self.processes = [self._start(number) for number in range(hosts)]
         for process in self.processes:
             assert process.stdout is not None

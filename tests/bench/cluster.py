@@ -17,7 +17,7 @@ import psutil
 import colony
 from agents.keys import colony_of
 from tests.bench.harness import VALUE, AsyncCall, Call
-from tests.bench.redis_pair import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _START_S = 30.0
@@ -83,7 +83,10 @@ class Cluster:
             labels={"box": "b0"},
         )
         self.host.start()
-        self.host.wait_ready(_START_S)
+        try:
+            self.host.wait_ready(_START_S)
+        except colony.Unavailable as error:  # mostly because another one could not even start
+            raise RuntimeError(f"{error}\n" + "\n".join(map(self.log, self.processes))) from error
 
     # -- state -------------------------------------------------------------------------------------
 

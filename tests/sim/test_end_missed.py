@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from agents import stopping
 from agents.membership import Membership
 from agents.peer import PeerStatus
 from agents.sim_settings import SimSettings
@@ -107,3 +108,47 @@ def test_a_member_that_is_told_nothing_would_cost_what_only_the_others_held(
         scene.back(0.0)
         costs.append(scene.lost - scene.held)
     assert any(costs)
+
+
+class Abrupt(Simulation):
+    """A simulation in which nobody's last words leave."""
+
+    def crash(self, name: str, *, keep_disk: bool = True, gently: bool = False) -> None:
+        super().crash(name, keep_disk=keep_disk)
+
+
+def left_after_a_stop(seed: int, peers: int = 1) -> list[str]:
+    """Return who still runs after a stop in which no host's last words leave with it.
+
+    A third or a fifth host has only just come: clones and moves are under way.
+    """
+    chance = random.Random(seed)
+    names = chance.choice(("ABC", "ABCDE"))
+    charter = Charter(colonies=COLONIES, peers=peers, heartbeat_s=0.2, lease_s=0.6, suspect_s=1.2)
+    simulation = Abrupt(names, random.Random(seed), SimSettings(charter=charter), run_closure)
+
+    def run(for_s: float) -> None:
+        simulation.timeline.run_until(simulation.timeline.now_s + for_s)
+
+    for name in names[:-1]:
+        simulation.start(name)
+    run(1.0)
+    simulation.init(names[0])
+    run(3.0)
+    simulation.start(names[-1])
+    run(chance.choice((0.5, 1.0, 2.0)))
+    for _ in range(4):  # it is given up when a view comes between
+        simulation.stop_all(chance.choice(names))
+        run(20.0)
+        if len(simulation.processes()) < len(names):
+            break
+    return [process.home.name for process in simulation.processes()]
+
+
+def test_a_stop_ends_all_hosts_although_links_break_with_the_first_that_end() -> None:
+    assert [left_after_a_stop(seed) for seed in range(1, 21)] == [[]] * 20
+
+
+def test_who_ends_at_once_leaves_others_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "END_S", -1.0)
+    assert any(left_after_a_stop(seed) for seed in range(1, 21))

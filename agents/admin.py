@@ -94,7 +94,7 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,
             "protocol": view.protocol if view is not None else 0,
-            "members": [_member(host, m, heard) for m in view.members] if view is not None else [],
+            "members": [_member(host, m, heard, now_s) for m in view.members] if view is not None else [],
         },
         "colonies": {
             "count": len(peers),
@@ -122,7 +122,7 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     return [], answer
 
 
-def _member(host: Host, member: Member, heard: Collection[str]) -> dict[str, Any]:
+def _member(host: Host, member: Member, heard: Collection[str], now_s: float) -> dict[str, Any]:
     load = host.load if member.id == host.me else host.membership.loads.get(member.id) or Load()
     directory = host.directory
     primaries = directory.primaries[member.id]
@@ -152,6 +152,7 @@ def _member(host: Host, member: Member, heard: Collection[str]) -> dict[str, Any
         "started_s": member.started_s,
         "lost_and_found": load.kept,
         "restarts": load.restarts,
+        "flaps": round(host.membership.reputation.level(member.id, now_s), 2),
         "ready": member.status is Status.ACTIVE and not load.draining and member.id in heard,
     }
 

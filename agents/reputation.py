@@ -1,11 +1,22 @@
-"""Reputation: how often a host was given up, and what that costs it."""
+"""Reputation: how often a host was given up, and what that costs it.
+
+Two memories of the same deaths. Seniority and placement count those of ten
+minutes. What a host waits before it is let in again goes by a level that each
+death raises by one and that time drains: who falls out now and then comes
+back at once, however long the cluster lives, and who flaps settles where its
+flaps drain as fast as they come.
+"""
 
 from __future__ import annotations
+
+from math import inf
 
 from agents.views import View
 
 MEMORY_S = 600.0  # a host that stood for ten minutes has a clean slate
-WAIT_S = 0.5  # after the second death in that time; doubled with each further one
+DRAIN_S = 40.0  # one death; who falls out that rarely never waits
+# A flap makes three views: out, in, ACTIVE; one view per link in 5 s is what a cluster should bear for long.
+WAIT_S, WAIT_TIMES = 0.5, 3.0  # at level two, and how many times as long at each further one
 WAIT_MAX_S = 30.0
 DEATHS_MAX = 16
 
@@ -27,13 +38,16 @@ class Reputation:
     def learn(self, view: View, now_s: float) -> None:
         """Take over what the view says of others; for one that has just become a member.
 
-        It knows nothing of them yet, and would be the one that lets them in too soon.
+        It knows nothing of them yet. When they died the view does not say: they are taken to lie so far
+        apart that they alone make nobody wait. Who flaps on, waits by what is seen of it from here on.
         """
         for host, flaps in view.flaps:
             known = self._deaths_s.get(host, [])
             missing = min(flaps, DEATHS_MAX) - len(known)
             if missing > 0:
-                self._deaths_s[host] = [*known, *[now_s] * missing]
+                oldest_s = min(known, default=now_s)
+                learnt = [oldest_s - DRAIN_S * place for place in range(missing, 0, -1)]
+                self._deaths_s[host] = [*learnt, *known]
 
     def all(self, now_s: float) -> dict[str, int]:
         """Return the flaps of all hosts that had any of late."""
@@ -44,13 +58,22 @@ class Reputation:
         """Return how often the host was held dead of late; >= 0."""
         return sum(now_s - death_s < MEMORY_S for death_s in self._deaths_s.get(host, ()))
 
+    def level(self, host: str, now_s: float) -> float:
+        """Return how much its deaths weigh now; >= 0, and 1 right after a first one."""
+        level, before_s = 0.0, -inf
+        for death_s in self._deaths_s.get(host, ()):
+            level = max(0.0, level - (death_s - before_s) / DRAIN_S) + 1.0
+            before_s = death_s
+        return max(0.0, level - (now_s - before_s) / DRAIN_S)
+
     def wait_s(self, host: str, now_s: float) -> float:
         """Return how long the host still has to wait before it is admitted again.
 
         The first return is free: a restart is no flapping.
         """
-        flaps = self.flaps(host, now_s)
-        if flaps < 2:
+        deaths_s = self._deaths_s.get(host)
+        level = self.level(host, deaths_s[-1]) if deaths_s else 0.0
+        if not deaths_s or level <= 1.0:
             return 0.0
-        wait_s = min(WAIT_MAX_S, WAIT_S * 2.0 ** (flaps - 2))
-        return max(0.0, self._deaths_s[host][-1] + wait_s - now_s)
+        wait_s: float = min(WAIT_MAX_S, WAIT_S * WAIT_TIMES ** (level - 2.0))
+        return max(0.0, deaths_s[-1] + wait_s - now_s)

@@ -56,7 +56,7 @@ class Cast:
     def ready(self, name: str, peers: int, system: str = "colony") -> System:
         """Return a healthy cluster."""
         wanted = shape(system, name, peers)
-        if wanted != self._shape:
+        if wanted != self._shape or (self._cluster is not None and not self._cluster.is_rested()):
             self.over()
         if self._cluster is None:
             self._shape = wanted

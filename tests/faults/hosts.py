@@ -34,6 +34,7 @@ SPARE_HOSTS = 2  # addresses for hosts that join later
 CLIENTS = ("c1", "c2")
 ASK_S = 1.0
 STEADY_S = 1.2  # a host that is silent is held dead by then
+FLAPS_MAX = 1.5  # one death more, and a host waits for less than a second: it is back before that
 
 
 def send_inside(entered: subprocess.Popen[bytes], number: int) -> None:
@@ -187,6 +188,24 @@ class Cluster(Hosts):
         """Return whether each colony has a peer outside these hosts."""
         gone = set(names)
         return all(holders - gone for holders in self.holders())
+
+    def is_rested(self) -> bool:
+        """Return whether no host would have to wait because of what happened to it in earlier rounds."""
+        told = [status for name in self.processes if (status := self.ask(name)) is not None]
+        return all(member["flaps"] <= FLAPS_MAX for status in told for member in status["view"]["members"])
+
+    def stranded(self, here: Iterable[str]) -> list[int]:
+        """Return the colonies of which none of these hosts, which reach each other, has a copy."""
+        names = set(here)
+        status = next((told for name in sorted(names) if (told := self.ask(name, colonies=True))), None)
+        assert status is not None, f"none of {sorted(names)} answers"
+        rows = status["table"]
+        return [row["colony"] for row in rows if not names & {row["primary"], *row["secondaries"]}]
+
+    def lost(self) -> list[int]:
+        """Return the colonies that any host names lost."""
+        told = [status for name in self.processes if (status := self.ask(name)) is not None]
+        return sorted({colony for status in told for colony in status["lost"]})
 
     def goes_on(self, names: Iterable[str]) -> bool:
         """Return whether these hosts alone have a view, and all copies that they can have."""

@@ -202,7 +202,7 @@ def pause_across_split(round: Round) -> None:
     round.load(c1=PATIENT_S, c2=HASTY_S)
     round.cluster.stop(paused)
     round.wait(0.0, 1.5)
-    round.split([alone, "c2"], [*round.others(alone), "c1"])
+    round.split([alone, "c2"], [*round.others(alone), "c1"], asleep=[paused])
     round.wait(1.5, 4.0)
     is_early = round.chance.random() < 0.5
     if is_early:

@@ -20,6 +20,7 @@ PATIENT_S, HASTY_S = 8.0, 1.0  # time-outs of clients: on a side that goes on, a
 KEYS = 24
 RATE = 15.0  # operations per second and thread: many rounds share two cores with others
 CALM_S = 0.4  # of load before the fault
+SPLITS_MAX, SETTLE_S = 8, 0.3  # tries to cut between copies, and how far apart
 HEAL_MAX_S = 3.0
 HEAL_PATIENCE_S = 30.0
 RIVAL_PATIENCE_S = 60.0  # they promise no time
@@ -98,18 +99,36 @@ class Round:
         drawn_s = self.chance.uniform(least_s, most_s) if most_s else least_s
         time.sleep(least_s if self.pace.brief else drawn_s)
 
-    def split(self, *sides: Iterable[str]) -> None:
-        """Cut all paths between the sides; their clients then ask for stale reads of what is there."""
+    def split(self, *sides: Iterable[str], asleep: Iterable[str] = ()) -> None:
+        """Cut all paths between the sides; their clients then ask for stale reads of what is there.
+
+        Args:
+            asleep: Hosts that are stopped, so of no use to their side.
+        """
         parts = [set(side) for side in sides]
         holders = self.cluster.holders()
-        self.cluster.network.split(*parts)
-        self.cut_s = time.monotonic()
+        for _ in range(SPLITS_MAX):
+            self.cluster.network.split(*parts)
+            self.cut_s = time.monotonic()
+            if not (stranded := self._stranded(parts, set(asleep))):
+                break
+            # A copy moved after the sides were chosen. Nobody is given up so soon: let the move end.
+            self.cluster.network.heal()
+            time.sleep(SETTLE_S)
+        else:
+            raise AssertionError(f"the side that goes on never had a copy of colonies {stranded}")
         for client in self._loaded:
             side = next((part for part in parts if client in part), set())
             keys = [f"{self._prefix}{number}" for number in range(KEYS)]
             there = [key for key in keys if holders[self.cluster.partition(key)] & side]
             if there:
                 self.cluster.clients[client].call("stale", keys=there)
+
+    def _stranded(self, parts: list[set[str]], asleep: set[str]) -> list[int]:
+        """Return the colonies that the side with most hosts has no copy of, if it is to go on."""
+        side = max(parts, key=lambda part: len(part & set(self.names)))
+        here = side & set(self.names) - asleep
+        return self.cluster.stranded(here) if 2 * len(here) > len(self.names) else []
 
     def heal(self) -> None:
         """Mend the network, once the fault has been held."""
@@ -189,6 +208,8 @@ class Round:
 
     def _judge_sides(self) -> None:
         found = self.found
+        lost = self.hosts().lost()
+        self.require(not lost, f"colonies {lost} are named lost, though some host on the right side had each")
         for window in self._windows:
             self._judge_window(window)
         for client, timeout_s in self._side.items():
@@ -204,6 +225,7 @@ class Round:
 
     def _judge_window(self, window: Window) -> None:
         wrong = acknowledged(self.histories[window.client], window.from_s, window.until_s)
+        self.found.breaches += len(wrong)
         self.require(not wrong, f"{window.client}: acknowledged on a side without quorum: {wrong[:3]}")
         if window.until_s - window.from_s < 1.0:
             return

@@ -66,8 +66,14 @@ class System(Protocol):
     def partition(self, key: str) -> int:
         """Return the partition of a key."""
 
+    def is_rested(self) -> bool:
+        """Return whether nothing of earlier rounds weighs on the next one."""
+
     def may_lack(self, names: Iterable[str]) -> bool:
         """Return whether the others can go on without these, by what the system says of itself."""
+
+    def stranded(self, here: Iterable[str]) -> list[int]:
+        """Return the partitions of which none of these nodes, which reach each other, has a copy."""
 
     def goes_on(self, names: Iterable[str]) -> bool:
         """Return whether these nodes alone serve everything."""
@@ -184,6 +190,14 @@ class Nodes:
     def jump(self, name: str, wrong_s: float) -> None:
         """Let a node's wall clock, as Python sees it, be wrong by so many seconds."""
         self.clock(name).write_text(str(wrong_s))
+
+    def is_rested(self) -> bool:
+        """A rival does not remember who died."""
+        return True
+
+    def stranded(self, here: Iterable[str]) -> list[int]:
+        """A rival's copies don't move."""
+        return []
 
     # -- what they say -----------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class Found:
         lost: Acknowledged writes that are gone.
         violations: Cells whose history no order explains.
         duplicates: Mutations applied twice.
+        breaches: What a side served after its lease had ended.
         heal_s: From the mending of the network until all is well; -1 = never.
         ills: Cells with a history that no order explains, those that lost a write among them.
         views: View changes.
@@ -40,6 +41,7 @@ class Found:
     lost: int = 0
     violations: int = 0
     duplicates: int = 0
+    breaches: int = 0
     heal_s: float = -1.0
     ills: int = 0
     views: int = 0
@@ -53,6 +55,11 @@ class Found:
     def passed(self) -> bool:
         """Whether nothing is wrong."""
         return not self.complaints
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether all that may be wrong is that something took too long: that a busy machine can do."""
+        return not (self.lost or self.violations or self.duplicates or self.breaches)
 
 
 def judge(history: Iterable[Operation], found: Found) -> None:

@@ -126,12 +126,11 @@ def flapping_link(trial: Trial) -> None:
     other, _ = trial.some(1, others)
     cut = f"{one}|{others}" if trial.chance.random() < 0.5 else f"{one}-{other}"
     down_s, up_s = trial.chance.uniform(0.5, 6.0), trial.chance.uniform(0.5, 6.0)
-    at_s, minute_s, length_s = 0.5, 60.0, 120.0
+    at_s, length_s = 0.5, 120.0
     while at_s < length_s:
         trial.fault(at_s, "cut", cut, down_s)
         at_s += down_s + up_s
-    for since_s in (minute_s, minute_s + 20, minute_s + 40):
-        trial.at_most_views(4, since_s, since_s + 20.0)
+    trial.at_most_views(4, 20.0, length_s)
     trial.length_s += 32.0  # the longest that a flapping host waits
     trial.whole(trial.length_s + WHOLE_S)
 

@@ -60,3 +60,9 @@ def test_joiners_that_don_t_hear_all_are_seen_to_come_and_go() -> None:
     everybody: Any = patch.object(Council, "_whom_joiners_hear", lambda self: {})
     with patch("agents.council.unheard", lambda *_: []), everybody:
         assert complaints("broken_link", 4)
+
+
+@pytest.mark.sim
+def test_hosts_that_flap_and_need_not_wait_are_seen() -> None:
+    with patch("agents.reputation.WAIT_MAX_S", 0.0):
+        assert complaints("flapping_link", 6)

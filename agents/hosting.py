@@ -445,6 +445,7 @@ class Container(Surroundings):
         # What links kept for this view comes after every colony has moved to it.
         out.extend(self.links.view_installed(view, now_s))
         self.counting.take(now_s, out)
+        self.reunion.view_installed(view, now_s, out)
 
     def save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
         """Lost and found: write down what this host is about to give up."""

@@ -45,6 +45,7 @@ STUCK_S = 2.0  # no answer for so long: a link was reset, or the primary has cha
 SILENT_S = 3.0  # three times the default suspicion: the winner is out of reach
 LIMIT_S = 60.0  # nothing could be handed on for so long: the winner can't take it
 COUNTS_MAX = 4096  # merges that `status` tells of
+TOLD_AGAIN_S = 30.0  # after a merge here: who enters so soon hears of it, and who was between two views
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Reunion:
         self._others_s: dict[str, float] = {}
         self._attempts = 0
         self._tally = [0, 0, 0]  # colonies, merged, overridden
+        self._fresh: dict[tuple[int, bytes], tuple[float, MergeNews]] = {}
         self._marked_s = float("-inf")
         self._since_s = self._said_s = self._winner_s = self._moved_s = 0.0
 
@@ -154,6 +156,9 @@ class Reunion:
         if machine.primary is not None:
             return True
         leader = self.host.directory.primary(machine.colony)
+        if leader in self.host.membership.detector.attested():
+            # It is dead; or it has crossed, and its last word went with the link. Asking again harms nobody.
+            return True
         return now_s - self._others_s.get(leader, self._since_s) > STUCK_S
 
     def _lane(self, colony: int) -> bytes:
@@ -321,10 +326,19 @@ class Reunion:
         if view is not None:
             out.extend(Send(other, news) for other in view.ids if other != host.me)
         is_new = self._count(news)
+        self._fresh[news.colony, news.lane] = now_s, news
         if is_new and (event.merged or event.overridden):
             reason = f"{event.merged} cells of another side merged, {event.overridden} overridden"
             details = {"merged": event.merged, "overridden": event.overridden}
             out.append(Note("merged", reason, event.colony, event.sender, details))
+
+    def view_installed(self, view: View, now_s: float, out: Out) -> None:
+        """Tell again what was counted here of late: what was on its way in an earlier view is gone."""
+        if not self._fresh:
+            return
+        self._fresh = {key: told for key, told in self._fresh.items() if now_s - told[0] < TOLD_AGAIN_S}
+        for _, news in self._fresh.values():
+            out.extend(Send(other, news) for other in view.ids if other != self.host.me)
 
     def news(self, sender: str, news: MergeNews, now_s: float, out: Out) -> None:
         """Another host of this side has merged something."""

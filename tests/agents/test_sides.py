@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agents.history import History
-from agents.reunion import Job, Reunion
+from agents.reunion import TOLD_AGAIN_S, Job, Reunion
+from agents.surroundings import MergeCounted
 from agents.views import Charter, Member, View
 from tests.agents.test_lineage import alone, later
 
@@ -39,3 +40,16 @@ def test_in_the_view_that_both_come_from_nothing_was_changed_apart(moved: bool) 
     reunion._ask(Job(0, b"lane"), 0.0, out)
     (asked,) = (effect.message for effect in out)
     assert asked.apart == (3 if moved else 8)
+
+
+def test_counts_of_merges_are_told_again_in_the_next_view_to_all_of_its_members() -> None:
+    """A host that entered meanwhile, or had not installed the earlier view, tells the same as others."""
+    host: Any = SimpleNamespace(view=BASE, me="a" * 32)
+    reunion, out = Reunion(host), []  # type: ignore[var-annotated]
+    reunion.counted(MergeCounted(3, b"lane", "x", 5, 1), 1.0, out)
+    out.clear()
+    reunion.view_installed(BASE, 2.0, out)
+    assert [(effect.to, effect.message.merged) for effect in out] == [("b" * 32, 5), ("c" * 32, 5)]
+    out.clear()
+    reunion.view_installed(BASE, 2.0 + TOLD_AGAIN_S, out)
+    assert out == []

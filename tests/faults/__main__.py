@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.adapters import SYSTEMS, boot, comparison, lacks, shape, unplayable
+from tests.faults.adapters import SYSTEMS, Shape, boot, comparison, lacks, shape, unplayable
 from tests.faults.enter import PLANT
 from tests.faults.network import missing
 from tests.faults.plays import PLAYS
@@ -50,7 +50,7 @@ class Cast:
     def __init__(self, logs: Path | None) -> None:
         self._stack = ExitStack()
         self._cluster: System | None = None
-        self._shape: tuple[str, int, int, int] | None = None
+        self._shape: Shape | None = None
         self._logs = logs
 
     def ready(self, name: str, peers: int, system: str = "colony") -> System:

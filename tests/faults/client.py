@@ -111,8 +111,12 @@ class Desk:
             return self._end()
         elif kind == "read":
             return self._read(order["keys"])
+        elif kind == "values":
+            return self._values(order["keys"])
         elif kind == "set":
             return self._set(order)
+        elif kind == "write":
+            return self._write(order["cells"])
         return {}
 
     def _end(self) -> dict[str, Any]:
@@ -132,6 +136,21 @@ class Desk:
                 read = load._call("last", key, "get", "", lambda key=key: store.entry(key))
                 history.append(msgspec.to_builtins(read))
         return {"history": history}
+
+    def _values(self, keys: list[str]) -> dict[str, Any]:
+        with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:
+            return {"values": {key: store.get(key) for key in keys}}
+
+    def _write(self, cells: dict[str, str | None]) -> dict[str, Any]:
+        """Set cells, or (None) delete them; return those that were refused."""
+        refused = []
+        with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:
+            for key, value in cells.items():
+                try:
+                    store.delete(key) if value is None else store.set(key, value)
+                except colony.ColonyError as error:
+                    refused.append(f"{key}: {error}")
+        return {"refused": refused}
 
     def _set(self, order: dict[str, Any]) -> dict[str, Any]:
         with colony.connect(self.addresses, timeout=READ_S, keys=self.keys) as store:

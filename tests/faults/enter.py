@@ -17,12 +17,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.faults import kernel
 
 LOOK_EVERY_S = 0.05  # at the file that says how wrong the clock is
 ORPHANED = 137
 PLANT = "COLONY_FAULTS_PLANT"  # the simulator's name of a bug, planted in every host
+MERGES = "function"  # as a host's --merge here: `both` decides
+
+
+def both(winner: str | None, loser: str | None) -> str:
+    """Return what a user's function makes of what two sides made of a cell; it has no favourite."""
+    return "+".join(sorted(value or "dead" for value in (winner, loser)))
 
 
 def jumping(clock: Path) -> Callable[[], float]:
@@ -51,6 +58,18 @@ def bend(clock: Path) -> None:
     time.time_ns = lambda: int(now() * 1e9)
 
 
+def _merging(host: Callable[..., Any]) -> Callable[..., Any]:
+    """Return how to make a host that merges by `both`, whatever its options say."""
+
+    def decide(key: Any, winner: Any, loser: Any) -> str:
+        return both(winner and winner.value, loser and loser.value)
+
+    def made(**options: Any) -> Any:
+        return host(**{**options, "merge": decide})
+
+    return made
+
+
 def live(kind: str, arguments: list[str]) -> int:
     """Be a host, a client or a rival's node."""
     if kind == "host":
@@ -59,6 +78,9 @@ def live(kind: str, arguments: list[str]) -> int:
 
         # Closures show best what was applied twice; these networks are as closed as loopback.
         colony.Host = partial(colony.Host, closures=True)  # type: ignore[assignment, misc]
+        if arguments[-2:] == ["--merge", MERGES]:  # no command line takes a function
+            arguments = arguments[:-2]
+            colony.Host = _merging(colony.Host)  # type: ignore[assignment, misc]
         bug = os.environ.get(PLANT)
         if bug:
             from tests.sim.planted import BUGS

@@ -60,6 +60,7 @@ class Cluster(Hosts):
         peers: Copies of each colony.
         durable: Whether hosts have state directories.
         encrypted: Whether hosts and clients know each other by keys.
+        options: Of every host.
     """
 
     promises = True
@@ -73,6 +74,7 @@ class Cluster(Hosts):
         durable: bool = False,
         boxes: int = 3,
         encrypted: bool = False,
+        options: tuple[str, ...] = (),
     ) -> None:
         self._stack = ExitStack()
         nodes = [f"h{number}" for number in range(1, count + SPARE_HOSTS + 1)]
@@ -85,7 +87,7 @@ class Cluster(Hosts):
             self._stack.callback(setattr, client_link, "_context", None)
             keys = self._make_keys() if encrypted else None
             shape: dict[str, Any] = {"boxes": boxes, "peers": peers, "colonies": colonies}
-            options = () if encrypted else ("--insecure",)
+            options = (*(() if encrypted else ("--insecure",)), *options)  # theirs last: see `enter`
             super().__init__(count, durable=durable, keys=keys, options=options, **shape)
             self.clients = {node: Client(self, node) for node in CLIENTS}
             self.healed()
@@ -160,7 +162,7 @@ class Cluster(Hosts):
         except colony.ColonyError:
             return None
         assert isinstance(found, dict)
-        return found
+        return found if found.get("name", name) == name else None  # it is silent, and another host answered
 
     def holder(self, names: Iterable[str] = ()) -> dict[str, Any] | None:
         """Return the status that a host with quorum gives, of these or all; None = none has it."""

@@ -1,4 +1,4 @@
-"""The scenarios of `tests.scenarios`, as they are played with real hosts.
+"""The scenarios of `tests.scenarios`, as they are played with real hosts; and of sides that go on alone.
 
 Each gets a round with a healthy cluster, makes and mends its faults, and says
 which clients must be refused meanwhile. That nothing is lost, stale or done
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
+from tests.faults.available import HOSTS, available_split
+from tests.faults.enter import MERGES
 from tests.faults.rounds import HASTY_S, PATIENT_S, Round, Scenario
 from tests.real.hosts import until
 from tests.scenarios import SCENARIOS
@@ -247,6 +250,8 @@ class Play:
     scenario: Scenario
     hosts: int = 5
     boxes: int = 3
+    peers: int = 0  # 0 = as many copies as are asked for
+    options: tuple[str, ...] = ()  # of all hosts
 
 
 PLAYS: dict[str, Play] = {
@@ -265,3 +270,13 @@ PLAYS: dict[str, Play] = {
     "clock_jumps": Play(clock_jumps),
 }
 assert tuple(PLAYS) == SCENARIOS, "the scenarios of tests.scenarios, all of them"
+PLAYS |= {
+    f"available_{policy}": Play(
+        partial(available_split, policy=policy),
+        hosts=HOSTS,
+        boxes=HOSTS,
+        peers=HOSTS,
+        options=("--quorum", "available", "--merge", policy),
+    )
+    for policy in ("latest", "winner", MERGES)
+}

@@ -23,6 +23,7 @@ CALM_S = 0.4  # of load before the fault
 SPLITS_MAX, SETTLE_S = 8, 0.3  # tries to cut between copies, and how far apart
 HEAL_MAX_S = 3.0
 HEAL_PATIENCE_S = 30.0
+VIEWS_MAX = 1_000  # in a round; more: a side went on alone, and numbers its views from elsewhere
 RIVAL_PATIENCE_S = 60.0  # they promise no time
 LEASE_S = 0.5  # of the default charter
 FIRST_READS = 2  # stale ones may be over before the client has found out whom it still reaches
@@ -78,6 +79,7 @@ class Round:
         self.stale: dict[str, list[tuple[float, float, str, bool]]] = {}
         self.alone: dict[str, list[tuple[float, float, str]]] = {}
         self.cut_s = 0.0
+        self.apart = False
         self._side: dict[str, float] = {}
         self._windows: list[Window] = []
         self._loaded: list[str] = []
@@ -86,14 +88,30 @@ class Round:
 
     # -- what scenarios use ------------------------------------------------------------
 
-    def load(self, **patience_s: float) -> None:
-        """Let clients write and read the same cells from now on; each with its time-out."""
+    def load(self, *, apart: bool = False, **patience_s: float) -> None:
+        """Let clients write and read from now on, each with its time-out; the same cells, or own ones.
+
+        Args:
+            apart: Each has its own, and they are merged later: that gives them other versions.
+        """
+        self.apart = apart
         for client, timeout_s in patience_s.items():
-            arguments = {"name": client, "prefix": self._prefix, "keys": KEYS, "rate": RATE}
+            prefix = f"{self._prefix}{client}-" if apart else self._prefix
+            arguments = {"name": client, "prefix": prefix, "keys": KEYS, "rate": RATE}
             self.cluster.clients[client].call("begin", timeout_s=timeout_s, writers=3, readers=1, **arguments)
             self._loaded.append(client)
         self._side = patience_s
         self.wait(CALM_S)
+
+    def unload(self) -> None:
+        """End the load, and keep what was done."""
+        for client in self._loaded:
+            told = self.cluster.clients[client].call("end")
+            self.histories[client] = _operations(told["history"])
+            self.stale[client] = told["stale"]
+            self.alone[client] = [tuple(call) for call in told["alone"]]
+            self.found.complaints += told["failures"]
+        self._loaded = []
 
     def wait(self, least_s: float, most_s: float = 0.0) -> None:
         """Let time pass: as long as chance says, between two bounds; the least of it in a brief round."""
@@ -186,20 +204,18 @@ class Round:
 
     def finish(self) -> Found:
         """End the load, read everything once more, and judge."""
-        for client in self._loaded:
-            told = self.cluster.clients[client].call("end")
-            self.histories[client] = _operations(told["history"])
-            self.stale[client] = told["stale"]
-            self.alone[client] = [tuple(call) for call in told["alone"]]
-            self.found.complaints += told["failures"]
+        self.unload()
         if self.found.heal_s < 0:
             self.cluster.network.heal()
             self.healed()
         history = [op for calls in self.histories.values() for op in calls]
         keys = sorted({op.key for op in history})
         last = _operations(self.cluster.clients["c1"].call("read", keys=keys)["history"])
+        for read in last if self.apart else ():
+            read.version = 0
         judge([*history, *last], self.found)
-        self.found.views = self.cluster.view() - self.view
+        views = self.cluster.view() - self.view
+        self.found.views = views if 0 <= views < VIEWS_MAX else 0
         self.found.toll = toll(self.histories, last, self.alone, self.cluster.partition)
         self.found.toll.ills = self.found.ills
         self.found.toll.unhealed = int(self.found.heal_s < 0)

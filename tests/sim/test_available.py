@@ -92,3 +92,21 @@ FOUND = [("flapping", 135), ("split_again", 52), ("split_and_killed", 89), ("spl
 @pytest.mark.parametrize(("plan", "seed"), FOUND)
 def test_what_once_went_wrong(plan: str, seed: int) -> None:
     judge([play_sides(seed, plan)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_left_of_a_losing_side_hands_on_at_once_what_one_led_that_has_crossed(seed: int) -> None:
+    """Its last word, that it was all handed on, is lost with the link that it hangs up."""
+    run = play_sides(
+        seed,
+        "four",
+        faults=written("0.5 cut AB|CD for 5"),
+        names="ABCD",
+        charter=available(4),
+        notes=True,
+        attested=False,
+        length_s=12.0,
+    )
+    judge([run])
+    crossed_s = [at_s for at_s, _, note in run.notes if note.kind == "undead"]
+    assert len(crossed_s) == 2 and crossed_s[1] - crossed_s[0] < 1.0

@@ -24,7 +24,7 @@ import colony
 from colony import keyring
 from colony.registry import RegistryError, read
 from placement import probe
-from tests.bench.redis_pair import free_port
+from tests.ports import free_port
 from tests.real.hosts import ROOT, until
 from tests.real.load import Load
 
@@ -33,16 +33,15 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 WAIT_S = 30.0
 
 
-def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row."""
+def free_pair() -> int:
+    """Return the first of two free ports in a row: of a host, and of the one that is added."""
     while True:
         first = free_port()
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probing:
-                    probing.bind(("127.0.0.1", port))
-        except OSError:
-            continue
+        with socket.socket() as probing:
+            try:
+                probing.bind(("127.0.0.1", first + 1))
+            except OSError:
+                continue
         return first
 
 
@@ -125,11 +124,10 @@ def pair(folder: Path, boxes: list[Box]) -> Path:
     """Start two supervisors with a host each, of a cluster that wants three copies."""
     keys = folder / "keys"
     keyring.make(keys)
-    first = free_ports(4)
+    ports = [free_pair(), free_pair()]
     links = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     for number, name in enumerate(("b1", "b2")):
-        port = first + 2 * number
-        other = f"tcp://127.0.0.1:{first + 2 * (1 - number)}"
+        port, other = ports[number], f"tcp://127.0.0.1:{ports[1 - number]}"
         boxes.append(
             Box(
                 folder,
@@ -240,7 +238,7 @@ def test_a_crash_loop_is_given_up_loudly(
     tmp_path: Path, boxes: list[Box], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", free_port()))
         taken.listen()
         port = taken.getsockname()[1]
         box = Box(tmp_path, "b1", port, "--restart-delay", "0.05", "--give-up-after", "3")

@@ -17,6 +17,7 @@ from agents.access import Access
 from agents.effects import (
     Effect,
     EvictOrdered,
+    FreezeOrdered,
     InitOrdered,
     LeaveOrdered,
     Note,
@@ -96,6 +97,7 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
             "protocol": view.protocol if view is not None else 0,
             "members": [_member(host, m, heard, now_s) for m in view.members] if view is not None else [],
         },
+        "frozen": view is not None and view.is_frozen,
         "colonies": {
             "count": len(peers),
             "wanted": view.charter.peers if view is not None else 0,
@@ -312,6 +314,26 @@ def evict(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     return host.membership.handle(EvictOrdered(member.id), now_s), {"evicting": member.name}
 
 
+def freeze(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Have colonies stay where they are, cluster-wide; what lacks peers still gets them."""
+    return _freeze(host, now_s, frozen=True)
+
+
+def thaw(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Let colonies move for better places again."""
+    return _freeze(host, now_s, frozen=False)
+
+
+def _freeze(host: Host, now_s: float, *, frozen: bool) -> Answered:
+    if host.view is None or not host.quorum.held(now_s):
+        raise AdminError(UNAVAILABLE, "no quorum: there is nobody to agree on it with")
+    if host.frozen:
+        raise AdminError(UNAVAILABLE, "the whole cluster is being stopped")
+    before = host.view.is_frozen
+    effects = host.membership.handle(FreezeOrdered(frozen), now_s)
+    return effects, {"frozen": frozen, "before": before, "view": number_of(host.view.id)}
+
+
 def lost_restored(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     """Note that cells of a file were brought back: all hosts' clients see them from now on."""
     counts = ", ".join(f"{int(arguments.get(name, 0))} {name}" for name in ("restored", "overwritten"))
@@ -379,4 +401,6 @@ COMMANDS: dict[str, Callable[[Host, dict[str, Any], float], Answered]] = {
     "attest": attest,
     "report": report,
     "capacity": capacity,
+    "freeze": freeze,
+    "thaw": thaw,
 }

@@ -419,6 +419,13 @@ class EvictOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class FreezeOrdered:
+    """An operator wants no colony to move for a better place, or (not `frozen`) lets them move again."""
+
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RecoverOrdered:
     """An operator lets a side without a majority go on: `recover --force`."""
 

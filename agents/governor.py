@@ -190,9 +190,11 @@ class Governor:
             self._resettle(now_s, out)
         candidates = self.candidates()
         self._urgent(candidates, now_s, out)
-        if now_s - self._view_s >= CALM_S:
+        view = self.host.view
+        is_frozen = view is not None and view.is_frozen
+        if now_s - self._view_s >= CALM_S and not is_frozen:
             self._improve(candidates, now_s, out)
-        if joins:
+        if joins and not is_frozen:
             self._ask_for_share(now_s, out)
 
     def _resettle(self, now_s: float, out: Out) -> None:
@@ -396,7 +398,7 @@ class Governor:
         if view is None or any(e is None and c not in waiting for c, e in enumerate(directory.entries)):
             return False
         me = view.member(self.host.me)
-        if me is None or me.witness:
+        if me is None or me.witness or view.is_frozen:
             return me is not None
         have = directory.copies[me.id] + directory.primaries[me.id]
         if self._grown[0] != have:
@@ -465,7 +467,9 @@ class Governor:
         machine = self.host.colonies.get(message.colony)
         facts = self.facts(machine) if machine is not None else None
         reason = "not its primary, or busy"
-        if facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
+        if self.host.view is not None and self.host.view.is_frozen:
+            reason = "moves are frozen"
+        elif facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
             candidates = self.candidates()
             given = (facts.colony, facts.active, candidates)
             named: dict[str, Any] = {"primary": facts.primary, "bytes_wanted": facts.bytes_used, "to": sender}

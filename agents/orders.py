@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agents.causes import Cause
 from agents.effects import (
     Emptied,
     EvictOrdered,
+    FreezeOrdered,
     Halt,
     LeaveOrdered,
     Note,
@@ -21,6 +22,7 @@ from agents.messages.membership import WantView, Wish
 from agents.record import Record
 from agents.standing import Standing
 from agents.views import Status
+from agents.wishes import FREEZES
 
 LAST_HOST = "the last host can't leave: shut the cluster down instead"
 
@@ -81,7 +83,7 @@ class Orders:
                 here.wishes.add(wish, now_s, mine=False, by=sender)
                 here.council.consider(now_s)
             return
-        settle_s = 0.0 if wish.kind in ("left", "evict", "recount") else here.settings.settle_s
+        settle_s = 0.0 if wish.kind in ("left", "evict", "recount", *FREEZES) else here.settings.settle_s
         here.wishes.add(wish, now_s, mine=False, wait_s=settle_s, by=sender)
 
     def on_leave(self, event: LeaveOrdered, now_s: float) -> None:
@@ -175,6 +177,17 @@ class Orders:
         if here.is_member and here.known is not None:
             here.do(Note("recount", event.reason, details={"of": here.known.id}))
             self.wish(Wish("recount", here.me.id, here.me.incarnation, event.reason, here.known.id), now_s)
+
+    def on_freeze(self, event: FreezeOrdered, now_s: float) -> None:
+        """Have the next view say that moves stop, or that they go on."""
+        here = self._here
+        kind: Literal["freeze", "thaw"] = "freeze" if event.frozen else "thaw"
+        if not here.is_member or here.known is None:
+            here.do(Note("refused", f"{kind}: this host is no member: ask one that is"))
+        elif here.known.is_frozen is not event.frozen:
+            here.do(Note(kind, "ordered: what lacks peers still gets them" if event.frozen else "ordered"))
+            me, known = here.me, here.known
+            self.wish(Wish(kind, me.id, me.incarnation, "ordered", known.id, known.freezes + 1), now_s)
 
     def on_evict(self, event: EvictOrdered, now_s: float) -> None:
         here = self._here

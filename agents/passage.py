@@ -151,6 +151,8 @@ class Passage:
         words = [f"{len(view.members)} members"]
         words += [f"{', '.join(who)} {how}" for how, who in _said(dead, left, joined) if who]
         words += [f"{member.name} {member.status.value}" for member in changed]
+        if view.is_frozen or (old is not None and old.is_frozen):
+            words.append("moves are frozen" if view.is_frozen else "moves are thawed")
         here.do(Note("view", "; ".join(words), details=details, cause=cause))
         if old is not None and generation_of(view.id) > generation_of(old.id):
             generation = generation_of(view.id)

@@ -13,6 +13,7 @@ import msgspec
 
 from agents.messages.membership import Wish
 from agents.views import Member, Status, View
+from agents.wishes import FREEZES
 
 ABSENT_MAX = 64  # looked for at a time: as many as one view lists in most clusters
 GONE_MAX = 64  # drops remembered in a view: as many as flap in a bad hour, at 3 KB
@@ -96,6 +97,8 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
     recount = any(wish.kind == "recount" and wish.view == view.id for wish in evidence.wishes)
     # An order that alone is new, for flaps are forgotten, is no reason for a view.
     same = sorted(members, key=lambda m: m.id) == sorted(view.members, key=lambda m: m.id)
+    freezes = max([view.freezes, *(w.count for w in evidence.wishes if w.kind in FREEZES)])
+    same = same and freezes == view.freezes
     if not members or (same and not recount):
         return Plan(None, left_out=left_out)
     if not number_given and stay and not is_carried(view, members, evidence.promises):
@@ -107,6 +110,7 @@ def successor(view: View, evidence: Evidence, number: int = 0) -> Plan:
     after = View(
         view.tag, number, view.charter, tuple(members), left_keys, dead_keys, gone, flaps, view.forks
     )
+    after = msgspec.structs.replace(after, freezes=freezes)
     if view.charter.is_available:
         after = msgspec.structs.replace(after, absent=_absent(view, after, evidence, wished))
     return Plan(after, dead, left_out)

@@ -168,6 +168,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
         forks: With `quorum = available`: the forced generations that led here, oldest first.
         absent: With it: members dropped as dead, but not surely dead: they may
             be alive on another side, and are looked for.
+        freezes: How often moves were frozen and thawed; odd = they are frozen.
     """
 
     tag: Id
@@ -180,6 +181,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     flaps: Annotated[tuple[tuple[Id, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
     forks: Annotated[tuple[Fork, ...], Meta(max_length=FORKS_MAX)] = ()
     absent: Annotated[tuple[Member, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    freezes: Count = 0
 
     def member(self, host: str) -> Member | None:
         """Return the member with this host id, or None."""
@@ -202,6 +204,11 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     def root(self) -> int:
         """Id of the first view of this generation's lineage; 0 = nothing was ever forced."""
         return self.forks[-1].first if self.forks else 0
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no colony moves for a better place; what lacks peers still gets them."""
+        return self.freezes % 2 == 1
 
     @property
     def majority(self) -> int:

@@ -14,6 +14,8 @@ from agents.views import Status, View
 
 KEPT_S = 3.0  # a dozen repeats: the wisher is gone, or has changed its mind
 WISHES_MAX = 4096
+FREEZES = ("freeze", "thaw")
+ABOUT_ALL = ("recount", *FREEZES)  # wishes that are about no host
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Wishes:
         """Keep a wish, of the host `by` if not our own; True if it is new. It counts after `wait_s`."""
         key = (wish.kind, wish.host, wish.incarnation)
         old = self._kept.get(key)
-        if old is not None and old.wish.view >= wish.view:
+        if old is not None and (old.wish.view, old.wish.count) >= (wish.view, wish.count):
             old.until_s = now_s + KEPT_S
             old.mine = old.mine or mine
             return False
@@ -50,7 +52,7 @@ class Wishes:
         """Return the event by which somebody came to wish this."""
         found = [kept for kept in self._kept.values() if (kept.wish.kind, kept.wish.host) == (kind, host)]
         by = "" if not found or any(kept.mine for kept in found) else found[0].by
-        return Cause(kind, by=by) if kind == "recount" else Cause(kind, host=host, by=by)
+        return Cause(kind, by=by) if kind in ABOUT_ALL else Cause(kind, host=host, by=by)
 
     def prune(self, view: View, now_s: float) -> None:
         """Forget what the view shows done, and what nobody repeats."""
@@ -81,6 +83,8 @@ def done(wish: Wish, view: View) -> bool:
     """Return whether a view shows the wish fulfilled (or past)."""
     if wish.kind == "recount":
         return view.id > wish.view
+    if wish.kind in FREEZES:
+        return view.freezes >= wish.count
     member = view.member(wish.host)
     if member is None or member.incarnation != wish.incarnation:
         return True

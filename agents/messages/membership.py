@@ -159,15 +159,18 @@ class Wish(msgspec.Struct, frozen=True, array_like=True, tag=21):
     Kinds: `leave` (mark LEAVING), `active` (a joiner has its share), `left`
     (a leaver is empty: drop it cleanly), `dead` (attested: `witness_of` the
     death is the sender), `evict` (an operator's order), `recount` (same
-    members, new view: the census must run again). `view` is the one in
-    which it was wished: a recount is done when a later one is installed.
+    members, new view: the census must run again), `freeze` and `thaw` (moves
+    stop, or go on). `view` is the one in which it was wished: a recount is
+    done when a later one is installed. `count` is what `View.freezes` is to be:
+    an order that was overtaken by a later one is done, too.
     """
 
-    kind: Literal["leave", "active", "left", "dead", "evict", "recount"]
+    kind: Literal["leave", "active", "left", "dead", "evict", "recount", "freeze", "thaw"]
     host: Id
     incarnation: Count
     reason: Text = ""
     view: Count = 0
+    count: Count = 0
 
 
 class Knock(msgspec.Struct, frozen=True, array_like=True, tag=22):

@@ -67,6 +67,8 @@ def status_lines(answer: Json) -> list[str]:
         f"{colonies.get('healthy', 0)} healthy, {colonies.get('degraded', 0)} degraded, "
         f"{colonies.get('lost', 0)} lost",
     ]
+    if answer.get("frozen"):
+        lines.append("moves are FROZEN: colony thaw lets colonies move again")
     if answer.get("insecure"):
         lines.append("INSECURE: no keys are demanded where strangers can connect")
     if answer.get("refused"):

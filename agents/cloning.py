@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from agents.cells import Cell, Cells, cell_bytes
 from agents.messages.replication import CellState, Chunk, LaneState
-from agents.surroundings import CloneOrdered
+from agents.surroundings import CloneOrdered, Limits
 
 LANES_PER_CHUNK = 1024
 CELLS_PER_CHUNK = 1024
+FLOOR_BYTES_S = 1024 * 1024  # a clone slower than this is stuck, a thousandth of what a LAN carries
 
 Piece = tuple[tuple[CellState, ...], tuple[LaneState, ...]]
 Deaths = tuple[tuple[bytes, int], ...]
@@ -54,6 +55,7 @@ class Clone:
         started: The target has admitted it, and the snapshot is taken.
         acked_seq: The learner has applied every mutation up to here.
         touched_s: When the target was last heard about it.
+        is_held: The host's pace lets nothing of it leave now.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Clone:
         "acked_seq",
         "bytes_acked",
         "bytes_whole",
+        "is_held",
         "number",
         "order",
         "sizes",
@@ -80,6 +83,7 @@ class Clone:
         self.started_s = now_s
         self.touched_s = now_s
         self.acked_seq = -1
+        self.is_held = False
         self.bytes_whole = 0
         self.bytes_acked = 0
         self.sizes: list[int] = []
@@ -116,6 +120,16 @@ class Clone:
             self.bytes_acked += self.sizes[self._acked]
             self._acked += 1
         self.touched_s = now_s
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its colony lacks a peer; else it only moves."""
+        return not self.order.source
+
+    def deadline_s(self, limits: Limits) -> float:
+        """Return by when it must be complete, on the host's clock."""
+        floor = min(FLOOR_BYTES_S, limits.clone_bytes_s / (2 * limits.clones_max) or FLOOR_BYTES_S)
+        return self.started_s + limits.clone_deadline_s + self.bytes_whole / floor
 
     def is_complete(self, committed: int) -> bool:
         """Return whether all chunks, and all up to `committed`, are acked."""

@@ -253,7 +253,9 @@ class Colony:
                 return
         if primary.merges is not None:
             merging.acknowledge(primary, now_s, out)
-        patient = moves.clones or moves.handing or primary.stalled or primary.merges or primary.moves
+        patient = (
+            moves.under_way or moves.handing or primary.stalled or primary.merges or primary.moves
+        )
         expiry_s = primary.next_expiry_s()
         if not patient and expiry_s is None:
             return
@@ -758,9 +760,9 @@ class Colony:
                 merging.go_on(primary, now_s, out)
             if primary.moves is not None:
                 migration.ticked(primary, now_s, out)
-            clones = len(primary.transfers.clones)
+            before = primary.transfers.going, len(primary.transfers.clones)
             transfers.give_up_the_silent(primary, now_s, out)
-            if len(primary.transfers.clones) < clones:
+            if (primary.transfers.going, len(primary.transfers.clones)) != before:
                 self._announce(out)
         elif learner is not None and now_s - self._heard_s >= 2 * self.host.limits.clone_patience_s:
             # Its source has given up by now, and the word of it got lost.

@@ -48,7 +48,6 @@ REST_S = 5.0  # between two moves of one colony for balance's sake
 REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
-MOVES_MAX = 8  # improvements under way per host
 REFUSED_S = 1.0  # before a refused target is asked again
 CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
 INVITES_MAX = 8
@@ -115,7 +114,7 @@ class Governor:
 
     def move_refused(self, event: MoveRefused, now_s: float) -> None:
         """A target did not take a clone: not that one again so soon."""
-        self._refused_s[(event.colony, event.target)] = now_s
+        self._refused_s[(event.colony, event.target)] = now_s + event.rest_s
         self.moves.pop(event.colony, None)
         self._dirty.add(event.colony)
 
@@ -325,7 +324,7 @@ class Governor:
     def _improve(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""
         mine = self._mine
-        if not mine or len(self.moves) >= MOVES_MAX:
+        if not mine or len(self.moves) >= self.host.limits.moves_max:
             return
         self._turn += 1
         some = IMPROVE_BUSY if self._idle_round <= 1 else IMPROVE_IDLE
@@ -339,7 +338,7 @@ class Governor:
                 continue
             machine = self.host.colonies.get(colony)
             facts = self.facts(machine) if machine is not None else None
-            if facts is None or facts.coming or facts.going or len(self.moves) >= MOVES_MAX:
+            if facts is None or facts.coming or facts.going or len(self.moves) >= self.host.limits.moves_max:
                 continue
             hosts = self._asked(colony, candidates, now_s)
             named: dict[str, Any] = {"apart_only": since_s < REST_S, "turn": self._turn}

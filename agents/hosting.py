@@ -84,6 +84,7 @@ from agents.messages.replication import (
 from agents.messages.replication import Replication as ReplicationMessage
 from agents.messages.stopping import StopAnswer, StopOrder
 from agents.moving import is_served
+from agents.pace import Pace
 from agents.peer import PeerStatus
 from agents.periodic import Periodic
 from agents.reception import Reception
@@ -166,6 +167,7 @@ class Container(Surroundings):
         policy: Policy = "latest",
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
+        self.pace = Pace(self.limits.clone_bytes_s)
         me = msgspec.structs.replace(me, protocol=versions.newest, software=SOFTWARE)
         self.membership = Membership(me, settings, record, now_s)
         stamp = self.membership.stamp

@@ -10,6 +10,7 @@ from agents.cells import Cells
 from agents.messages.client import Change
 from agents.messages.merging import MergeAsk, MergeCells
 from agents.messages.replication import CensusPeer, Located
+from agents.pace import Pace
 from agents.views import View
 
 
@@ -25,7 +26,10 @@ class Limits:
         chunk_bytes: About the size of a clone's chunk; 64 KiB measured best.
         window: Chunks under way per clone; 8 measured best.
         clones_max: Clones that one host feeds or takes at a time.
-        clone_patience_s: Longest silence of a clone's target.
+        moves_max: Moves for a better place that one host has under way at a time.
+        clone_bytes_s: Bytes of clones that one host sends per second; 0 = no limit.
+        clone_patience_s: Longest silence of a clone's target; of who was told to be ACTIVE, or to go.
+        clone_deadline_s: Longest time of a clone, beside a second per MiB of it.
         hand_over_patience_s: Longest wait for the last acks.
     """
 
@@ -36,7 +40,10 @@ class Limits:
     chunk_bytes: int = 64 * 1024
     window: int = 8
     clones_max: int = 16
+    moves_max: int = 8
+    clone_bytes_s: int = 0
     clone_patience_s: float = 5.0
+    clone_deadline_s: float = 60.0
     hand_over_patience_s: float = 1.0
 
 
@@ -54,6 +61,7 @@ class Surroundings(Protocol):
     watched: bool
     frozen: bool  # the cluster stops: nothing is sequenced any more
     policy: str  # of merges: `latest`, `winner` or `function`
+    pace: Pace
 
     @property
     def me(self) -> str:
@@ -225,11 +233,15 @@ class PeerGone:
 
 @dataclass(frozen=True, slots=True)
 class MoveRefused:
-    """A clone, a retirement or a hand-over did not come about."""
+    """A clone, a retirement or a hand-over did not come about.
+
+    `rest_s`: so much longer than usual the target is not asked again.
+    """
 
     colony: int
     target: str
     reason: str
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

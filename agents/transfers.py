@@ -31,6 +31,7 @@ from agents.surroundings import CloneOrdered, MoveRefused
 from agents.views import COUNT_BITS, epoch_count, next_epoch
 
 Out = list[Effect]
+STUCK_S = 30.0  # a target with which a move got stuck is left alone for so long
 
 
 class Primary(Protocol):
@@ -72,6 +73,8 @@ class Transfers:
         fell: The event by which the population fell last, and is not made good yet.
         newest: The host whose peer became ACTIVE last.
         weights: Host that is activating -> bytes that were cloned to it.
+        told_s: Host that is activating -> since when.
+        stuck: Hosts that let an order to go unanswered for long.
         sources: Target of a clone that is not ACTIVE yet -> the peer that goes in its place.
     """
 
@@ -84,6 +87,8 @@ class Transfers:
         "next_clone",
         "retiring",
         "sources",
+        "stuck",
+        "told_s",
         "weights",
     )
 
@@ -95,6 +100,8 @@ class Transfers:
         self.fell: Cause | None = None
         self.newest = ""
         self.weights: dict[str, int] = {}
+        self.told_s: dict[str, float] = {}
+        self.stuck: set[str] = set()
         self.sources: dict[str, str] = {}
         self.next_clone = 1
 
@@ -153,8 +160,21 @@ def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: fl
     out.append(Send(target, start))
     for entries in batches(whole(p.entry, p.after) for p in primary.pending):
         out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, entries)))
-    for chunk in clone.chunks(peer.colony, peer.epoch, limits.window):
-        out.append(Send(target, chunk))
+    _send_chunks(primary, clone, now_s, out)
+
+
+def _send_chunks(primary: Primary, clone: Clone, now_s: float, out: Out) -> None:
+    """Send what credit and the host's pace allow now."""
+    peer, pace = primary.peer, primary.peer.host.pace
+    chunks = clone.chunks(peer.colony, peer.epoch, peer.host.limits.window)
+    clone.is_held = True
+    while pace.allows(now_s, is_urgent=clone.is_urgent):
+        chunk = next(chunks, None)
+        if chunk is None:
+            clone.is_held = False
+            return
+        pace.spend(clone.sizes[-1])
+        out.append(Send(clone.order.target, chunk))
 
 
 def chunk_acked(primary: Primary, target: str, number: int, chunk: int, now_s: float, out: Out) -> None:
@@ -163,9 +183,7 @@ def chunk_acked(primary: Primary, target: str, number: int, chunk: int, now_s: f
     if clone is None or clone.number != number or not clone.started:
         return
     clone.chunk_acked(chunk, now_s)
-    peer = primary.peer
-    for piece in clone.chunks(peer.colony, peer.epoch, peer.host.limits.window):
-        out.append(Send(target, piece))
+    _send_chunks(primary, clone, now_s, out)
     finish_clones(primary, out)
 
 
@@ -177,11 +195,14 @@ def finish_clones(primary: Primary, out: Out) -> None:
             del transfers.clones[target]
             primary.ack_set[target] = clone.acked_seq
             transfers.activating[target] = clone.number
+            transfers.told_s[target] = clone.touched_s
             transfers.weights[target] = clone.bytes_whole
             out.append(Send(target, Activate(peer.colony, peer.epoch, clone.number)))
 
 
-def drop_clone(primary: Primary, target: str, reason: str, out: Out, *, tell: bool = True) -> None:
+def drop_clone(
+    primary: Primary, target: str, reason: str, out: Out, *, tell: bool = True, rest_s: float = 0.0
+) -> None:
     """Give a clone up; the population stays what it was."""
     transfers, peer = primary.transfers, primary.peer
     if transfers.clones.pop(target, None) is None:
@@ -189,7 +210,7 @@ def drop_clone(primary: Primary, target: str, reason: str, out: Out, *, tell: bo
     transfers.sources.pop(target, None)
     broken = Cause("clone", peer.colony, target)
     out.append(Note("clone", reason, peer.colony, target, {"step": "given up"}, broken))
-    out.append(TellHost(MoveRefused(peer.colony, target, reason)))
+    out.append(TellHost(MoveRefused(peer.colony, target, reason, rest_s)))
     if tell:
         out.append(Send(target, Retire(peer.colony, peer.epoch)))
 
@@ -200,6 +221,7 @@ def activated(primary: Primary, target: str, number: int, out: Out) -> bool:
         return False
     transfers, colony = primary.transfers, primary.peer.colony
     del transfers.activating[target]
+    transfers.told_s.pop(target, None)
     transfers.newest = target
     transfers.sources.pop(target, None)
     if not transfers.clones:
@@ -237,6 +259,8 @@ def retired(primary: Primary, target: str, now_s: float, out: Out) -> bool:
     if dropped:
         drop_clone(primary, target, "the target has given it up", out, tell=False)
     transfers.activating.pop(target, None)
+    transfers.told_s.pop(target, None)
+    transfers.stuck.discard(target)
     asked = transfers.retiring.pop(target, None) is not None
     transfers.forget_source(target)
     if primary.ack_set.pop(target, None) is None:
@@ -300,6 +324,31 @@ def cancel_hand_over(primary: Primary, reason: str, now_s: float, out: Out) -> N
     primary.take_waiting(now_s, out)
 
 
+def _give_up_the_unanswered(primary: Primary, now_s: float, out: Out) -> None:
+    """Let a new peer go that never says that it is ACTIVE; ask again whoever was told to go.
+
+    Both stay in the ack set until they say that they hold nothing: they may hold what is committed.
+    """
+    transfers, peer = primary.transfers, primary.peer
+    patience_s = peer.host.limits.clone_patience_s
+    for target, since_s in list(transfers.told_s.items()):
+        if now_s - since_s > patience_s and transfers.handing is None:
+            reason = f"stuck: it does not say that it is ACTIVE for {now_s - since_s:.0f} s"
+            del transfers.told_s[target]
+            transfers.sources.pop(target, None)
+            order_retire(primary, target, reason, now_s, out, Cause("clone", peer.colony, target))
+            out.append(TellHost(MoveRefused(peer.colony, target, reason, STUCK_S)))
+    for target, since_s in transfers.retiring.items():
+        if now_s - since_s > patience_s:
+            transfers.retiring[target] = now_s
+            out.append(Send(target, Retire(peer.colony, peer.epoch)))
+            if target not in transfers.stuck:
+                transfers.stuck.add(target)
+                why = f"stuck: it does not say that it has gone for {patience_s:.0f} s; it is asked again"
+                asked = Cause("retire", peer.colony, target)
+                out.append(Note("retire", why, peer.colony, target, {"step": "again"}, asked))
+
+
 # -- faults --------------------------------------------------------------------
 
 
@@ -326,7 +375,9 @@ def view_installed(primary: Primary, members: frozenset[str], now_s: float, out:
         del primary.ack_set[host]
         transfers.fell = Cause("view", view=view)
         transfers.activating.pop(host, None)
+        transfers.told_s.pop(host, None)
         transfers.retiring.pop(host, None)
+        transfers.stuck.discard(host)
         transfers.forget_source(host)
     for host in list(transfers.clones):
         clone = transfers.clones.pop(host)
@@ -340,11 +391,19 @@ def view_installed(primary: Primary, members: frozenset[str], now_s: float, out:
 
 
 def give_up_the_silent(primary: Primary, now_s: float, out: Out) -> None:
-    """End what got stuck: clones without answers, a hand-over without acks."""
+    """End what got stuck, back to the state before it: another target is looked for, or another time."""
     limits = primary.peer.host.limits
     for target, clone in list(primary.transfers.clones.items()):
-        if now_s - clone.touched_s > limits.clone_patience_s:
-            drop_clone(primary, target, "the target is silent", out)
+        if clone.is_held:  # by us: the target has nothing to say
+            clone.touched_s = now_s
+            _send_chunks(primary, clone, now_s, out)
+        if now_s > clone.deadline_s(limits):
+            age_s, done = now_s - clone.started_s, clone.progress
+            reason = f"stuck: {done:.0%} of it after {age_s:.0f} s"
+            drop_clone(primary, target, reason, out, rest_s=STUCK_S)
+        elif now_s - clone.touched_s > limits.clone_patience_s:
+            drop_clone(primary, target, "the target is silent", out, rest_s=STUCK_S)
+    _give_up_the_unanswered(primary, now_s, out)
     handing = primary.transfers.handing
     if handing is not None and now_s - handing.started_s > limits.hand_over_patience_s:
         reason = "the last acks do not come"

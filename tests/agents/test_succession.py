@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.messages.membership import Wish
 from agents.succession import GONE_MAX, Evidence, connected, largest_connected, remembered, successor, too_old
 from agents.views import Charter, Member, Status, View
+from agents.wishes import done
 
 
 def member(host: str, incarnation: int = 1, status: Status = Status.ACTIVE) -> Member:
@@ -71,6 +72,20 @@ def test_a_recount_is_a_new_view_of_the_same_members_once() -> None:
     after = successor(view("ab"), evidence({"a": "ab", "b": "ab"}, wishes=(wish,))).view
     assert after is not None and after.members == view("ab").members and after.id == 6
     assert successor(after, evidence({"a": "ab"}, wishes=(wish,))).view is None
+
+
+def test_freezing_and_thawing_change_a_view_once_and_an_order_that_was_overtaken_changes_none() -> None:
+    both = dict.fromkeys("ab", "ab")
+    freeze, thaw = Wish("freeze", "a", 1, count=1), Wish("thaw", "b", 1, count=2)
+    frozen = successor(view("ab"), evidence(both, wishes=(freeze,))).view
+    assert frozen is not None and frozen.is_frozen and frozen.members == view("ab").members
+    assert successor(frozen, evidence(both, wishes=(freeze,))).view is None
+    thawed = successor(frozen, evidence(both, wishes=(freeze, thaw))).view
+    assert thawed is not None and not thawed.is_frozen and thawed.freezes == 2
+    assert successor(thawed, evidence(both, wishes=(freeze,))).view is None, "it is long past"
+    assert done(freeze, thawed) and done(freeze, frozen) and not done(thaw, frozen)
+    smaller = successor(frozen, evidence({"a": "a"}, attested=frozenset("b"))).view
+    assert smaller is not None and smaller.is_frozen, "who dies takes nothing of it along"
 
 
 def test_joiners_enter_together_in_order_and_last() -> None:
@@ -192,6 +207,7 @@ def test_one_that_hears_and_is_not_heard_is_not_connected() -> None:
     assert plan.left_out == {"b"}
 
 
+@settings(deadline=None)  # a busy machine is no fault of the search
 @given(st.integers(1, 7), st.data())
 def test_the_search_finds_what_trying_all_sets_finds(size: int, data: st.DataObject) -> None:
     hosts = "abcdefg"[:size]

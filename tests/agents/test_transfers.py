@@ -15,6 +15,7 @@ from agents.messages.replication import (
     Replicate,
     Retire,
 )
+from agents.pace import Pace
 from agents.primary import Primary
 from agents.surroundings import CloneOrdered, MoveRefused
 from agents.transfers import (
@@ -283,3 +284,85 @@ def test_a_closed_primary_must_hear_every_ack_again_in_the_new_view() -> None:
     assert not primary.is_open
     ack(primary, "B", 1)
     assert primary.is_open
+
+
+# -- what gets stuck -----------------------------------------------------------
+
+
+def test_a_clone_that_trickles_is_given_up_at_its_deadline_and_its_target_left_alone() -> None:
+    primary = a_primary("B")
+    out: list[Effect] = []
+    number, limits = ordered(primary), primary.peer.host.limits
+    clone = primary.transfers.clones["C"]
+    clone_answered(primary, "C", CloneAnswer(0, 5, number, True), NOW_S, out)
+    clone.bytes_whole = 8 << 20
+    end_s = clone.deadline_s(limits)
+    assert end_s == NOW_S + limits.clone_deadline_s + 8
+    clone.touched_s = end_s  # it says something all the time
+    give_up_the_silent(primary, end_s, out)
+    assert refused(out) == []
+    out.clear()
+    give_up_the_silent(primary, end_s + 0.1, out)
+    assert kinds(out, "C") == [Retire] and primary.transfers.clones == {} and "C" not in primary.ack_set
+    (event,) = [e.event for e in out if isinstance(e, TellHost)]
+    assert isinstance(event, MoveRefused) and event.rest_s > 1 and event.reason.startswith("stuck: 0%")
+
+
+def test_a_new_peer_that_never_says_that_it_is_active_goes_again_in_an_orderly_way() -> None:
+    primary = a_primary("B")
+    number, patience_s = cloned(primary), primary.peer.host.limits.clone_patience_s
+    out: list[Effect] = []
+    give_up_the_silent(primary, NOW_S + patience_s, out)
+    assert out == []
+    give_up_the_silent(primary, NOW_S + patience_s + 0.1, out)
+    assert kinds(out) == [Retire] and refused(out) == ["C"]
+    assert "C" in primary.ack_set, "it may hold what is committed: it stays until it says that it has gone"
+    again: list[Effect] = []
+    give_up_the_silent(primary, NOW_S + patience_s + 0.2, again)
+    assert again == [], "once is enough"
+    assert activated(primary, "C", number, again) and retired(primary, "C", NOW_S, again)
+    assert "C" not in primary.ack_set and primary.transfers.told_s == {}
+
+
+def test_who_does_not_say_that_it_has_gone_is_asked_again_and_noted_once() -> None:
+    primary = a_primary("B", "C")
+    patience_s = primary.peer.host.limits.clone_patience_s
+    order_retire(primary, "C", "test", NOW_S, [])
+    out: list[Effect] = []
+    for times in range(1, 4):
+        give_up_the_silent(primary, NOW_S + times * (patience_s + 0.1), out)
+    assert kinds(out) == [Retire] * 3 and "C" in primary.ack_set
+    assert [note.details for note in out if isinstance(note, Note)] == [{"step": "again"}]
+    assert retired(primary, "C", NOW_S, out) and primary.transfers.stuck == set()
+
+
+# -- the pace ------------------------------------------------------------------
+
+
+def test_no_more_bytes_leave_than_the_pace_allows_and_nobody_is_blamed_for_it() -> None:
+    primary = a_primary("B")
+    for n in range(20):
+        primary.peer.cells.live[b"%d" % n] = (n + 1, 0.0, b"x" * 60_000)
+    primary.peer.host.pace = Pace(200_000)
+    number = ordered(primary)
+    out: list[Effect] = []
+    clone_answered(primary, "C", CloneAnswer(0, 5, number, True), NOW_S, out)
+    assert kinds(out, "C").count(Chunk) == 1, "a quarter of a second's bytes, and the chunk that goes over it"
+    sent, now_s = 1, NOW_S
+    while "C" in primary.transfers.clones and now_s < NOW_S + 60:
+        now_s += 0.25
+        chunk_acked(primary, "C", number, sent, now_s, out)
+        give_up_the_silent(primary, now_s, out)
+        sent = kinds(out, "C").count(Chunk)
+    assert refused(out) == [] and "C" in primary.ack_set
+    assert 1_200_000 / 200_000 - 1.5 < now_s - NOW_S < 1_200_000 / 200_000 + 1.5
+
+
+def test_a_move_waits_while_a_colony_that_lacks_a_peer_is_cloned() -> None:
+    pace = Pace(1000)
+    assert pace.allows(0.0, is_urgent=False)
+    pace.spend(300)
+    assert not pace.allows(0.0, is_urgent=True) and not pace.allows(0.01, is_urgent=True)
+    assert pace.allows(0.3, is_urgent=True) and not pace.allows(0.3, is_urgent=False)
+    assert not pace.allows(1.2, is_urgent=False) and pace.allows(1.4, is_urgent=False)
+    assert all(Pace().allows(0.0, is_urgent=urgent) for urgent in (False, True))

@@ -23,6 +23,7 @@ from agents.effects import (
     Wake,
 )
 from agents.messages.client import Get, Put, Reply
+from agents.pace import Pace
 from agents.peer import PeerStatus, Role
 from agents.surroundings import (
     Born,
@@ -60,6 +61,7 @@ class Home:
     primary: str = ""
     refuses: str = ""
     room: int = 1 << 60
+    pace: Pace = field(default_factory=Pace)
 
     def where(self, colony: int) -> tuple[str, str]:
         """Return where the last announcement said."""

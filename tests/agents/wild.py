@@ -49,6 +49,7 @@ from agents.messages.client import (
     Touch,
 )
 from agents.messages.replication import REFUSED, Census, CensusPeer, Chunk, Entry, Located
+from agents.pace import Pace
 from agents.peer import Peer, PeerStatus
 from agents.pending import Pending
 from agents.primary import Primary
@@ -105,6 +106,7 @@ class Place:
     watched: bool = False
     frozen: bool = False
     policy: str = "latest"
+    pace: Pace = field(default_factory=Pace)
     primary: str = ""
     round: CensusRound | None = None
     census: Census | None = None

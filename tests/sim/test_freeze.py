@@ -81,17 +81,3 @@ def test_frozen_moves_stay_frozen_through_joins_and_deaths_until_they_are_thawed
     town.run(30.0)
     assert not town.view().is_frozen and town.view().freezes == 2
     assert town.moves(frozen_s) and max(town.copies.values()) - min(town.copies.values()) <= 4
-
-
-def test_an_order_that_was_overtaken_is_not_carried_out_later() -> None:
-    town = Town()
-    town.order("B", frozen=True)
-    town.run(1.5)
-    town.simulation.cut("B|AC")  # it can't hear that its wish came true, and goes on wishing
-    town.run(6.0)
-    town.order("C", frozen=False)
-    town.run(2.0)
-    assert not town.view().is_frozen
-    town.simulation.heal("B|AC")
-    town.run(12.0)
-    assert not town.view().is_frozen and len(town.view().members) == 3

@@ -31,7 +31,7 @@ from agents.refusals import Refusals
 
 HOLDERS_MAX = 10_000
 LOOKS = frozenset(
-    {"status", "events", "vitals", "where", "why", "safe_to_kill", "capacity"}
+    {"status", "events", "vitals", "where", "why", "moves", "safe_to_kill", "capacity"}
 )  # orders that change nothing
 # An operator orders, a host testifies: a false word that a host is dead takes its leases from it, and
 # with them the promise of linearizable reads. Supervisors have the key of the hosts that they start.

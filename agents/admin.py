@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agents import safety, testimony, whys
+from agents import safety, testimony, underway, whys
 from agents.access import Access
 from agents.effects import (
     Effect,
@@ -118,6 +118,7 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
         "merges": host.reunion.told(),
         "stopping": host.stopping.progress(),
         "moves": _moves(host, now_s),
+        "wave": underway.wave(host),
     }
     if arguments.get("colonies"):
         answer["table"] = [_row(host, colony) for colony in range(len(peers))]
@@ -166,7 +167,8 @@ def _name(host: Host, host_id: str) -> str:
 
 def _moves(host: Host, now_s: float) -> list[dict[str, Any]]:
     """Return clones and hand-overs under way: in detail where they start here."""
-    found: list[dict[str, Any]] = []
+    found = [move for move in underway.moves(host, now_s) if move["kind"] != "wait"]
+    here = {(move["colony"], move["to"]) for move in found}
     for entry in host.directory.entries:
         for learner in entry.learners if entry is not None else ():
             assert entry is not None, "only an entry has learners"
@@ -176,14 +178,25 @@ def _moves(host: Host, now_s: float) -> list[dict[str, Any]]:
                 "from": _name(host, entry.primary),
                 "to": _name(host, learner),
             }
-            machine = host.colonies.get(entry.colony)
-            if machine is not None and machine.primary is not None:
-                clone = machine.primary.transfers.clones.get(learner)
-                if clone is not None:
-                    move |= {"progress": clone.progress, "age_s": now_s - clone.started_s}
-                    move["reason"] = clone.order.reason
-            found.append(move)
+            if (move["colony"], move["to"]) not in here:
+                found.append({"owner": move["from"], **move})
     return found
+
+
+def moves(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
+    """Return what this host's primaries have under way, what waits for what, and who joins or leaves."""
+    view = host.view
+    return [], {
+        "name": host.membership.me.name,
+        "frozen": view is not None and view.is_frozen,
+        "moves": underway.moves(host, now_s),
+        "wave": underway.wave(host),
+        "limits": {
+            "moves": host.limits.moves_max,
+            "clones": host.limits.clones_max,
+            "bytes_s": host.limits.clone_bytes_s,
+        },
+    }
 
 
 def _row(host: Host, colony: int) -> dict[str, Any]:
@@ -391,6 +404,7 @@ COMMANDS: dict[str, Callable[[Host, dict[str, Any], float], Answered]] = {
     "status": status,
     "where": where,
     "why": why,
+    "moves": moves,
     "safe_to_kill": safe_to_kill,
     "init": init,
     "leave": leave,

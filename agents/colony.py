@@ -253,9 +253,7 @@ class Colony:
                 return
         if primary.merges is not None:
             merging.acknowledge(primary, now_s, out)
-        patient = (
-            moves.under_way or moves.handing or primary.stalled or primary.merges or primary.moves
-        )
+        patient = moves.under_way or moves.handing or primary.stalled or primary.merges or primary.moves
         expiry_s = primary.next_expiry_s()
         if not patient and expiry_s is None:
             return

@@ -168,6 +168,16 @@ class Governor:
             Cause("view", view=self._leaving) if self._leaving else None,
         )
 
+    @property
+    def needy(self) -> list[int]:
+        """Colonies led here that may need something, in order of number."""
+        return sorted(self._dirty | self._lacks.keys())
+
+    def has_room(self, bytes_used: int) -> bool:
+        """Return whether one more clone of this size may leave now."""
+        room, bytes_room = self._room()
+        return room > 0 and (bytes_room >= bytes_used or room == self.host.limits.clones_max)
+
     # -- the pace -----------------------------------------------------------------------
 
     def tick(self, now_s: float, out: Out) -> None:

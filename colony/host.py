@@ -93,6 +93,9 @@ class Host:
             ends; None = never: it holds until the others are back.
         witness: It votes, but carries no colony.
         max_bytes: How much it may carry; 0 = what memory allows.
+        moves_max: Moves for a better place that its primaries have under way at a time; >= 1.
+        clones_max: Clones that it feeds at a time, those for lost copies included; >= 1.
+        clone_rate: Bytes of clones that it sends per second; 0 = as fast as they are taken.
         link: Where other hosts connect; None = the same IP, PORT + 10000 or any free port.
         closures: Whether clients may send closures; None = only with keys, or on loopback.
         keys: Directory with host.key and authorized (see `colony keygen`): all links are encrypted,
@@ -128,6 +131,9 @@ class Host:
         solitude: float | None = 600.0,
         witness: bool = False,
         max_bytes: int = 0,
+        moves_max: int = 8,
+        clones_max: int = 16,
+        clone_rate: int = 0,
         link: str | None = None,
         closures: bool | None = None,
         keys: str | os.PathLike[str] | None = None,
@@ -154,6 +160,11 @@ class Host:
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness, self._max_bytes = witness, max_bytes
+        if min(moves_max, clones_max) < 1 or clone_rate < 0:
+            raise ValueError("moves_max and clones_max are 1 or more, clone_rate is 0 or more")
+        self._limits = Limits(
+            bytes_max=max_bytes, moves_max=moves_max, clones_max=clones_max, clone_bytes_s=clone_rate
+        )
         self._keys, self._insecure = keys, insecure
         is_safe = keys is not None or _is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
@@ -204,7 +215,7 @@ class Host:
             self._settings,
             record,
             time.monotonic(),
-            limits=Limits(bytes_max=self._max_bytes),
+            limits=self._limits,
             first_link=int(time.time() * 1000),
             closures=self._closures,
             keeps=keeper is not None,

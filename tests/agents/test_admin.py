@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from agents.admin import COMMANDS
 from agents.effects import EvictOrdered, InitOrdered, LeaveOrdered, ProcessGone, RecoverOrdered
 from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Put
+from agents.surroundings import Limits
 from agents.views import Charter, Status
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
@@ -64,6 +66,40 @@ def test_a_clone_under_way_is_shown_where_it_starts_and_elsewhere() -> None:
     _, answer = asked(house, "status")
     (move,) = answer["moves"]
     assert (move["kind"], move["from"], move["to"]) == ("clone", "a", "b") and "reason" in move
+
+
+def test_moves_say_whose_they_are_and_what_they_wait_for_and_who_joins() -> None:
+    house = founded("a", colonies=3)
+    assert asked(house, "moves")[1]["moves"] == [] and asked(house, "moves")[1]["wave"] is None
+    house.add("b")
+    house.install("ab", b={"status": Status.JOINING})
+    while not house.hosts["a"].governor.needy:
+        house.run(0.05, most=1)
+    house.run(0.05, most=1)
+    _, answer = asked(house, "moves")
+    assert answer["wave"] == {"joining": ["b"], "leaving": [], "arrived": 0, "share": 3, "aboard": 0}
+    move = answer["moves"][0]
+    assert (move["kind"], move["urgent"], move["owner"], move["from"], move["to"]) == (
+        "clone", True, "a", "a", "b"
+    )  # fmt: skip
+    assert 0 < move["deadline_s"] <= 5 and "word that it takes it" in move["waits_for"] and move["reason"]
+    house.run()
+    assert asked(house, "moves")[1]["moves"] == [] and asked(house, "status")[1]["wave"]["arrived"] == 3
+
+
+def test_what_waits_says_for_what() -> None:
+    house = founded("ab", colonies=4, peers=2, limits=Limits(clones_max=1))
+    name = house.leader(0)
+    governor = house.hosts[name].governor
+    for colony in range(4):
+        machine = house.hosts[name].colonies.get(colony)
+        if machine is not None and machine.primary is not None:
+            machine.primary.ack_set.clear()
+            governor._dirty.add(colony)
+    house.hosts[name].limits = replace(house.hosts[name].limits, clones_max=0)
+    code, reply = asked(house, "moves", name)
+    waits = [move["waits_for"] for move in reply["moves"] if move["kind"] == "wait"]
+    assert code == OK and waits and all("clones at a time" in text for text in waits)
 
 
 def test_where_names_the_colony_of_a_key_and_its_hosts() -> None:

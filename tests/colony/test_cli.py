@@ -233,6 +233,36 @@ def test_why_gathers_what_all_hosts_decided(colony: Terminal) -> None:
     assert "last moved:" in colony.out and "h5: can not, is full" in colony.out and "settle" not in colony.out
 
 
+def test_moves_of_all_hosts_come_urgent_first_with_who_joins_and_what_is_frozen(colony: Terminal) -> None:
+    slow = {"colony": 1, "kind": "move", "from": "h1", "to": "h2", "progress": 0.25, "owner": "h1"}
+    slow |= {"urgent": False, "age_s": 9.0, "deadline_s": 51.0, "waits_for": "its cells", "reason": "so"}
+    wait = {"colony": 7, "kind": "wait", "urgent": True, "owner": "h2", "age_s": 0.0, "waits_for": "room"}
+    told = iter([{"moves": [slow], "limits": {}}, {"moves": [wait], "limits": {}}])
+    colony.store.answers["moves"] = lambda _: next(told, {"moves": [], "limits": {}})
+    assert colony("moves") == 0
+    first, second = colony.out.splitlines()
+    assert first == "wait colony 7 urgent, owner h2: waits for room"
+    assert second == (
+        "move colony 1 h1 → h2 25%, owner h1, 9.0 s old, given up in 51 s: waits for its cells (so)"
+    )
+    status = dict(colony.store.answers["status"])
+    wave = {"joining": ["h8", "h9"], "leaving": ["h1"], "arrived": 3, "share": 8, "aboard": 5}
+    colony.store.answers["status"] = {**status, "frozen": True, "wave": wave}
+    assert colony("moves") == 0
+    assert "moves are FROZEN" in colony.out and "nothing moves" in colony.out
+    assert "wave: h8, h9 join, 3 of 8 copies there; h1 leave, 5 copies still aboard" in colony.out
+
+
+def test_freeze_and_thaw_wait_until_a_view_says_so(colony: Terminal) -> None:
+    status = dict(colony.store.answers["status"])
+    seen = iter([False, False])
+    colony.store.answers["status"] = lambda _: {**status, "frozen": next(seen, True)}
+    colony.store.answers["freeze"] = {"frozen": True, "before": False}
+    assert colony("freeze") == 0 and colony.out.startswith("moves are frozen: what lacks peers")
+    colony.store.answers["thaw"] = {"frozen": False, "before": True}
+    assert colony("thaw", "--wait", "0.3") == 3 and "no view says so" in colony.err
+
+
 def test_safe_to_kill_answers_by_its_exit_status(colony: Terminal) -> None:
     colony.store.answers["safe_to_kill"] = {"safe": True, "reasons": []}
     assert colony("safe-to-kill", "h1", "h2") == 0 and colony.out == "yes\n"

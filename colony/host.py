@@ -146,25 +146,18 @@ class Host:
     ) -> None:
         self._listen = _endpoint(listen)
         self._link = _endpoint(link) if link else None
-        self._name = name
-        self._seeds = seeds_in(join) if join else ()
+        self._name, self._seeds = name, seeds_in(join) if join else ()
         charter, alone_s = _charter(colonies, peers, quorum), _period("solitude", solitude)
         self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)
         self._merge, self._policy = merge, policy_of(merge)
-        self._labels = _labels(labels or {})
-        self._state_dir = state_dir
+        self._labels, self._state_dir = _labels(labels or {}), state_dir
         self._restore_wait_s = _period("restore_wait", restore_wait)
         self._snapshot_every_s = _period("snapshot_every", snapshot_every)
-        self._restore_periodic = restore_periodic
-        self._when_lost = _when_lost(when_lost)
+        self._restore_periodic, self._when_lost = restore_periodic, _when_lost(when_lost)
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness, self._max_bytes = witness, max_bytes
-        if min(moves_max, clones_max) < 1 or clone_rate < 0:
-            raise ValueError("moves_max and clones_max are 1 or more, clone_rate is 0 or more")
-        self._limits = Limits(
-            bytes_max=max_bytes, moves_max=moves_max, clones_max=clones_max, clone_bytes_s=clone_rate
-        )
+        self._limits = _limits(max_bytes, moves_max, clones_max, clone_rate)
         self._keys, self._insecure = keys, insecure
         is_safe = keys is not None or _is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
@@ -173,12 +166,11 @@ class Host:
         self._metrics = _endpoint(metrics) if metrics else None
         self._health: Health | None = None
         self._drain_grace_s, self._restarts = drain_grace, restarts
-        self._is_draining = False
+        self._is_draining = self._is_closed = False
         self._file: RecordFile | None = None
         self._server: Server | None = None
         self._container: Container | None = None
         self._member: Member | None = None
-        self._is_closed = False
 
     # -- life ------------------------------------------------------------------
 
@@ -500,6 +492,12 @@ def _endpoint(text: str) -> str:
     if not text.startswith("tcp://") or not colon or not host or not is_port:
         raise ValueError(f"{text!r} is no address to listen on, such as tcp://127.0.0.1:7420")
     return f"tcp://{host}:{'*' if port == '0' else port}"
+
+
+def _limits(bytes_max: int, moves_max: int, clones_max: int, clone_rate: int) -> Limits:
+    if min(moves_max, clones_max) < 1 or clone_rate < 0:
+        raise ValueError("moves_max and clones_max are 1 or more, clone_rate is 0 or more")
+    return Limits(bytes_max=bytes_max, moves_max=moves_max, clones_max=clones_max, clone_bytes_s=clone_rate)
 
 
 def _when_lost(value: str) -> str:

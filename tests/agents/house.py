@@ -30,6 +30,7 @@ from agents.hosting import Container
 from agents.membership import Settings
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
+from agents.reputation import Reputation
 from agents.surroundings import Limits
 from agents.views import Charter, Member, Status, View, view_id
 from placement.labels import Labels
@@ -53,6 +54,7 @@ class Scripted:
         self.may_end = True
         self.dead: set[str] = set()
         self.asking = Asking(me.id, (), 5.0)
+        self.reputation = Reputation()
         self.waiting = ""
 
     def init_refusal(self) -> str:

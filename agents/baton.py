@@ -100,6 +100,8 @@ class Baton:
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     return
+                if len(self._callers) > 1 and incoming.poll.vigil is not None:
+                    incoming.poll.vigil.forget()  # a second caller wants the interpreter: sleep
                 self._lock.release()
                 try:
                     fds = incoming.poll.wait(min(left_s, SLICE_S))

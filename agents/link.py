@@ -20,7 +20,7 @@ from agents.front import Front
 from agents.guarded import FRAME_BYTES_MAX as CLIENT_FRAME_BYTES_MAX
 from agents.guarded import Guarded
 from agents.messages.client import Greeting
-from agents.poller import Waker
+from agents.poller import Waker, new_vigil
 from agents.refusals import Refusals
 from agents.sockets import (
     HOST_FRAMES_MAX,
@@ -141,6 +141,10 @@ class Door:
         """
         return self.note(self.wait(self.prepare(timeout_s)))
 
+    def keep_vigil(self) -> None:
+        """Stay awake between short waits for other hosts: for a host that has its process for itself."""
+        self._poller.vigil = new_vigil()
+
     def prepare(self, timeout_s: float) -> float:
         """Do what is due before anybody sleeps; return for how many seconds that may be."""
         if self._sockets.fresh:
@@ -184,6 +188,8 @@ class Door:
             self._waker.clear()
         if desk.ready:
             found |= CLIENTS
+        if found & CLIENTS and self._poller.vigil is not None:
+            self._poller.vigil.forget()
         self._unread |= found & (HOSTS | CLIENTS)
         if self._lost:
             found |= LOST

@@ -251,6 +251,7 @@ class Server:
         self._ident = threading.get_ident()
         self.dispatcher.own(self._ident)
         if self._owns_process:
+            self.door.keep_vigil()
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)  # a full collection over a large heap stalls heartbeats

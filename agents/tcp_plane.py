@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable
 
 from agents.front import Connection, Front
-from agents.poller import Poller, Waker
+from agents.poller import Poller, Waker, new_vigil
 from agents.tcp_link import endpoint_of
-from agents.wire import FRAME_BYTES_MAX, Source, identity_of, source_of
+from agents.wire import CONTROL, FRAME_BYTES_MAX, Source, identity_of, source_of
 from agents.zmtp import COMMAND_BYTES_MAX, OPENING, PING, Conversation, ZmtpError, framed, header
 
 CONNECT_S = 0.5  # the kernel repeats a lost first packet after 1 s only: rather begin anew
@@ -69,23 +69,25 @@ class Incoming(Front):
     """The connections of other hosts; `take` says of each frame which `Source` it is of.
 
     Attributes:
-        poll: Tells of these connections only, and of `bell`: for a caller that waits for its own ack.
+        poll: Tells of control planes only, and of `bell`: for a caller that waits for its own ack.
         bell: Wakes that caller.
     """
 
     def __init__(self, endpoint: str, poller: Poller, frame_bytes_max: int) -> None:
         super().__init__(endpoint, poller, frame_bytes_max)
         self.poll = Poller()
+        self.poll.vigil = new_vigil()
         self.bell = Waker()
         self.poll.add(self.bell.fd)
+        self._lendable: dict[int, Connection] = {}
         self._lent: list[Connection] = []
         self._is_shut = False
 
     def lend(self) -> bool:
-        """Have `poll` alone tell of these connections, until `take_back`; False: that can't be had."""
-        if not self.poll.is_shared or len(self.connections) > LENT_MAX:
+        """Have `poll` alone tell of control planes, until `take_back`; False: that can't be had."""
+        if not self.poll.is_shared or len(self._lendable) > LENT_MAX:
             return False
-        for connection in self.connections.values():
+        for connection in self._lendable.values():
             if connection.watched == _IN:
                 self._poller.change(connection.fd, 0)  # of its end all are told
                 self._lent.append(connection)
@@ -99,14 +101,9 @@ class Incoming(Front):
                 self._poller.change(connection.fd, _IN)
 
     def _close(self, connection: Connection) -> None:
-        if connection.fd in self.connections:
+        if self._lendable.pop(connection.fd, None) is not None:
             self.poll.remove(connection.fd)
         super()._close(connection)
-
-    def _begin(self, peer: socket.socket, address: str, now_s: float) -> None:
-        super()._begin(peer, address, now_s)
-        if peer.fileno() in self.connections:
-            self.poll.add(peer.fileno())
 
     def shut(self, linger_s: float) -> None:
         """Close everything. Twice does nothing."""
@@ -122,6 +119,9 @@ class Incoming(Front):
         del self._by_identity[connection.identity]
         connection.identity = source
         self._by_identity[source] = connection
+        if source.plane == CONTROL:  # acks come there
+            self._lendable[connection.fd] = connection
+            self.poll.add(connection.fd)
         return True
 
     def _in_turn(self) -> list[tuple[int, Connection]]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agents.baton import Baton, may_lead
-from agents.poller import Poller
+from agents.poller import KEEN_MAX, Poller, Vigil
 from agents.tcp_plane import Incoming
 
 ANY = "tcp://127.0.0.1:*"
@@ -119,6 +119,22 @@ def test_in_a_crowd_nobody_leads(house: SimpleNamespace) -> None:
     assert not beside(lambda: enter(house.baton))
     house.baton.leave(first)
     assert beside(lambda: enter(house.baton))
+
+
+def test_who_leads_sleeps_when_another_comes(house: SimpleNamespace) -> None:
+    def looks_on(others: int) -> bool:
+        vigil = house.incoming.poll.vigil = Vigil(lambda: True)
+        for _ in range(KEEN_MAX):
+            vigil.waited(0.0)
+        callers = [Caller() for _ in range(1 + others)]
+        assert [house.baton.enter(caller) for caller in callers] == [True] + [False] * others
+        house.baton.lead(callers[0], 0.01)
+        for caller in callers:
+            house.baton.leave(caller)
+        return vigil.short_waits > 1
+
+    assert beside(lambda: [looks_on(0)]) == [True]
+    assert beside(lambda: [looks_on(1)]) == [False]
 
 
 def test_nobody_leads_while_a_turn_is_taken_or_after_the_end(house: SimpleNamespace) -> None:

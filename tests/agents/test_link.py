@@ -18,7 +18,7 @@ import zmq
 from agents import sockets, tcp_plane
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, WOKEN, Door
 from agents.messages.client import OK, UNAVAILABLE, Greeting, Reply
-from agents.poller import Poller, Waker
+from agents.poller import KEEN, Poller, Vigil, Waker
 from agents.wire import BULK, CONTROL, Source, decode_requests, encode
 
 A, B = "a" * 32, "b" * 32
@@ -266,6 +266,18 @@ def test_a_client_is_answered(doors: Doors, client: zmq.Socket[bytes]) -> None:
     assert data == b"question"
     assert door.reply(who, b"answer")
     assert client.recv() == b"answer"
+
+
+def test_where_clients_ask_nobody_stays_awake(doors: Doors, client: zmq.Socket[bytes]) -> None:
+    door = doors()
+    vigil = door._poller.vigil = Vigil(lambda: True)
+    for _ in range(KEEN):
+        vigil.waited(0.0)
+    assert vigil.watch_s(1.0) > 0
+    client.connect(door.address)
+    client.send(b"question")
+    assert client_frames(door, 1)
+    assert vigil.watch_s(1.0) == 0
 
 
 def test_a_client_that_is_gone_is_no_error(doors: Doors) -> None:

@@ -105,6 +105,28 @@ def test_control_does_not_wait_for_bulk(pair: Pair) -> None:
     pair.until(lambda: len(pair.frames) == 41)
 
 
+def test_a_caller_that_waits_for_its_ack_is_told_of_control_planes_only(pair: Pair) -> None:
+    pair.connect()
+    pair.a.send(B, 7, BULK, b"chunk")
+    pair.until(lambda: len(pair.frames) == 1)
+    incoming = pair.b.incoming
+    assert incoming is not None and len(incoming.connections) == 2
+    assert incoming.lend()
+    pair.a.send(B, 7, BULK, b"chunk")
+    assert incoming.poll.wait(0.02) == [], "the loop reads it, as always"
+    pair.until(lambda: len(pair.frames) == 2)
+    pair.a.send(B, 7, CONTROL, b"ack")
+    (fd,) = incoming.poll.wait(5)
+    assert incoming.connections[fd].identity == Source(A, 3, 7, CONTROL)
+    pair.turn()
+    assert len(pair.frames) == 2, "the loop is not told of it"
+    incoming.take_back()
+    pair.until(lambda: len(pair.frames) == 3)
+    pair.a.close(B, 7)
+    pair.until(lambda: not incoming.connections)
+    assert incoming.lend() and incoming.poll.wait(0) == []
+
+
 def test_one_that_does_not_read_is_lost_when_too_much_waits(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

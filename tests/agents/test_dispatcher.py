@@ -84,16 +84,16 @@ def test_what_is_told_is_handled_in_order_when_the_dispatcher_runs(dispatcher: D
 def test_ask_from_another_thread_waits_for_the_answer(dispatcher: Dispatcher) -> None:
     ref = Scribe.start(dispatcher)
     with running(dispatcher) as thread:
-        assert ref.ask("hello", timeout=5) == "hello"
-        assert ref.proxy().double(21).get(timeout=5) == 42
-        assert ref.proxy().threads.get(timeout=5) == {thread.ident}
+        assert ref.ask("hello", timeout=20) == "hello"
+        assert ref.proxy().double(21).get(timeout=20) == 42
+        assert ref.proxy().threads.get(timeout=20) == {thread.ident}
 
 
 def test_ask_on_the_actors_own_thread_is_refused_at_once(dispatcher: Dispatcher) -> None:
     other = Scribe.start(dispatcher)
     asker = Scribe.start(dispatcher)
     with running(dispatcher), pytest.raises(AskedInTurn, match="tell"):
-        asker.ask(lambda: other.ask("never"), timeout=5)
+        asker.ask(lambda: other.ask("never"), timeout=20)
 
 
 def test_tell_on_the_actors_own_thread_is_welcome(dispatcher: Dispatcher) -> None:
@@ -115,7 +115,7 @@ def test_a_full_inbox_refuses_the_teller_and_still_lets_a_stop_in(dispatcher: Di
         ref.ask("likewise")
     stopped = ref.stop(block=False)
     settle(dispatcher)
-    assert stopped.get(timeout=1)
+    assert stopped.get(timeout=20)
     assert not ref.is_alive()
 
 
@@ -158,8 +158,8 @@ def test_an_exception_that_somebody_waits_for_goes_to_them(dispatcher: Dispatche
     ref = Scribe.start(dispatcher)
     with running(dispatcher):
         with pytest.raises(ValueError, match="broken"):
-            ref.ask(ValueError("broken"), timeout=5)
-        assert ref.ask("still here", timeout=5) == "still here"
+            ref.ask(ValueError("broken"), timeout=20)
+        assert ref.ask("still here", timeout=20) == "still here"
 
 
 def test_a_stopped_actor_answers_nobody_and_says_so(dispatcher: Dispatcher) -> None:
@@ -168,7 +168,7 @@ def test_a_stopped_actor_answers_nobody_and_says_so(dispatcher: Dispatcher) -> N
     late = ref.ask("too late", block=False)
     settle(dispatcher)
     with pytest.raises(pykka.ActorDeadError):
-        late.get(timeout=1)
+        late.get(timeout=20)
     with pytest.raises(pykka.ActorDeadError):
         ref.tell("far too late")
 
@@ -179,7 +179,7 @@ def test_closing_stops_all_actors_and_frees_who_waits() -> None:
     waiting = refs[0].ask("unanswered", block=False)
     dispatcher.close()
     with pytest.raises(pykka.ActorDeadError):
-        waiting.get(timeout=1)
+        waiting.get(timeout=20)
     assert not any(ref.is_alive() for ref in refs)
     assert not set(refs) & set(pykka.ActorRegistry.get_all())
 
@@ -189,7 +189,7 @@ def test_the_registry_finds_and_stops_pooled_actors(dispatcher: Dispatcher) -> N
     assert pykka.ActorRegistry.get_by_urn(ref.actor_urn) is ref
     assert ref in pykka.ActorRegistry.get_by_class(Scribe)
     with running(dispatcher):
-        assert ref.stop(timeout=5)
+        assert ref.stop(timeout=20)
     assert ref not in pykka.ActorRegistry.get_all()
 
 
@@ -239,7 +239,7 @@ def test_many_tellers_lose_no_message(dispatcher: Dispatcher) -> None:
             teller.start()
         for teller in tellers:
             teller.join()
-        assert ref.ask(0, timeout=5) == 4000
+        assert ref.ask(0, timeout=20) == 4000
 
 
 def test_ten_thousand_actors_are_cheap() -> None:

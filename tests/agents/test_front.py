@@ -38,7 +38,7 @@ class Host:
             elif fd in self.front.connections:
                 self.front.see(self.front.connections[fd])
 
-    def until(self, is_so: Callable[[], bool], within_s: float = 10.0) -> None:
+    def until(self, is_so: Callable[[], bool], within_s: float = 20.0) -> None:
         until_s = time.monotonic() + within_s
         while not is_so():
             assert time.monotonic() < until_s, "not in time"

@@ -44,7 +44,7 @@ def running(count: int, **options: Any) -> Iterator[list[colony.Host]]:
             stack.callback(host.close)
             host.start()
         for host in hosts:
-            host.wait_ready(20)
+            host.wait_ready(60)
         yield hosts
 
 
@@ -127,7 +127,7 @@ def test_a_watch_sees_all_hosts(hosts: list[colony.Host]) -> None:
         for number in range(20):
             store[f"w{number}"] = number
         seen: set[str | bytes] = set()
-        deadline_s = time.monotonic() + 5.0
+        deadline_s = time.monotonic() + 20.0
         while len(seen) < 20 and time.monotonic() < deadline_s:
             event = watch.poll(0.5)
             if event is not None and event.kind == "born":
@@ -180,7 +180,7 @@ def test_the_last_host_can_not_leave_but_ends_with_its_block() -> None:
     address = free_address()
     host = colony.Host(address, expect=1, peers=1, colonies=4)
     with host:
-        host.wait_ready(20)
+        host.wait_ready(60)
         with host.store() as store:
             store["k"] = 1
         with pytest.raises(colony.Denied):

@@ -108,10 +108,10 @@ def test_sessions_that_can_not_be_read_at_the_end_are_counted_not_guessed() -> N
 def test_all_threads_together_report_what_they_did() -> None:
     workload = Workload(FakeStore(), sessions=8)
     workload.start()
-    end_s = time.monotonic() + 5
+    end_s = time.monotonic() + 20
     while workload.ledger.writes < 12 and time.monotonic() < end_s:
         time.sleep(0.01)
-    workload.join(2.0)
+    workload.join(20.0)
     report = workload.report()
     assert report["acked"] >= 12 and report["lost"] == report["stale"] == report["extra"] == 0
     assert report["ops"] >= report["acked"] and report["p99_ms"] > 0
@@ -184,7 +184,7 @@ def test_hosts_are_spread_over_boxes_and_can_be_hurt_and_respawned(tmp_path: Pat
         assert fleet.hosts["h2"].state is State.STALLED and fleet.addresses[-1].endswith(":7421")
         fleet.stall("h2")
         fleet.kill("h1")
-        assert fleet.hosts["h1"].process.wait(5) == -9 and not fleet.reap()
+        assert fleet.hosts["h1"].process.wait(20) == -9 and not fleet.reap()
         assert fleet.add().box == "b1"
         assert fleet.respawn("h1").state is State.RUNNING
         fleet.hosts["h3"].process.kill()
@@ -239,7 +239,7 @@ def test_a_child_never_outlives_the_one_that_started_it() -> None:
     process.kill()
     process.wait()
     process.stdout.close()
-    end_s = time.monotonic() + 5
+    end_s = time.monotonic() + 20
     while time.monotonic() < end_s and is_there(child):
         time.sleep(0.02)
     assert not is_there(child)
@@ -264,14 +264,14 @@ def test_a_real_cluster_loses_a_host_and_no_write(tmp_path: Path) -> None:
     with (tmp_path / "events").open("w+") as events:
         up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=events, env=environment)
         try:
-            wait_for(lambda: "ready 4 hosts" in (tmp_path / "events").read_text(), 30)
+            wait_for(lambda: "ready 4 hosts" in (tmp_path / "events").read_text(), 60)
             time.sleep(2)
             with closing(colony.connect(f"tcp://127.0.0.1:{base}")) as store:
                 members = store.admin("status")["view"]["members"]
             os.kill(next(member["pid"] for member in members if member["name"] == "h2"), signal.SIGKILL)
             time.sleep(2)
             up.terminate()
-            out, _ = up.communicate(timeout=30)
+            out, _ = up.communicate(timeout=60)
         finally:
             up.kill()
             up.wait()

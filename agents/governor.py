@@ -53,6 +53,7 @@ CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: wr
 INVITES_MAX = 8
 CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
+DECLINED_S = 0.25  # one that was declined: its primary was busy with another, or knew later figures
 STALLED_S = 1.0  # a joiner whom nobody gives more has its share
 NEAR_S = 0.25  # between two looks at what holds a colony where it is: as dear as a look at what moves it
 
@@ -459,7 +460,7 @@ class Governor:
     def _ask_for_share(self, now_s: float, out: Out) -> None:
         """Ask the primaries of crowded hosts to move something here."""
         for colony, (kind, at_s) in list(self._invites.items()):
-            if now_s - at_s > INVITE_S or self._is_here(colony, kind):
+            if now_s - at_s > (INVITE_S if kind else DECLINED_S) or self._is_here(colony, kind):
                 del self._invites[colony]
         self._claim(now_s)
         due = self._due()

@@ -56,6 +56,7 @@ class Scripted:
         self.asking = Asking(me.id, (), 5.0)
         self.reputation = Reputation()
         self.waiting = ""
+        self.reputation = Reputation()
 
     def init_refusal(self) -> str:
         """Return why an init would be refused."""

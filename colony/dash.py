@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from colony.dash_feed import event_rows, move_rows
+from colony.dash_feed import event_rows, move_rows, pull_row
 from colony.dash_hosts import Absent, host_rows, natural
 from colony.dash_map import map_height, map_rows
+from colony.outlook import Outlook, survival_words
 
 Json = Mapping[str, Any]
 
@@ -67,6 +68,7 @@ class Scene:
         scroll: First host row that is shown.
         keys: What can be typed.
         message: The latest word to the person in front.
+        outlook: What is to be expected.
     """
 
     figures: Figures | None = None
@@ -77,6 +79,7 @@ class Scene:
     scroll: int = 0
     keys: str = KEYS_TOP
     message: str = ""
+    outlook: Outlook = Outlook()
 
 
 class Heights(NamedTuple):
@@ -131,14 +134,20 @@ def frame(
     moves = status.get("moves") or []
     table = status.get("table") or []
     wanted = len(members) + len(absent)
-    heights = share(size.height, wanted, map_height(table, wanted, size.width), len(moves))
+    pull = pull_row(scene.outlook.pull, frozen=bool(status.get("frozen")))
+    heights = share(
+        size.height, wanted, map_height(table, wanted, size.width), len(moves) + (pull is not None)
+    )
     rows = [summary(status, scene, answered), numbers(status, scene)]
     rows += host_rows(members, absent, keys, scene.selected, scene.states, scene.scroll, heights.hosts)
-    rows.append(title("colonies", f"{bounded(table, heights.colonies)}█ primary ░ secondary", size.width))
+    survives = survival_words(scene.outlook.lost)
+    note = f"24 h survival {survives}  " if survives else ""
+    legend = f"{bounded(table, heights.colonies)}{note}█ primary ░ secondary"
+    rows.append(title("colonies", legend, size.width))
     rows += map_rows(table, keys, moves, settled_of(status), size.width, heights.colonies)
-    more = f"{len(moves)} in flight" if moves else "none"
-    rows.append(title("moves", more, size.width))
-    rows += move_rows(moves, heights.moves, size.width)
+    rows.append(title("moves", moves_note(status, moves), size.width))
+    rows += move_rows(moves, heights.moves - (pull is not None), size.width)
+    rows += [pull] if pull is not None and heights.moves else []
     rows.append(title("events", "", size.width))
     rows += event_rows(events, heights.events)
     rows = rows[: size.height - 1]
@@ -157,6 +166,21 @@ def host_keys(names: Iterable[str]) -> dict[str, str]:
     return {
         name: characters[number] if number < len(characters) else "+" for number, name in enumerate(ordered)
     }
+
+
+def moves_note(status: Json, moves: Sequence[Json]) -> str:
+    """Return how many moves there are, who joins or leaves, and whether anything may move."""
+    wave, words = status.get("wave") or {}, []
+    if status.get("frozen"):
+        words.append("FROZEN")
+    if wave.get("joining"):
+        words.append(
+            f"{len(wave['joining'])} joining, {wave.get('arrived', 0)} of {wave.get('share', 0)} copies there"
+        )
+    if wave.get("leaving"):
+        words.append(f"{len(wave['leaving'])} leaving, {wave.get('aboard', 0)} copies aboard")
+    words.append(f"{len(moves)} in flight" if moves else "none")
+    return "  ".join(words)
 
 
 def settled_of(status: Json) -> int:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from colony.dash_hosts import bar
 from colony.human import event_words
+from colony.outlook import Pull
 
 Json = Mapping[str, Any]
 
@@ -33,6 +34,16 @@ def move_rows(moves: Sequence[Json], height: int, width: int) -> list[Text]:
         text.append(f"  {age_s:.1f} s" if isinstance(age_s, (int, float)) else "", style="dim")
         rows.append(text)
     return rows
+
+
+def pull_row(pull: Pull | None, *, frozen: bool = False) -> Text | None:
+    """Return the strongest force that moves nothing, and what holds the colony; None = there is none."""
+    if pull is None:
+        return None
+    text = Text(f" {pull.near.force:<9.9} colony {pull.colony:<5} ", style="dim")
+    text.append(f"{pull.source} → {pull.target or '?'}  ", style="not dim cyan")
+    held = "frozen" if frozen and pull.near.held_by == "turn" else pull.near.held
+    return text.append(f"held: {held}", style="not dim")
 
 
 def event_rows(events: Sequence[Json], height: int) -> list[Text]:

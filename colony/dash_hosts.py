@@ -78,10 +78,15 @@ def _describe(text: Text, member: Json, state: str) -> None:
     word = state or str(member.get("status", "?"))
     if word == "ACTIVE" and member.get("ready") is False:
         word = "NOTREADY"  # silent to who answers, or about to leave
-    style = {"ACTIVE": "green", "JOINING": "cyan", "LEAVING": "yellow", "NOTREADY": "yellow"}.get(
-        word, "bold red"
+    flaps = round(member.get("flaps") or 0)
+    style = (
+        "yellow"
+        if flaps and word == "ACTIVE"
+        else {"ACTIVE": "green", "JOINING": "cyan", "LEAVING": "yellow", "NOTREADY": "yellow"}.get(
+            word, "bold red"
+        )
     )
-    text.append(f"{word:<8.8} ", style=style)
+    text.append(f"{f'{word}~{flaps}' if flaps else word:<8.8} ", style=style)  # how often it was lost of late
     cpu = member.get("cpu")
     text.append_text(bar(cpu))
     text.append(f"{'-' if cpu is None else f'{cpu:.0%}':>5} ")

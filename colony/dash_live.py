@@ -115,5 +115,6 @@ class Top:
             figures=Figures(ops_s=picture.writes_s, writes_only=True),
             age_s=picture.age_s(time.monotonic()),
             scroll=self._scroll,
+            outlook=picture.outlook,
         )
         return render(picture.status, picture.events, size, scene)

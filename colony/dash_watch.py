@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from colony.feed import Feed, Listener
+from colony.outlook import Outlook, Seer
 
 Json = Mapping[str, Any]
 
 PERIOD_S = 0.5  # a picture twice a second is as live as people can read
+OUTLOOK_S = 2.0  # between two looks ahead: each takes some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class Picture:
         at_s: When it was given, monotonic.
         events: The latest, oldest first.
         writes_s: Mutations per second, between the last two answers.
+        outlook: What is to be expected, as of some seconds ago.
     """
 
     status: Json | None = None
     at_s: float = 0.0
     events: tuple[Json, ...] = ()
     writes_s: float = 0.0
+    outlook: Outlook = Outlook()
 
     def age_s(self, now_s: float) -> float:
         """Return how old the answer is; 0 if there is none."""
@@ -64,6 +68,7 @@ class Watcher:
         self._addresses, self._on_news = ",".join(addresses), on_news
         self._feed, self._listener = Feed(), Listener(connect)
         self._picture = Picture()
+        self._seer, self._looked_s = Seer(), float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="colony-watcher", daemon=True)
 
@@ -101,11 +106,15 @@ class Watcher:
                 if self._on_news is not None:
                     self._on_news(event)
         at_s = before.at_s if status is None else time.monotonic()
+        outlook = before.outlook
+        if status is not None and at_s - self._looked_s >= OUTLOOK_S:
+            self._looked_s, outlook = at_s, self._seer.look(status)
         self._picture = Picture(
             before.status if status is None else status,
             at_s,
             self._feed.latest(),
             _rate(before, status, at_s),
+            outlook,
         )
 
 

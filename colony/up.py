@@ -243,6 +243,7 @@ class Up:
             states={host.name: marked[host.state] for host in hosts if host.state in marked},
             absent=tuple(absent),
             age_s=picture.age_s(now_s),
+            outlook=picture.outlook,
             keys=KEYS,
             message=self._message if now_s < self._message_until_s else "",
         )

@@ -150,7 +150,7 @@ def _drawn_to_fewer(
     held = _vetoed("copies", move, holders, candidates, bytes_wanted)
     if held.held_by == "veto":
         return held
-    why = f"{target.called} stands nearer to the other copies, or would be too full with it"
+    why = "it would stand nearer, or be too full"
     return Near("copies", "copy", source.id, target.id, pull, "nearness", why)
 
 
@@ -175,7 +175,7 @@ def _drawn_to_lead_less(
 
 
 def _in_turn(force: str, move: Move) -> Near:
-    held = "it may move: others go first, or nobody else could lead it"
+    held = "it may move: others go first"
     return Near(force, move.kind, move.source, move.target, move.because, "turn", held)
 
 

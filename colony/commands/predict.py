@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from colony.commands.base import Call, Command, Failure, Json, Positional, toml_in
 from colony.config import Option, UsageError, text, whole, yes_or_no
+from colony.outlook import ASSUMED
 
 if TYPE_CHECKING:
     from placement.hazard.graph import Graph
 
 HORIZON_H = 24.0
 RUNS_MAX = 100_000
-# What is assumed of a live cluster whose operator gives no figures: a process is restarted now and
-# then, a machine fails twice a year, and what is above it more rarely but for longer.
-ASSUMED: dict[str, dict[str, str]] = {
-    "host": {"mtbf": "30d", "mttr": "1m"},
-    "box": {"mtbf": "180d", "mttr": "4h"},
-    "rack": {"mtbf": "2y", "mttr": "8h"},
-    "zone": {"mtbf": "5y", "mttr": "6h"},
-}
 
 
 def predict(call: Call) -> int:

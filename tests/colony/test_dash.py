@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from colony.dash_map import map_height
 from colony.dash_watch import Watcher, writes_of
 from colony.errors import Unavailable
 from colony.feed import Feed
+from colony.outlook import Outlook, Pull
+from placement.nearly import Near
 from tests.colony.fakes import FakeStore, member, status
 
 EVENTS = [
@@ -47,6 +50,27 @@ def test_the_top_line_shows_quorum_safety_view_and_speed() -> None:
     first, second = drawn(status(), scene=Scene(figures=Figures(ops_s=1234.5, acked=10_000)))[:2]
     assert "● quorum" in first and "● safe" in first and "view 0.7" in first and "1,234 ops/s" in first
     assert "64 healthy" in second and "0 lost" in second and "10,000 acked" in second
+
+
+def test_survival_the_strongest_pull_who_joins_and_a_freeze_are_shown_at_80_by_24() -> None:
+    near = Near("copies", "copy", "a", "b", "h2 holds 9 copies", "margin", "a difference of 2 moves nothing")
+    scene = Scene(outlook=Outlook(5.6e-6, Pull(7, near, "h2", "h4")))
+    lines = drawn(status(), scene=scene)
+    assert len(lines) == 24 and any("24 h survival 99.99944%" in line for line in lines)
+    assert any("copies    colony 7     h2 → h4  held: a difference of 2" in line for line in lines)
+    wave = {"joining": ["h8", "h9"], "leaving": ["h1"], "arrived": 3, "share": 8, "aboard": 5}
+    told = {**status(), "frozen": True, "wave": wave}
+    (note,) = [line for line in drawn(told) if "── moves" in line]
+    assert "FROZEN  2 joining, 3 of 8 copies there  1 leaving, 5 copies aboard" in note
+    held = Outlook(None, Pull(7, replace(near, held_by="turn"), "h2", ""))
+    assert any("h2 → ?  held: frozen" in line for line in drawn(told, scene=Scene(outlook=held)))
+    assert "survival" not in "".join(drawn(told))
+
+
+def test_a_host_that_was_lost_of_late_says_how_often() -> None:
+    told = status()
+    told["view"]["members"][1]["flaps"] = 1.96
+    assert sum("ACTIVE~2" in line for line in drawn(told)) == 1
 
 
 def test_no_quorum_and_no_answer_are_said_in_plain_words() -> None:

@@ -49,6 +49,7 @@ def step(primary: Primary, key: bytes, place: Place, now_s: float, out: Out) -> 
     """Tell home how a guest is, or go on with what waited for it."""
     if place.state == HOUSED:
         release(primary, key, now_s, out)
+        report(primary, key, place, "housed", out)  # who wants it here waits for that
         return
     hold(primary, key)
     if place.state == LEAVING:
@@ -130,7 +131,7 @@ def ordered(primary: Primary, letter: GuestOrder, now_s: float, out: Out) -> Non
     elif place.state in (LEAVING, GONE):
         step(primary, letter.key, place, now_s, out)
     elif letter.word == "recall":
-        _send_back(primary, letter.key, place, now_s, out)
+        send_back(primary, letter.key, place, now_s, out)
     elif place.state == ARRIVING:
         say(primary, SHIFT, letter.key, HOUSED, place.colony, stamp, now_s, out)
 
@@ -140,8 +141,13 @@ def _is_free(primary: Primary, key: bytes) -> bool:
     return key in moves_of(primary).held or not primary.is_busy(key)
 
 
-def _send_back(primary: Primary, key: bytes, place: Place, now_s: float, out: Out) -> None:
-    if _is_free(primary, key) and primary.latest(key)[1] is not None:
+def send_back(primary: Primary, key: bytes, place: Place, now_s: float, out: Out) -> None:
+    """Freeze a guest that home wants; if a function runs on it, as soon as that has run."""
+    if place.state not in (ARRIVING, HOUSED):
+        return
+    if not _is_free(primary, key):
+        moves_of(primary).wanted[key] = None
+    elif primary.latest(key)[1] is not None:
         hold(primary, key)
         say(primary, SHIFT, key, LEAVING, place.colony, place.stamp, now_s, out)
 

@@ -176,8 +176,10 @@ def _depart(primary: Primary, key: bytes, to: int, reason: str, now_s: float, ou
     cell = primary.latest(key)[1]
     if not is_live(cell, peer.clock_s(now_s)):
         return ABSENT, ""
-    if primary.is_busy(key):
-        return UNAVAILABLE, "a function runs on it"
+    moves = moves_of(primary)
+    if primary.is_busy(key):  # it goes when the function has run, before what waits for that
+        other = moves.wanted.setdefault(key, (to, reason)) if len(moves.wanted) < MOVES_MAX else None
+        return None if other is not None and other[0] == to else (UNAVAILABLE, "a function runs on it")
     if not peer.host.where(to)[0]:
         return UNAVAILABLE, f"the primary of colony {to} is not known"
     if sum(len(lane.result or b"") for lane in lanes_for(peer, key)) > LANES_BYTES_MAX:
@@ -186,6 +188,21 @@ def _depart(primary: Primary, key: bytes, to: int, reason: str, now_s: float, ou
     note(primary, "departing", reason, key, to, out)
     say(primary, SHIFT, key, DEPARTING, to, None, now_s, out)
     return None
+
+
+def freed(primary: Primary, key: bytes, now_s: float, out: Out) -> None:
+    """A function has run on a cell: a move that waited for that begins, before the next one runs."""
+    moves = moves_of(primary)
+    if key not in moves.wanted:
+        return
+    wanted, place = moves.wanted.pop(key), primary.peer.cells.places.get(key)
+    if wanted is None:
+        if place is not None and may_act(primary, now_s) and has_room(primary):
+            guests.send_back(primary, key, place, now_s, out)
+        return
+    refusal = order(primary, key, *wanted, now_s, out)
+    if refusal is not None:
+        _answer(primary, key, *refusal, out, wanted[0])
 
 
 def listed(primary: Primary, keys: list[bytes], prefix: bytes, after: bytes) -> list[bytes]:
@@ -260,7 +277,6 @@ def _step(primary: Primary, key: bytes, now_s: float, out: Out) -> None:
         assert letter is not None, "a cell that departs is held, and does not die"
         post(primary, place.colony, letter, out)
     elif place.state == AWAY:
-        _answer(primary, key, OK, "", out, place.colony)
         release(primary, key, now_s, out)
         _tell(primary, key, place, "yours", out)
     else:
@@ -380,6 +396,8 @@ def _reported(primary: Primary, letter: GuestReport, now_s: float, out: Out) -> 
             _tell(primary, key, place, "recall", out)
         elif letter.word == "arrived":
             _tell(primary, key, place, "yours", out)
+        else:
+            _answer(primary, key, OK, "", out, place.colony)
     elif letter.word == "refused" and place.state == DEPARTING:
         _stay(primary, key, (FULL, f"colony {place.colony}: {letter.reason}"), now_s, out)
     elif letter.word in ("gone", "unknown") and place.state != DEPARTING:

@@ -79,6 +79,7 @@ class Moves:
         sent_s: Key -> when that was last asked for.
         callers: Key -> who asked for the move and waits: (caller, request id).
         wishes: Key -> (colony, reason): where it goes on to from home.
+        wanted: Key on which a function runs -> where it goes after that, and why; None = home wants it.
         refusals: Key -> (result code, why): a move that came to nothing.
         moved_s: Key -> when it was last moved.
         known: Colony -> its epoch when what lies there was last asked about.
@@ -97,6 +98,7 @@ class Moves:
         "sent_s",
         "sequenced",
         "unasked",
+        "wanted",
         "wishes",
     )
 
@@ -108,6 +110,7 @@ class Moves:
         self.sent_s: dict[bytes, float] = {}
         self.callers: dict[bytes, list[tuple[Any, int]]] = {}
         self.wishes: dict[bytes, tuple[int, str]] = {}
+        self.wanted: dict[bytes, tuple[int, str] | None] = {}
         self.refusals: dict[bytes, tuple[int, str]] = {}
         self.moved_s: dict[bytes, float] = {}
         self.known: dict[int, int] = {}

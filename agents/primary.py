@@ -315,7 +315,10 @@ class Primary:
         """Go on with requests that waited for a cell, unless it moves: then they wait for that."""
         if self.moves is not None and key in self.moves.held:
             return
-        for later in self._busy.pop(key, deque()):
+        waited = self._busy.pop(key, deque())
+        if self.moves is not None:
+            migration.freed(self, key, now_s, out)
+        for later in waited:
             self.request(*later, now_s, out)
 
     # -- closures --------------------------------------------------------------
@@ -348,6 +351,8 @@ class Primary:
         waited = self._busy.pop(request.key, deque())
         if not self._is_repeat(caller, request, out):  # its lane may have gone on without it
             self._closure_result(running, dna, failure, now_s, out)
+        if self.moves is not None:
+            migration.freed(self, request.key, now_s, out)
         for later in waited:
             self.request(*later, now_s, out)
 

@@ -66,7 +66,7 @@ class Directory:
         if not 0 <= colony < self.colonies or colony == colony_of(key, self.colonies):
             return
         if len(self.forwards) >= FORWARDS_MAX:
-            for old in list(self.forwards)[: FORWARDS_MAX // 8]:
+            for old in list(self.forwards)[: 1 + FORWARDS_MAX // 8]:
                 self.forwards.pop(old, None)
         self.forwards[key] = colony
 

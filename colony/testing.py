@@ -24,6 +24,7 @@ from types import TracebackType
 from agents.client_link import Curve
 from agents.keys import colony_of
 from agents.messages.client import Reply
+from agents.messages.replication import AWAY, RECALLING
 from agents.sim_network import Shape
 from agents.sim_settings import SimSettings
 from agents.simulator import Simulation
@@ -109,8 +110,14 @@ class SimulatedCluster:
 
     def primary_of(self, key: Key) -> str:
         """Return the host that serves a key now; "" = nobody does."""
-        colonies = self._simulation.settings.charter.colonies
-        return self.primaries().get(colony_of(key_bytes(key), colonies), "")
+        data, primaries = key_bytes(key), self.primaries()
+        home = colony_of(data, self._simulation.settings.charter.colonies)
+        name = primaries.get(home, "")
+        process = self._simulation.homes[name].process if name else None
+        place = process.container.colonies[home].peer.cells.places.get(data) if process is not None else None
+        if place is not None and place.state in (AWAY, RECALLING):
+            return primaries.get(place.colony, "")
+        return name
 
     # -- what may happen -----------------------------------------------------------------
 

@@ -518,7 +518,7 @@ class Colony:
 
     def _migrate_ordered(self, event: MigrateOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None and self.primary.is_open:
-            migration.order(self.primary, event.key, event.to, event.reason, now_s, out)
+            migration.order(self.primary, event.key, event.to, event.reason, now_s, out, event.cool_s)
 
     def _letter(
         self, sender: str, message: CellOffer | GuestReport | GuestOrder, now_s: float, out: Out

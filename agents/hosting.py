@@ -108,6 +108,7 @@ from agents.surroundings import (
     ViewInstalled,
 )
 from agents.views import Member, Status, View
+from agents.wandering import Urges, Wandering
 from agents.wire import SPOKEN, Versions
 from placement.peers import Peers
 from placement.resources import Candidate
@@ -143,6 +144,7 @@ class Container(Surroundings):
         policy: What becomes of cells that two sides of a split have changed: see `agents.merging`.
         restore_wait_s: How long colonies wait for hosts of that stop that are
             not back; None = until they are.
+        urges: What moves cells to other colonies by itself; None = nothing does.
         snapshot_every_s: Time between periodic snapshots; None = none.
         waits_when_lost: A colony that is lost starts again only when an operator says so.
         versions: Of the protocol among hosts, that this one speaks.
@@ -165,6 +167,7 @@ class Container(Surroundings):
         waits_when_lost: bool = False,
         versions: Versions = SPOKEN,
         policy: Policy = "latest",
+        urges: Urges | None = None,
     ) -> None:
         self.limits = limits or Limits(bytes_max=me.bytes_max)
         self.pace = Pace(self.limits.clone_bytes_s)
@@ -190,6 +193,7 @@ class Container(Surroundings):
         if loaded is not None and loaded.is_clean:
             self.membership.ended = loaded.head.stop, loaded.head.view
         self.periodic = Periodic(self, snapshot_every_s, now_s)
+        self.wandering = Wandering(self, urges or Urges(), now_s)
         self.stale: dict[int, float] = {}
         self.counting = Counting(self)
         self.load = Load()
@@ -604,6 +608,7 @@ class Container(Surroundings):
         if not self.quorum.held(now_s):
             return  # a side that holds keeps what it has, where it is
         self.governor.tick(now_s, out)
+        self.wandering.ticked(now_s, out)
         self._see_own_status(view, now_s, out)
 
     def _see_own_status(self, view: View, now_s: float, out: Out) -> None:

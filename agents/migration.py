@@ -49,6 +49,7 @@ from agents.moving import (
     AUDITS_MAX,
     RESEND_S,
     Letter,
+    Moves,
     Out,
     Primary,
     has_room,
@@ -71,6 +72,7 @@ from agents.places import GUEST_STATES, HOME_STATES, PLACES_MAX, RESTLESS, SERVE
 from agents.surroundings import CellChanged, GuestsChanged
 
 MOVES_MAX = 64  # cells of one colony on their way at a time
+REMEMBERED_MAX = 4096  # cells that were moved lately
 CALLERS_MAX = 64  # who wait for one of them
 GIVE_UP_S = 5.0  # the other colony has not taken it by then: it stays
 LANES_BYTES_MAX = 4 * 1024 * 1024  # of answers that must go with a cell
@@ -113,7 +115,7 @@ def locate(primary: Primary, caller: Any, request: Locate, out: Out) -> None:
 
 def migrate(primary: Primary, caller: Any, request: Migrate, now_s: float, out: Out) -> None:
     """Take a client's order to move a cell; it is answered when the cell is there."""
-    refusal = order(primary, request.key, request.colony, request.reason, now_s, out)
+    refusal = order(primary, request.key, request.colony, request.reason, now_s, out, request.cool_s)
     moves = moves_of(primary)
     callers = moves.callers.setdefault(request.key, [])
     if refusal is None and len(callers) >= CALLERS_MAX:
@@ -128,10 +130,14 @@ def migrate(primary: Primary, caller: Any, request: Migrate, now_s: float, out: 
     out.append(Answer(caller, Reply(request.id, code, version, text=text)))
 
 
-def order(primary: Primary, key: bytes, to: int, reason: str, now_s: float, out: Out) -> Refusal | None:
+def order(
+    primary: Primary, key: bytes, to: int, reason: str, now_s: float, out: Out, cool_s: float = 0.0
+) -> Refusal | None:
     """Begin to move a cell to a colony, or say (OK too) why there is nothing to wait for."""
     peer, moves = primary.peer, moves_of(primary)
     refusal = _refusal(primary, key, to, now_s)
+    if refusal is None and now_s - moves.moved_s.get(key, float("-inf")) < cool_s:
+        refusal = UNAVAILABLE, "it was moved a moment ago"
     if refusal is not None:
         return refusal
     place = peer.cells.places.get(key)
@@ -231,7 +237,15 @@ def opened(primary: Primary, now_s: float, out: Out) -> None:
     tell_guests(primary, out)
 
 
-def committed(primary: Primary, entry: Entry, out: Out) -> None:
+def _remember(moves: Moves, key: bytes, now_s: float) -> None:
+    """Know when a cell was moved last, for the latest of them."""
+    moves.moved_s.pop(key, None)
+    moves.moved_s[key] = now_s
+    if len(moves.moved_s) > REMEMBERED_MAX:
+        del moves.moved_s[next(iter(moves.moved_s))]
+
+
+def committed(primary: Primary, entry: Entry, now_s: float, out: Out) -> None:
     """An entry about a cell's place is committed: who must know is told soon."""
     key, move = entry.key, entry.move
     assert move is not None, "it says where the cell is"
@@ -249,6 +263,7 @@ def committed(primary: Primary, entry: Entry, out: Out) -> None:
         post(primary, move.colony, void, out)
     if move.state == AWAY or entry.kind == TAKE:
         to = move.colony if move.state == AWAY else peer.colony
+        _remember(moves, key, now_s)
         note(primary, "moved", "home has committed it", key, to, out)
         if peer.host.watched:
             out.append(TellHost(CellChanged(Change("moved", key, move.version or entry.seq))))

@@ -408,7 +408,7 @@ class Primary:
     ) -> None:
         """Give a mutation its place, and send it to every peer."""
         peer = self.peer
-        assert follows(entry, peer.last), "the primary alone gives out seqs"
+        assert entry.seq == peer.last + 1 or follows(entry, peer.last), "the primary alone gives out seqs"
         cell = after(entry, before)
         if cell is None and self.moves is not None:
             dying(self, entry)
@@ -479,7 +479,7 @@ class Primary:
             born = peer.host.watched and entry.key not in peer.cells.live
             if entry.kind > REFUSED:
                 peer.cells.shifted(entry, clock_s)
-                migration.committed(self, entry, out)
+                migration.committed(self, entry, clock_s - peer.offset_s, out)
             else:
                 peer.cells.put(entry.key, done.after)
             if entry.lane:

@@ -47,7 +47,7 @@ from agents.notes import Noted, Notes
 from agents.performer import Performer, ProcessStateFn, ReportFn, RunClosureFn, RunMergeFn, plain_report
 from agents.record import Record
 from agents.seeds import Seeds
-from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
+from agents.surroundings import CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused
 from agents.timers import Timers
 from agents.vitals import Vitals
 from agents.wire import Source, WireError, decode_link_frame, decode_requests
@@ -69,7 +69,7 @@ BROKEN_TICKS_MAX = 40  # a second without one whole tick: this host does nothing
 # said belong to the view they were said in.
 _CALM = frozenset(
     {Heartbeat, Grant, Census, Located, WantLocations, Invite, InviteAnswer}
-    | {CellChanged, Counted, LocationChanged, MoveRefused, LoadMeasured}
+    | {CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused, LoadMeasured}
 )
 
 Answered = Callable[[Reply], None]

@@ -56,7 +56,7 @@ from agents.sim_clock import Chance, HostClock, Timeline
 from agents.sim_disk import Disk
 from agents.sim_settings import SimSettings
 from agents.stages import Settings
-from agents.surroundings import CellChanged, Counted, LocationChanged, MoveRefused
+from agents.surroundings import CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused
 from agents.views import Member
 from agents.wire import SPOKEN, LinkFrame, Source
 from placement.labels import Labels
@@ -68,7 +68,7 @@ SEEDS_EVERY_S = 0.5
 
 # As in the runtime's loop: before any other event the host's outboxes leave, so
 # that messages are stamped with the view they were said in.
-CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, LocationChanged, MoveRefused})
+CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused})
 
 
 class Home:

@@ -191,11 +191,12 @@ class HandOverOrdered:
 
 @dataclass(frozen=True, slots=True)
 class MigrateOrdered:
-    """Let a cell of this colony live in another one."""
+    """Let a cell of this colony live in another one, unless it was moved less than `cool_s` ago."""
 
     key: bytes
     to: int
     reason: str
+    cool_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,17 @@ def listening(value: str) -> str:
     return address(f"tcp://127.0.0.1:{value}" if value.strip().isdecimal() else value)
 
 
+def share(value: str) -> float:
+    """Return a share of a whole, at least 0 and below 1, from text such as 0.4."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+    if not 0 <= number < 1:
+        raise ValueError(f"{value} is out of range: 0 to less than 1")
+    return number
+
+
 def size(value: str) -> int:
     """Return a number of bytes from text such as 512M, 2GiB or 1048576."""
     match = _SIZE.fullmatch(value.strip())

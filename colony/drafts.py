@@ -203,9 +203,9 @@ def locate(key: Key) -> Draft:
     return Locate, key_bytes(key), ()
 
 
-def migrate(key: Key, colony: int, reason: str) -> Draft:
-    """Let a cell live in a colony."""
-    return Migrate, key_bytes(key), (colony, reason)
+def migrate(key: Key, colony: int, reason: str, cool_s: float = 0.0) -> Draft:
+    """Let a cell live in a colony, unless it was moved less than `cool_s` ago."""
+    return Migrate, key_bytes(key), (colony, reason, cool_s)
 
 
 def admin(command: str, arguments: dict[str, Any]) -> Draft:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,16 +19,20 @@ from typing import Any, Protocol
 from agents import client_link
 from agents.client_link import Curve
 from agents.messages.client import CONFLICT, MOVED, UNAVAILABLE, Get, Reply
+from colony import drafts
+from colony.affinity import COOL_S, Affinity
 from colony.aio_transport import AioClient
 from colony.calls import PATIENCE_S, Finish, GiveUp
 from colony.directory import Directory
 from colony.drafts import Draft, outcome
-from colony.errors import Closed, Unavailable
+from colony.errors import Closed, ColonyError, Unavailable
 from colony.lanes import Lanes
 from colony.transport import Client
 
 _ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
 WOKEN_AT_ONCE = 2  # one runs, one wakes up
+FETCH_S = 1.0  # a cell that does not come within that time may come later
+WHY = "affinity: its requests arrive at this host"
 SWEEP_S = 0.05  # how much longer than `PATIENCE_S` a task may wait; one timer for all costs nothing
 
 
@@ -130,8 +135,11 @@ def is_primary(server: Loop, key: bytes) -> bool:
 class Embedded:
     """A store's transport into the host of this process; any thread."""
 
-    def __init__(self, server: Loop, address: str, curve: Curve | None = None) -> None:
+    def __init__(
+        self, server: Loop, address: str, curve: Curve | None = None, *, affinity: bool = False
+    ) -> None:
         self._server = server
+        self._affinity = Affinity(server.container) if affinity else None
         self._thin = Client((address,), curve=curve)
         self._lanes = Lanes(self._thin.source)
         self._answered: list[Waiter] = []
@@ -143,7 +151,9 @@ class Embedded:
         kind, key, rest = draft
         self._check()
         if not is_primary(self._server, key):
-            return self._thin.mutate(draft, timeout_s)
+            told = self._thin.mutate(draft, timeout_s)
+            self._left(key)
+            return told
         lanes = self._lanes
         lane = lanes.take()
         waiter = Waiter()
@@ -189,7 +199,19 @@ class Embedded:
             reply = self._server.read(draft[1])
             if reply is not None:
                 return reply
+            reply = self._thin.read(draft, timeout_s, colony)
+            self._left(draft[1])
+            return reply
         return self._thin.read(draft, timeout_s, colony)
+
+    def _left(self, key: bytes) -> None:
+        """A call has left the process: now and then that is reason enough to fetch the cell."""
+        to = self._affinity.left(key, time.monotonic()) if self._affinity is not None else None
+        if to is not None:
+            try:
+                self._thin.read(drafts.migrate(key, to, WHY, COOL_S), FETCH_S)
+            except ColonyError:
+                pass  # it stays where it is, and the next call is answered from there
 
     def order(self, draft: Draft, timeout_s: float, *, once: bool) -> Reply:
         """Return this host's reply to an operator's command."""
@@ -205,7 +227,7 @@ class Embedded:
 
     def many(
         self,
-        drafts: Iterable[Draft],
+        ready: Iterable[Draft],
         timeout_s: float,
         *,
         mutating: bool,
@@ -213,7 +235,7 @@ class Embedded:
     ) -> None:
         """Run many calls of one kind; `then(place, result)` as they end."""
         self._check()
-        self._thin.many(drafts, timeout_s, mutating=mutating, then=then)
+        self._thin.many(ready, timeout_s, mutating=mutating, then=then)
 
     def learn(self, timeout_s: float) -> Directory:
         """Return the directory, filled; asks only if it is not."""
@@ -244,9 +266,13 @@ class Embedded:
 class AioEmbedded(AioClient):
     """An asyncio store's transport into the host of this process; one loop."""
 
-    def __init__(self, server: Loop, address: str, curve: Curve | None = None) -> None:
+    def __init__(
+        self, server: Loop, address: str, curve: Curve | None = None, *, affinity: bool = False
+    ) -> None:
         super().__init__((address,), curve=curve)
         self._server = server
+        self._affinity = Affinity(server.container) if affinity else None
+        self._fetching: set[asyncio.Task[None]] = set()
         self._answered: list[tuple[asyncio.Future[Reply], Reply]] = []
         self._due_s: dict[asyncio.Future[Reply], float] = {}  # soonest first
         self._is_sweeping = False
@@ -255,7 +281,9 @@ class AioEmbedded(AioClient):
         """Return the reply to a mutation; raises `ColonyError`."""
         kind, key, rest = draft
         if not is_primary(self._server, key):
-            return await super().mutate(draft, timeout_s)
+            reply = await super().mutate(draft, timeout_s)
+            self._left(key)
+            return reply
         loop = self._check()
         lanes = self._exchange.lanes
         lane = lanes.take()
@@ -318,7 +346,23 @@ class AioEmbedded(AioClient):
             reply = self._server.read(draft[1])
             if reply is not None:
                 return reply
+            reply = await super().read(draft, timeout_s, colony)
+            self._left(draft[1])
+            return reply
         return await super().read(draft, timeout_s, colony)
+
+    def _left(self, key: bytes) -> None:
+        to = self._affinity.left(key, time.monotonic()) if self._affinity is not None else None
+        if to is not None:
+            task = asyncio.ensure_future(self._fetch(key, to))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
+
+    async def _fetch(self, key: bytes, to: int) -> None:
+        try:
+            await super().read(drafts.migrate(key, to, WHY, COOL_S), FETCH_S)
+        except ColonyError:
+            pass  # it stays where it is
 
 
 def _deliver(answered: list[tuple[asyncio.Future[Reply], Reply]]) -> None:

@@ -35,6 +35,7 @@ from agents.stages import Stage
 from agents.surroundings import Limits
 from agents.views import Charter, Member, View
 from agents.vitals import Vitals
+from agents.wandering import Urges
 from colony import drafts, keyring
 from colony.aio import AioStore
 from colony.closures import report_of, run_closure
@@ -106,10 +107,21 @@ class Host:
         metrics: Where to serve `/livez`, `/readyz` and `/metrics`, `tcp://IP:PORT`; None = nowhere.
         drain_grace: Seconds between being not ready and leaving, so that others notice first.
         restarts: How often a supervisor has started this host again; its status shows it.
+        hot_share: A cell that takes more than this share of its colony's changes goes to live in a
+            colony of a host with CPU to spare; 0 = never.
+        colony_max_bytes: A colony led here that weighs more lets its largest cells live in smaller
+            ones; 0 = never.
 
     Raises:
         TypeError, ValueError: An argument makes no sense.
     """
+
+    _curve: Curve | None = None
+    _health: Health | None = None
+    _file: RecordFile | None = None
+    _server: Server | None = None
+    _container: Container | None = None
+    _member: Member | None = None
 
     def __init__(
         self,
@@ -143,6 +155,8 @@ class Host:
         metrics: str | None = None,
         drain_grace: float = 0.0,
         restarts: int = 0,
+        hot_share: float = 0.0,
+        colony_max_bytes: int = 0,
     ) -> None:
         self._listen = _endpoint(listen)
         self._link = _endpoint(link) if link else None
@@ -156,21 +170,15 @@ class Host:
         self._restore_periodic, self._when_lost = restore_periodic, _when_lost(when_lost)
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
-        self._witness, self._max_bytes = witness, max_bytes
+        self._witness, self._max_bytes, self._urges = witness, max_bytes, Urges(hot_share, colony_max_bytes)
         self._limits = _limits(max_bytes, moves_max, clones_max, clone_rate)
         self._keys, self._insecure = keys, insecure
         is_safe = keys is not None or _is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
         self._owns_process, self._on_note = owns_process, on_note
-        self._curve: Curve | None = None
         self._metrics = _endpoint(metrics) if metrics else None
-        self._health: Health | None = None
         self._drain_grace_s, self._restarts = drain_grace, restarts
         self._is_draining = self._is_closed = False
-        self._file: RecordFile | None = None
-        self._server: Server | None = None
-        self._container: Container | None = None
-        self._member: Member | None = None
 
     # -- life ------------------------------------------------------------------
 
@@ -216,6 +224,7 @@ class Host:
             snapshot_every_s=self._snapshot_every_s,
             waits_when_lost=self._when_lost == "wait",
             policy=self._policy,
+            urges=self._urges,
         )
         container.access = access
         access.refusals = door.refusals
@@ -466,14 +475,24 @@ class Host:
 
     # -- stores ----------------------------------------------------------------
 
-    def store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> Store:
-        """Return a store on the cluster that uses this host without a hop; safe among threads."""
-        transport = Embedded(self._running()[0], self.address, self._curve)
+    def store(
+        self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S, affinity: bool = False
+    ) -> Store:
+        """Return a store on the cluster that uses this host without a hop; safe among threads.
+
+        Args:
+            affinity: Cells that are asked for through this store again and again, and live elsewhere,
+                come to a colony that this host leads: for sessions that stick to one application
+                host. Off, because without such a balancer cells would be pulled to and fro.
+        """
+        transport = Embedded(self._running()[0], self.address, self._curve, affinity=affinity)
         return Store(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 
-    def aio_store(self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S) -> AioStore:
-        """Return an asyncio store on the cluster; it belongs to the loop that first uses it."""
-        transport = AioEmbedded(self._running()[0], self.address, self._curve)
+    def aio_store(
+        self, *, codec: str = "cloudpickle", timeout: float = TIMEOUT_S, affinity: bool = False
+    ) -> AioStore:
+        """Return an asyncio store on the cluster; it belongs to the loop that first uses it. See `store`."""
+        transport = AioEmbedded(self._running()[0], self.address, self._curve, affinity=affinity)
         return AioStore(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
 
 

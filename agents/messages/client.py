@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agents.fields import Count, Finite, Id, Lane, Milliseconds, Text, Word
+from agents.fields import Count, Finite, Id, Lane, Milliseconds, Seconds, Text, Word
 from agents.messages.replication import Attributes, Names
 
 CLIENT_PROTOCOL = 1
@@ -176,13 +176,15 @@ class Migrate(msgspec.Struct, frozen=True, array_like=True, tag=13):
     """Let this cell live in that colony; to be asked twice does no harm.
 
     Answered by its home, with the colony + 1 as `version`, when the cell is
-    there; ABSENT = there is no such cell. `reason` says who wants it, and why.
+    there; ABSENT = there is no such cell. `reason` says who wants it, and why;
+    refused if it was moved less than `cool_s` ago.
     """
 
     id: int
     key: bytes
     colony: Count
     reason: Word = ""
+    cool_s: Seconds = 0.0
 
 
 Request = (

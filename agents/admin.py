@@ -155,6 +155,7 @@ def _member(host: Host, member: Member, heard: Collection[str], now_s: float) ->
         "started_s": member.started_s,
         "lost_and_found": load.kept,
         "restarts": load.restarts,
+        "supervisor": load.supervisor,
         "flaps": round(host.membership.reputation.level(member.id, now_s), 2),
         "ready": member.status is Status.ACTIVE and not load.draining and member.id in heard,
     }

@@ -106,7 +106,7 @@ class Host:
         on_note: Called with each event and decision, on the host's thread; must not block.
         metrics: Where to serve `/livez`, `/readyz` and `/metrics`, `tcp://IP:PORT`; None = nowhere.
         drain_grace: Seconds between being not ready and leaving, so that others notice first.
-        restarts: How often a supervisor has started this host again; its status shows it.
+        supervised: Who looks after this process, and how often that has started it again; for its status.
         hot_share: A cell that takes more than this share of its colony's changes goes to live in a
             colony of a host with CPU to spare; 0 = never.
         colony_max_bytes: A colony led here that weighs more lets its largest cells live in smaller
@@ -154,7 +154,7 @@ class Host:
         on_note: Callable[[Noted], None] | None = None,
         metrics: str | None = None,
         drain_grace: float = 0.0,
-        restarts: int = 0,
+        supervised: tuple[str, int] = ("", 0),
         hot_share: float = 0.0,
         colony_max_bytes: int = 0,
     ) -> None:
@@ -177,7 +177,7 @@ class Host:
         self._closures = is_safe if closures is None else closures
         self._owns_process, self._on_note = owns_process, on_note
         self._metrics = _endpoint(metrics) if metrics else None
-        self._drain_grace_s, self._restarts = drain_grace, restarts
+        self._drain_grace_s, self._supervised = drain_grace, supervised
         self._is_draining = self._is_closed = False
 
     # -- life ------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Host:
             process_state=lambda member: _state_of(me, member),
             keeper=keeper,
             run_merge=partial(run_merge, self._merge) if callable(self._merge) else None,
-            sample=_sampler(keeper, lambda: self._is_draining, self._restarts),
+            sample=_sampler(keeper, lambda: self._is_draining, self._supervised),
             read_roster=ring.read_roster,
             on_note=self._on_note,
             owns_process=self._owns_process,
@@ -583,7 +583,9 @@ def _state_of(me: Member, member: Member) -> Literal["runs", "stopped", "gone", 
     return probe.process_state(member.pid, member.started_s)
 
 
-def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool], restarts: int) -> Callable[[], Load]:
+def _sampler(
+    keeper: Keeper | None, is_draining: Callable[[], bool], supervised: tuple[str, int]
+) -> Callable[[], Load]:
     sampler = probe.Sampler()
 
     def sample() -> Load:
@@ -594,7 +596,8 @@ def _sampler(keeper: Keeper | None, is_draining: Callable[[], bool], restarts: i
             memory_total=now.memory_total,
             kept=keeper.lost_files() if keeper is not None else 0,
             draining=is_draining(),
-            restarts=restarts,
+            supervisor=supervised[0],
+            restarts=supervised[1],
         )
 
     return sample

@@ -38,6 +38,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         kept: Files in its lost and found.
         draining: It is about to leave: send it nobody new.
         restarts: How often its supervisor has started it again.
+        supervisor: Name of that; "" = it has none.
     """
 
     cpu: Finite = 0.0
@@ -52,6 +53,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     kept: Count = 0
     draining: bool = False
     restarts: Count = 0
+    supervisor: Id = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

@@ -132,9 +132,10 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "when_lost",
         "metrics",
         "drain_grace",
-        "restarts",
     )
-    return {"labels": labels, "owns_process": True, **{key: values[key] for key in plain}}
+    supervised = values["supervisor"], values["restarts"]
+    given = {key: values[key] for key in plain}
+    return {"labels": labels, "owns_process": True, "supervised": supervised, **given}
 
 
 def check_free(listen: str) -> None:
@@ -306,6 +307,7 @@ COMMANDS = (
                 "ADDR",
             ),
             Option("drain-grace", grace, 0.0, "how long it is not ready before it leaves, seconds", "S"),
+            Option("supervisor", str, "", "who looks after it, for its status", "N"),
             Option("restarts", whole(0, 1 << 31), 0, "how often its supervisor has started it again", "N"),
             Option("leave-timeout", seconds, 30.0, "how long a graceful leave may take, seconds", "S"),
         ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agents.services import Ladder
 from colony.commands.base import Call, Command, Failure, Json, Positional, toml_in
 from colony.config import Option, UsageError, text, whole, yes_or_no
 from colony.outlook import ASSUMED
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 HORIZON_H = 24.0
 RUNS_MAX = 100_000
+SUPERVISORS = {"mtbf": "30d", "mttr": "3s"}  # started again by a neighbour, or by systemd
+STARTS_S = 2.0  # from a process that begins to an ACTIVE host, on a busy machine of two cores
 
 
 def predict(call: Call) -> int:
@@ -60,12 +64,33 @@ def live(status: Json, given: Json) -> Json:
         for row in status.get("table") or []
         if row.get("primary")
     ]
+    watched = supervisors((status.get("view") or {}).get("members") or [], vertices)
     return {
         "window": given.get("window", "20s"),
-        "kind": {**ASSUMED, **given.get("kind", {})},
-        "vertex": list(vertices.values()),
+        "kind": {**ASSUMED, "supervisor": SUPERVISORS, **given.get("kind", {})},
+        "vertex": [*vertices.values(), *({"name": s["vertex"], **box} for s, box in watched)],
+        "supervisor": [supervisor for supervisor, _ in watched],
         "colony": colonies,
     }
+
+
+def supervisors(members: Sequence[Json], vertices: Mapping[str, Json]) -> list[tuple[Json, Json]]:
+    """Return who restarts which hosts, as hosts say, and on what that stands.
+
+    After the pause that comes first: of failures in a row, for which it grows, each is one that
+    the rates know nothing of.
+    """
+    by_name: dict[str, list[str]] = {}
+    for member in members:
+        if member.get("supervisor"):
+            by_name.setdefault(member["supervisor"], []).append(member["name"])
+    found = []
+    for name, hosts in sorted(by_name.items()):
+        shared = [v for v in vertices[hosts[0]]["fails_with"] if v in vertices[hosts[-1]]["fails_with"]]
+        restart = f"{Ladder().first_s + STARTS_S:g}s"
+        mender = {"vertex": f"supervisor {name}", "watches": hosts, "restart": restart}
+        found.append((mender, {"kind": "supervisor", "fails_with": shared}))
+    return found
 
 
 def judged(graph: Graph, window_s: float, hours: float, *, wish: float | None, runs: int, seed: int) -> Json:
@@ -77,6 +102,7 @@ def judged(graph: Graph, window_s: float, hours: float, *, wish: float | None, r
     from placement.hazard.walk import walked
 
     horizon_s = hours * HOUR_S
+    walks, graph = graph, graph.as_mended()
     found, calm = survival(graph, window_s=window_s, horizon_s=horizon_s), steady(graph, seed=seed)
     dangers = [
         {"vertex": name, "share": part / found.frequency, "falls_with_it": len(graph.falls_with(name))}
@@ -106,7 +132,7 @@ def judged(graph: Graph, window_s: float, hours: float, *, wish: float | None, r
         answer["wish"] = {"survives": wish, "peers": needed, "by_peers": by_peers}
     if runs:
         chances = (random.Random(f"{seed}/{run}") for run in range(runs))
-        seen = walked(graph, chances, window_s=window_s, horizon_s=horizon_s)
+        seen = walked(walks, chances, window_s=window_s, horizon_s=horizon_s)
         answer["walks"] = {
             "runs": runs,
             "lost": seen.lost,

@@ -174,6 +174,7 @@ def arguments_of(
     state_dir = Path(call["state_dir"]).absolute() / "hosts" / name / "state"
     found = ["host", *fixed, "--name", name, "--listen", listen, "--state-dir", str(state_dir)]
     found += ["--leave-timeout", str(call["leave_timeout"]), "--restarts", str(restarts)]
+    found += ["--supervisor", plan_of(call).name]
     if seeds:
         found += ["--join", ",".join(seeds)]
     for option in ("config", "keys", "box"):

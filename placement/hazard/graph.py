@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import networkx
 
-from placement.hazard.models import Failure, Never
+from placement.hazard.models import Failure, Never, Random
 
 VERTICES_MAX = 20_000
 COLONIES_MAX = 65_536
@@ -157,6 +157,21 @@ class Graph:
     def without_failures_of(self, name: str) -> Graph:
         """Return this graph with one vertex that never fails by itself."""
         changed = self.vertices | {name: replace(self.vertices[name], failure=Never())}
+        return Graph(changed.values(), self.colonies, self.supervisors)
+
+    def as_mended(self) -> Graph:
+        """Return this graph with what supervisors make of the repair times of what they watch.
+
+        As if they were never down themselves: what they watch outlives them, and they are up again
+        sooner than it fails.
+        """
+        changed = dict(self.vertices)
+        for supervisor in self.supervisors:
+            for name in supervisor.watches:
+                failure = changed[name].failure
+                if isinstance(failure, Random) and failure.mttr_s > supervisor.restart_s:
+                    failure = replace(failure, mttr_s=supervisor.restart_s)
+                    changed[name] = replace(changed[name], failure=failure)
         return Graph(changed.values(), self.colonies, self.supervisors)
 
     def placed(self, colonies: Mapping[str, tuple[str, ...]]) -> Graph:

@@ -53,7 +53,7 @@ def steady(graph: Graph, *, samples: int = SAMPLES, seed: int = 0, exact_max: in
     """Return the steady state of a graph's colonies.
 
     Args:
-        graph: Its supervisors are not looked at: their work is in the repair times.
+        graph: Its supervisors are not looked at: their work is in the repair times (`Graph.as_mended`).
         samples: Rows where it is too large to be exact; > 0.
         seed: Of the samples.
         exact_max: Up to so many vertices that may fail and matter, the answer is exact.

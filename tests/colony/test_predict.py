@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
+from agents.services import Ladder
 from colony.commands import predict
 from colony.commands.base import Call, Failure
 from colony.config import UsageError
+from placement.hazard.models import DAY_S, Random
+from placement.hazard.steady import steady
 from placement.hazard.written import graph_of
 from tests.colony.asked import Asked
 
+MEMBERS: list[dict[str, Any]] = [
+    {"name": "h1", "labels": {"zone": "z", "box": "b1"}},
+    {"name": "h2", "labels": {"zone": "z", "box": "b1"}},
+    {"name": "h3", "labels": {"zone": "z", "box": "b2"}},
+    {"name": "h4", "labels": {}},
+]
 STATUS = {
-    "view": {
-        "members": [
-            {"name": "h1", "labels": {"zone": "z", "box": "b1"}},
-            {"name": "h2", "labels": {"zone": "z", "box": "b1"}},
-            {"name": "h3", "labels": {"zone": "z", "box": "b2"}},
-            {"name": "h4", "labels": {}},
-        ]
-    },
+    "view": {"members": MEMBERS},
     "table": [
         {"colony": 0, "primary": "h1", "secondaries": ["h2"]},
         {"colony": 1, "primary": "h3", "secondaries": ["h4"]},
@@ -101,3 +103,19 @@ def test_a_file_that_is_of_no_use_is_refused_in_one_line(
 def test_nothing_to_look_at_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="needs a FILE"):
         predict.predict(Call(VALUES, lambda *a, **k: Asked(STATUS)))
+
+
+def test_hosts_that_are_supervised_are_restarted_as_supervisors_do() -> None:
+    members = [{**m, "supervisor": "s1" if m["labels"].get("box") == "b1" else ""} for m in MEMBERS]
+    graph, _ = graph_of(predict.live({**STATUS, "view": {"members": members}}, {}))
+    (supervisor,) = graph.supervisors
+    assert (supervisor.vertex, supervisor.watches) == ("supervisor s1", ("h1", "h2"))
+    assert supervisor.restart_s == Ladder().first_s + predict.STARTS_S
+    assert graph.causes(("supervisor s1",)) == ("zone z", "box b1", "supervisor s1")
+    assert graph.vertices["h1"].failure == graph.vertices["h3"].failure == Random(30 * DAY_S, 60.0)
+    mended = graph.as_mended()
+    assert mended.vertices["h1"].failure == Random(30 * DAY_S, supervisor.restart_s)
+    assert (
+        mended.vertices["h3"] == graph.vertices["h3"] and graph.as_mended().supervisors == graph.supervisors
+    )
+    assert steady(mended).availability > steady(graph).availability

@@ -8,12 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.faults.available import CELLS, outcome, tally
 from tests.faults.network import Network, missing, program, run, sweep
+from tests.faults.rounds import Round
 from tests.faults.verdict import Found, acknowledged, judge
 from tests.real.hosts import ROOT, until
 from tests.sim.history import Operation
@@ -166,3 +170,53 @@ def test_what_was_called_after_the_lease_must_not_be_served() -> None:
     refused = Operation(key="k", kind="put", call_s=1.0, return_s=1.1, outcome="failed")
     slow = Operation(key="k", kind="get", call_s=0.4, return_s=1e6, code="absent")
     assert acknowledged([early, late, refused, slow], 0.5, 2e6) == [late, slow]
+
+
+class Restless:
+    """A cluster a copy of which moves away from the side that goes on, and comes back after some tries."""
+
+    promises = True
+
+    def __init__(self, tries: int) -> None:
+        self.tries, self.done = tries, list[str]()
+        self.processes = dict.fromkeys(("h1", "h2", "h3"))
+        self.network = SimpleNamespace(
+            split=lambda *parts: self.done.append("split"), heal=lambda: self.done.append("heal")
+        )
+
+    def view(self) -> int:
+        return 1
+
+    def holders(self) -> list[set[str]]:
+        return [{"h1", "h2"}]
+
+    def stranded(self, here: Iterable[str]) -> list[int]:
+        assert set(here) == {"h2", "h3"}
+        self.tries -= 1
+        return [0] if self.tries >= 0 else []
+
+
+def test_a_cut_that_parts_all_copies_from_those_that_go_on_is_undone_and_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what a fault may well cost, with all copies gone, would be told as a loss."""
+    monkeypatch.setattr("tests.faults.rounds.SETTLE_S", 0.0)
+    once, ever = Restless(1), Restless(1_000)
+    Round(cast(Any, once), 1).split(["h1", "c2"], ["h2", "h3", "c1"])
+    assert once.done == ["split", "heal", "split"]
+    with pytest.raises(AssertionError, match=r"never had a copy of colonies \[0\]"):
+        Round(cast(Any, ever), 1).split(["h1", "c2"], ["h2", "h3", "c1"])
+
+
+def test_what_is_served_after_the_lease_is_no_matter_of_time() -> None:
+    late = Found(complaints=["heal: took 9 s"])
+    assert late.is_safe and not late.passed
+    assert not Found(breaches=1).is_safe and not Found(lost=1).is_safe
+
+
+def test_each_kind_of_cell_is_what_its_policy_says() -> None:
+    assert [outcome("left_first", policy, 0) for policy in ("latest", "winner")] == ["right", "left"]
+    assert [outcome("dies_after", policy, 0) for policy in ("latest", "winner")] == [None, "left"]
+    assert outcome("dies_before", "function", 1) == outcome("dies_before", "function", 0) == "dead+left"
+    assert tally("latest", 0) == (6 * CELLS, 2 * CELLS)
+    assert tally("winner", 0) == (3 * CELLS, 5 * CELLS)

@@ -2,7 +2,9 @@
 
 Pure: the answer to `status` comes in, SVG comes out. A full square is a
 primary, a framed one a secondary; its colour is the colony's health, and
-pointing at it tells which colony it is and where its peers are.
+pointing at it tells which colony it is and where its peers are. With a plan
+(how it would be afterwards) what comes is blue, what goes is crossed out, and
+a role that moves has a dot.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ PER_ROW = 16  # squares
 PAD, HEAD = 10, 20
 HOST_WIDTH = PER_ROW * (CELL + GAP) + 2 * PAD
 ROW_WIDTH_MAX = 1_400
+COMES, GOES = "#1f6fd0", "#c0392b"
 COLOURS = {"healthy": "#2e8b57", "degraded": "#d9a404", "headless": "#a03bb0", "lost": "#c0392b"}
 FRAMES = {"zone": "#f4f6f8", "rack": "#e9edf1", "box": "#dde3e9", "host": "#ffffff"}
 _STYLE = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:11px;fill:#223"
@@ -49,23 +52,29 @@ class Frame:
     y: int = 0
 
 
-def drawn(status: Json) -> str:
+def drawn(status: Json, plan: Json | None = None) -> str:
     """Return the SVG of a cluster.
 
     Args:
         status: The answer to `status` with its table of colonies.
+        plan: The same as it would be after a plan; None = there is none.
     """
-    members: Sequence[Json] = (status.get("view") or {}).get("members") or []
+    members = _members(status)
     table: Sequence[Json] = status.get("table") or []
     colonies = status.get("colonies") or {}
     settled = int(colonies.get("settled") or 1)
+    after = None if plan is None else {row.get("colony"): row for row in plan.get("table") or ()}
+    if plan is not None:
+        stay, then = {_name(one) for one in members}, {_name(one) for one in _members(plan)}
+        members = [one if _name(one) in then else {**one, "status": "GOES"} for one in members]
+        members += [{**one, "status": "COMES"} for one in _members(plan) if _name(one) not in stay]
     tops: list[Frame] = []
     for member in sorted(members, key=_address):
-        _enter(tops, _address(member)).append(_host(member, table, settled))
+        _enter(tops, _address(member)).append(_host(member, table, settled, after))
     width = max(HOST_WIDTH, *(_measure(frame) for frame in tops)) if tops else HOST_WIDTH
     width = max(width, _arrange(tops, PAD, 3 * HEAD, max(width, ROW_WIDTH_MAX)))
     below = max((frame.y + frame.height for frame in tops), default=3 * HEAD)
-    lines = [_text(PAD, 18, _headline(status)), _text(PAD, 34, _legend())]
+    lines = [_text(PAD, 18, _headline(status, plan)), _text(PAD, 34, _legend(plan is not None))]
     for frame in tops:
         lines += _svg(frame)
     gone = [str(row.get("colony")) for row in table if health(row, settled) == "lost"]
@@ -78,6 +87,14 @@ def drawn(status: Json) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n'
         f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
     )
+
+
+def _members(status: Json) -> list[Json]:
+    return list((status.get("view") or {}).get("members") or [])
+
+
+def _name(member: Json) -> str:
+    return str(member.get("name"))
 
 
 def _address(member: Json) -> tuple[str, ...]:
@@ -97,7 +114,7 @@ def _enter(tops: list[Frame], address: Sequence[str]) -> list[Frame]:
     return inside
 
 
-def _host(member: Json, table: Sequence[Json], settled: int) -> Frame:
+def _host(member: Json, table: Sequence[Json], settled: int, after: Mapping[Any, Json] | None) -> Frame:
     name = str(member.get("name"))
     cpu = member.get("cpu")
     load = f"{human_bytes(member.get('bytes'))}" + ("" if cpu is None else f"  {cpu:.0%} cpu")
@@ -105,24 +122,47 @@ def _host(member: Json, table: Sequence[Json], settled: int) -> Frame:
     witness = " witness" if member.get("witness") else ""
     frame = Frame("host", f"{name}{mark}{witness}  {load}")
     for row in table:
-        if row.get("primary") == name:
-            frame.squares.append(_square(len(frame.squares), row, settled, is_primary=True))
-        elif name in (row.get("secondaries") or ()):
-            frame.squares.append(_square(len(frame.squares), row, settled, is_primary=False))
+        then = row if after is None else after.get(row.get("colony"), {})
+        now_role, then_role = _role(row, name), _role(then, name)
+        if now_role or then_role:
+            frame.squares.append(_square(len(frame.squares), row, then, settled, now_role, then_role))
     return frame
 
 
-def _square(place: int, row: Json, settled: int, *, is_primary: bool) -> str:
+def _role(row: Json, name: str) -> str:
+    if row.get("primary") == name:
+        return "primary"
+    return "secondary" if name in (row.get("secondaries") or ()) else ""
+
+
+def _square(place: int, row: Json, then: Json, settled: int, now_role: str, then_role: str) -> str:
+    """Return the square of a copy: as it is, and what a plan makes of it."""
     across, down = place % PER_ROW, place // PER_ROW
     x, y = PAD + across * (CELL + GAP), HEAD + GAP + down * (CELL + GAP)
-    colour = COLOURS[health(row, settled)]
-    fill = colour if is_primary else "none"
-    where = ", ".join([f"primary {row.get('primary')}", *map(str, row.get("secondaries") or ())])
-    title = escape(f"colony {row.get('colony')}: {where}; {human_bytes(row.get('bytes'))}")
-    return (
+    colour = COMES if not now_role else GOES if not then_role else COLOURS[health(row, settled)]
+    fill = colour if "primary" in (now_role or then_role, then_role) and then_role else "none"
+    said = f"colony {row.get('colony')}: {_where(row)}"
+    if then is not row and _where(then) != _where(row):
+        said += f", then {_where(then)}"
+    title = escape(f"{said}; {human_bytes(row.get('bytes'))}")
+    square = (
         f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{fill}" stroke="{colour}" '
         f'stroke-width="1.5"><title>{title}</title></rect>'
     )
+    if not then_role:
+        square += (
+            f'<path d="M{x},{y}l{CELL},{CELL}m0,-{CELL}l-{CELL},{CELL}" stroke="{GOES}" stroke-width="1.5"/>'
+        )
+    elif now_role and now_role != then_role:
+        dot = "#ffffff" if then_role == "primary" else colour
+        square += f'<circle cx="{x + CELL / 2}" cy="{y + CELL / 2}" r="2" fill="{dot}"/>'
+    return square
+
+
+def _where(row: Json) -> str:
+    if not row.get("primary"):
+        return "nobody"
+    return ", ".join([f"primary {row.get('primary')}", *map(str, row.get("secondaries") or ())])
 
 
 def _measure(frame: Frame) -> int:
@@ -165,7 +205,9 @@ def _svg(frame: Frame) -> list[str]:
     return [*lines, "</g>"]
 
 
-def _headline(status: Json) -> str:
+def _headline(status: Json, plan: Json | None) -> str:
+    if plan is not None:
+        return str(plan.get("said") or "a plan")
     colonies, view = status.get("colonies") or {}, status.get("view") or {}
     return (
         f"view {view.get('generation', 0)}.{view.get('number', 0)}   "
@@ -176,7 +218,9 @@ def _headline(status: Json) -> str:
     )
 
 
-def _legend() -> str:
+def _legend(is_plan: bool) -> str:
+    if is_plan:
+        return "full: primary   framed: secondary   blue: comes   crossed: goes   dot: the role moves"
     return "full: primary   framed: secondary   green: healthy   yellow: degraded   purple: no primary"
 
 

@@ -199,6 +199,11 @@ class Rehearsal:
         return [actor for name, actor in self._actors.items() if homes[name].process is not None]
 
     @property
+    def sizes(self) -> list[int]:
+        """Bytes of each colony."""
+        return list(self._sizes)
+
+    @property
     def bytes_used(self) -> int:
         """Bytes of all colonies, each counted once."""
         return sum(self._sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colony.commands.base import Call, Command, Exit, Failure, Json, Positional, say, toml_in, warn
@@ -22,11 +23,14 @@ def simulate(call: Call) -> int:
     try:
         actors, roles, peers = _stage(call)
         rehearsal = Rehearsal(actors, roles, peers=peers, seed=call["seed"], bulk_bytes_s=call["bandwidth"])
+        before = as_status(rehearsal)
         outcomes = _played(call, rehearsal)
     except NoRest as error:
         raise Failure(str(error), Exit.FAILED) from error
     except ValueError as error:
         raise Failure(f"can't simulate that: {error}") from error
+    if call["svg"]:
+        _draw(call["svg"], before, as_status(rehearsal), outcomes)
     if call["json"]:
         call.show({"unrest": len(rehearsal.unrest), "outcomes": [as_json(outcome) for outcome in outcomes]})
     lost = sum(len(outcome.lost) for outcome in outcomes)
@@ -47,6 +51,39 @@ def _played(call: Call, rehearsal: Rehearsal) -> list[Outcome]:
             for line in lines_of(outcomes[-1], verbose=call["moves"]):
                 say(line)
     return outcomes
+
+
+def as_status(rehearsal: Rehearsal) -> Json:
+    """Return where everything is, as `status` of a live cluster has it."""
+    table: list[Json] = []
+    used: Counter[str] = Counter()
+    for colony, (place, size_bytes) in enumerate(zip(rehearsal.placement(), rehearsal.sizes, strict=True)):
+        first = place[0] if place else None
+        row = {"colony": colony, "primary": first, "secondaries": list(place[1:]), "bytes": size_bytes}
+        table.append(row)
+        used.update(dict.fromkeys(place, size_bytes))
+    members = []
+    for actor in rehearsal.hosts:
+        labels = {"zone": actor.labels.zone, "rack": actor.labels.rack, "box": actor.labels.box}
+        stands = {"name": actor.name, "labels": labels, "status": "ACTIVE"}
+        members.append({**stands, "cpu": actor.cpu, "bytes": used[actor.name]})
+    return {"view": {"members": members}, "table": table, "colonies": {"settled": rehearsal.settled}}
+
+
+def _draw(path: str, before: Json, after: Json, outcomes: list[Outcome]) -> None:
+    """Write what the whole of it would change, as a picture."""
+    from colony.drawing import drawn
+
+    moves = [move for outcome in outcomes for move in outcome.moves]
+    what = "; ".join(outcome.what for outcome in outcomes) or "nothing happens"
+    picture = drawn(before, {**after, "said": f"{what}: {_counts(moves)}"})
+    if path == "-":
+        say(picture.rstrip())
+        return
+    try:
+        Path(path).write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"can't write {path}: {error.strerror}") from None
 
 
 # -- the stage -----------------------------------------------------------------
@@ -228,6 +265,7 @@ COMMANDS = (
                 "WHAT;…",
             ),
             Option("moves", yes_or_no, False, "list every move"),
+            Option("svg", text, None, "draw what all of it would change; - = stdout", "FILE"),
             Option("hosts", whole(1, 1_000), 5, "without file or live cluster: so many hosts", "N"),
             Option("boxes", whole(0, 1_000), 0, "on so many boxes; 0 = one each", "N"),
             Option("zones", whole(1, 100), 1, "in so many zones", "N"),

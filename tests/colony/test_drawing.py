@@ -10,7 +10,7 @@ import pytest
 
 from colony.commands import map as command
 from colony.commands.base import Call, Failure
-from colony.drawing import COLOURS, drawn
+from colony.drawing import COLOURS, COMES, GOES, drawn
 from tests.colony.asked import Asked
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -112,3 +112,29 @@ def test_the_command_writes_a_file_or_says_why_not(
     assert capsys.readouterr().out.startswith("<svg")
     with pytest.raises(Failure, match="can't write"):
         command.draw(call(str(tmp_path / "no" / "map.svg")))
+
+
+# -- what a plan would change ----------------------------------------------------------
+
+
+def test_a_plan_shows_what_comes_what_goes_and_which_roles_move() -> None:
+    now = status(h1={"box": "b1"}, h2={"box": "b2"})
+    now["table"] = [
+        {"colony": 0, "primary": "h1", "secondaries": ["h2"], "bytes": 10},
+        {"colony": 1, "primary": "h2", "secondaries": ["h1"], "bytes": 10},
+    ]
+    then = status(h1={"box": "b1"}, h3={"box": "b3"})
+    then["table"] = [
+        {"colony": 0, "primary": "h1", "secondaries": ["h3"], "bytes": 10},
+        {"colony": 1, "primary": "h1", "secondaries": ["h3"], "bytes": 10},
+    ]
+    picture = ElementTree.fromstring(drawn(now, {**then, "said": "kill h2"}))
+    said = texts(picture)
+    assert "kill h2" in said and any(text.startswith("h2 goes") for text in said)
+    assert any(text.startswith("h3 comes") for text in said) and {"box b1", "box b2", "box b3"} < set(said)
+    squares = [rect for rect in picture.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
+    colours = [square.get("stroke") for square in squares]
+    assert colours.count(COMES) == 2 and colours.count(GOES) == 2 and len(squares) == 6
+    assert len(list(picture.iter(f"{SVG}path"))) == 2, "what goes is crossed out"
+    assert len(list(picture.iter(f"{SVG}circle"))) == 1, "colony 1 is led by h1 then"
+    assert squares[0].findtext(f"{SVG}title") == "colony 0: primary h1, h2, then primary h1, h3; 10B"

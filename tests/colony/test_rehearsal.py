@@ -139,7 +139,8 @@ STATUS = {
     ],
 }
 VALUES: dict[str, Any] = {
-    "file": None, "from_live": False, "do": [], "moves": False, "hosts": 3, "boxes": 0, "zones": 1,
+    "file": None, "from_live": False, "do": [], "moves": False, "svg": None, "hosts": 3, "boxes": 0,
+    "zones": 1,
     "peers": 2, "colonies": 6, "bytes": 0, "bandwidth": 1 << 27, "seed": 0, "json": True, "connect": ["tcp://nowhere"],
 }  # fmt: skip
 
@@ -148,8 +149,11 @@ def call(**values: Any) -> Call:
     return Call({**VALUES, **values}, lambda *a, **k: Asked(STATUS))
 
 
-def test_a_live_cluster_is_played_from_its_status(capsys: pytest.CaptureFixture[str]) -> None:
-    assert simulate.simulate(call(from_live=True, do=["kill h1"])) == Exit.DONE
+def test_a_live_cluster_is_played_from_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.svg"
+    assert simulate.simulate(call(from_live=True, do=["kill h1"], svg=str(path))) == Exit.DONE
+    picture = path.read_text()
+    assert "h1 goes" in picture and picture.count("<path") == 2 and "kill h1: " in picture
     answer = json.loads(capsys.readouterr().out)
     assert answer["unrest"] == 0
     moves = {(move["kind"], move["colony"], move["host"]) for move in answer["outcomes"][0]["moves"]}

@@ -65,10 +65,12 @@ from agents.surroundings import (
     MergeAsked,
     MergeCame,
     MigrateOrdered,
+    Outbid,
     PeerGone,
     RecountWanted,
     Restored,
     RetireOrdered,
+    SizeChanged,
     Surroundings,
     ViewInstalled,
 )
@@ -117,6 +119,8 @@ _EVENTS: dict[type, str] = {
     CloneOrdered: "_clone_ordered",
     RetireOrdered: "_retire_ordered",
     HandOverOrdered: "_hand_over_ordered",
+    SizeChanged: "_size_changed",
+    Outbid: "_outbid",
     MigrateOrdered: "_migrate_ordered",
     Dropped: "_dropped",
     Restored: "_restored",
@@ -398,7 +402,7 @@ class Colony:
 
     def _clone_ask(self, sender: str, message: CloneAsk, now_s: float, out: Out) -> None:
         peer = self.peer
-        reason = self.host.admits(self.colony, sender, message.bytes_wanted, message.crowd_max)
+        reason = self.host.admits(self.colony, sender, message.bytes_wanted, message.weight_max)
         if peer.status is PeerStatus.ACTIVE:
             reason = "an ACTIVE peer is here already"
         if reason:
@@ -449,6 +453,12 @@ class Colony:
         self._heard_s = now_s
         answer = ChunkAck(self.colony, message.epoch, message.clone, message.number)
         out.append(Send(sender, answer))
+
+    def _outbid(self, event: Outbid, now_s: float, out: Out) -> None:
+        if self.peer.status is PeerStatus.LEARNING and self.learner is not None:
+            source, epoch = self.learner.source, self.peer.epoch
+            self._free(event.reason, out)
+            out.append(Send(source, Retired(self.colony, epoch, event.reason)))
 
     def _activate(self, sender: str, message: Activate, now_s: float, out: Out) -> None:
         if self._learns(sender, message) and self.learner is not None:
@@ -506,6 +516,10 @@ class Colony:
     def _clone_ordered(self, event: CloneOrdered, now_s: float, out: Out) -> None:
         if self.primary is not None and self.primary.is_open:
             transfers.order_clone(self.primary, event, now_s, out)
+            self._announce(out)
+
+    def _size_changed(self, event: SizeChanged, now_s: float, out: Out) -> None:
+        if self.primary is not None:
             self._announce(out)
 
     def _retire_ordered(self, event: RetireOrdered, now_s: float, out: Out) -> None:

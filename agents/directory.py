@@ -29,6 +29,9 @@ class Directory:
         copies: Host -> ACTIVE peers and learners there that stay.
         primaries: Host -> primaries there.
         bytes_used: Host -> bytes of cells there.
+        bytes_going: Host -> bytes of cells there that are to go.
+        set_bytes: Of one copy of each colony.
+        touched: Hosts whose figures have changed since somebody looked and cleared it.
     """
 
     def __init__(self, colonies: int) -> None:
@@ -37,6 +40,9 @@ class Directory:
         self.copies: Counter[str] = Counter()
         self.primaries: Counter[str] = Counter()
         self.bytes_used: Counter[str] = Counter()
+        self.bytes_going: Counter[str] = Counter()
+        self.set_bytes = 0
+        self.touched: set[str] = set()
 
     def learn(self, located: Located) -> bool:
         """Take an entry if it is newer than what is known; return whether it was."""
@@ -54,9 +60,14 @@ class Directory:
         return True
 
     def _count(self, located: Located, sign: int) -> None:
-        for host in {*located.peers, *located.learners}:
+        self.set_bytes += sign * located.bytes_used
+        hosts = {*located.peers, *located.learners}
+        self.touched |= hosts
+        for host in hosts:
             self.copies[host] += sign * (host not in located.going)
             self.bytes_used[host] += sign * located.bytes_used
+            if host in located.going:
+                self.bytes_going[host] += sign * located.bytes_used
         self.primaries[located.primary] += sign
 
     def primary(self, colony: int) -> str:

@@ -1,24 +1,23 @@
 """The governor: when this host's primaries take their next step.
 
 It decides nothing about where: each primary does, by `population`. It keeps
-the order (most endangered first), the pace (bounded moves under way, rests
-after a move), and, on a joiner, asks the primaries for a fair share.
+the order (most endangered first) and the pace (bounded moves under way, rests
+after a move), and answers joiners that ask for a share.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Any, Protocol
 
+from agents.admission import SHED
 from agents.causes import Cause
 from agents.colony import Colony
 from agents.effects import Effect, Note, Send, TellColony
 from agents.household import Household
 from agents.ledger import HOST, Ledger
-from agents.messages.membership import Load
 from agents.messages.replication import Invite, InviteAnswer, Located
 from agents.population import (
     Facts,
@@ -26,16 +25,24 @@ from agents.population import (
     Order,
     better_step,
     endangered,
+    make_room,
+    relief,
     urgent_step,
 )
 from agents.restoring import Restoring
-from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused
+from agents.share import RELIEVE, Share
+from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused, SizeChanged
+from agents.survey import Field, Survey
 from agents.views import Status, View
-from placement.moves import claims, rebalance
+from placement.attraction import smoothed
+from placement.balance import rest_s
+from placement.labels import Level
+from placement.moves import rebalance
 from placement.nearly import nearly
 from placement.reasons import Move
+from placement.repulsion import penalty_added
 from placement.resources import Candidate
-from placement.settle import Settled, carriers, fair_share, settled_number
+from placement.settle import Settled, settled_number
 
 Out = list[Effect]
 
@@ -44,17 +51,14 @@ CALM_STEP_S = 0.25  # the same, when all were found well placed twice
 URGENT_MAX = 64  # colonies looked at closely per step; one costs some 20 µs
 SWEEP_S = 1.0  # how often others are, too: what no event told is found by and by
 SWEEP_MAX = 64  # so many of them; one costs some 20 µs
-REST_S = 5.0  # between two moves of one colony for balance's sake
 REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
 REFUSED_S = 1.0  # before a refused target is asked again
 CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
-INVITES_MAX = 8
-CLAIM_S, CLAIMS_MAX = 0.25, 64  # looking for claims costs 50 µs a colony
-INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
-DECLINED_S = 0.25  # one that was declined: its primary was busy with another, or knew later figures
-STALLED_S = 1.0  # a joiner whom nobody gives more has its share
+REFUSALS_MAX = 4  # so many targets may say that others came first; the next one is not asked
+SIZE_BAND, SIZE_MIN = 0.125, 64 * 1024  # a colony that has changed by so much tells everybody
+SIZE_HALF_LIFE_S = 10.0
 NEAR_S = 0.25  # between two looks at what holds a colony where it is: as dear as a look at what moves it
 
 
@@ -70,10 +74,13 @@ class Governor:
     def __init__(self, container: Host) -> None:
         self.host = container
         self.settled = Settled(0)
+        self.survey = Survey(container)
+        self.share = Share(self)
         self.moves: dict[int, Move] = {}
         self._dirty: set[int] = set()
         self._step_s = self._sweep_s = self._view_s = float("-inf")
-        self._rested_s: dict[int, float] = {}
+        self._rests_s: dict[int, tuple[float, float]] = {}  # colony -> (since when, until when)
+        self._sizes: dict[int, tuple[float, float]] = {}  # colony -> (mean of its bytes, as of when)
         self._refused_s: dict[tuple[int, str], float] = {}
         self._lacks: dict[int, str] = {}
         self.missing = 0  # colonies led here that lack a peer that they can have
@@ -82,10 +89,6 @@ class Governor:
         self._cursor = 0
         self._idle_round = 0
         self._turn = 0
-        self._invites: dict[int, tuple[str, float]] = {}  # colony -> (kind, "" = declined; when)
-        self._claims: deque[Move] = deque()
-        self._claimed_s = float("-inf")
-        self._grown = (-1, 0.0)
         self._leaving = 0  # the view that marked a member LEAVING last
         self._leavers: frozenset[str] = frozenset()
         self.ledger = Ledger()
@@ -103,7 +106,7 @@ class Governor:
         self._sweep_s = float("-inf")
         self._dirty.update(self._mine)
         self._idle_round = 0
-        self._invites.clear()
+        self.share.view_installed()
         self._refused_s.clear()
 
     def location_changed(self, located: Located) -> None:
@@ -118,38 +121,13 @@ class Governor:
         self._refused_s[(event.colony, event.target)] = now_s + event.rest_s
         self.moves.pop(event.colony, None)
         self._dirty.add(event.colony)
+        self._step_s = float("-inf")  # the next one may be asked at once
 
     # -- what others see -------------------------------------------------------------
 
     def candidates(self) -> list[Candidate]:
         """Return all members as placement sees them, most senior first."""
-        host, view = self.host, self.host.view
-        if view is None:
-            return []
-        loads = host.membership.loads
-        flaps = dict(view.flaps)
-        return [self._candidate(m, loads.get(m.id) or Load(), flaps) for m in view.members]
-
-    def _candidate(self, member: Any, load: Load, flaps: dict[str, int]) -> Candidate:
-        directory = self.host.directory
-        full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
-        leaving = member.status is Status.LEAVING
-        return Candidate(
-            id=member.id,
-            name=member.name,
-            labels=member.labels,
-            memory_free=load.memory_free if load.memory_total else None,
-            bytes_max=member.bytes_max,
-            bytes_used=directory.bytes_used[member.id],
-            cpu=load.cpu,
-            copies=directory.copies[member.id],
-            primaries=directory.primaries[member.id],
-            accepts=not (leaving or member.witness or full),
-            joining=member.status is Status.JOINING,
-            leaving=leaving,
-            witness=member.witness,
-            flaps=max(0, flaps.get(member.id, 0) - 1),  # the first return is free: perhaps a restart
-        )
+        return self.survey.candidates()
 
     def facts(self, machine: Colony) -> Facts | None:
         """Return what the primary here knows; None = it may not move now."""
@@ -183,7 +161,7 @@ class Governor:
 
     def tick(self, now_s: float, out: Out) -> None:
         """Take the steps that are due."""
-        joins = self._is_joining
+        joins = self.share.is_joining
         calm = not self._dirty and not joins and self._idle_round > 1
         if now_s - self._step_s < (CALM_STEP_S if calm else STEP_S):
             return
@@ -196,16 +174,36 @@ class Governor:
             self._mine = sorted(c for c, machine in machines.items() if machine.primary is not None)
             self._swept = 0 if self._swept >= len(self._mine) else self._swept
             self._dirty.update(self._mine[self._swept : self._swept + SWEEP_MAX])
+            self._see_sizes(self._mine[self._swept : self._swept + SWEEP_MAX], now_s, out)
             self._swept += SWEEP_MAX
             self._resettle(now_s, out)
-        candidates = self.candidates()
-        self._urgent(candidates, now_s, out)
+        field = self.survey.look(now_s)
+        self._urgent(field, now_s, out)
         view = self.host.view
-        is_frozen = view is not None and view.is_frozen
-        if now_s - self._view_s >= CALM_S and not is_frozen:
-            self._improve(candidates, now_s, out)
-        if joins and not is_frozen:
-            self._ask_for_share(now_s, out)
+        if view is None or view.is_frozen:
+            return
+        if now_s - self._view_s >= CALM_S:
+            self._improve(field, now_s, out)
+        self.share.ask(now_s, out)
+
+    @property
+    def hard(self) -> Level:
+        """The level that no two peers of a colony may share."""
+        view = self.host.view
+        return view.charter.hard if view is not None else Level.HOST
+
+    def _see_sizes(self, colonies: list[int], now_s: float, out: Out) -> None:
+        """Have colonies that have grown or shrunk tell everybody, noise left out."""
+        for colony in colonies:
+            machine, entry = self.host.colonies.get(colony), self.host.directory.entries[colony]
+            if machine is None or machine.primary is None or entry is None:
+                continue
+            sample = float(machine.peer.cells.bytes_used)
+            before, at_s = self._sizes.get(colony, (sample, now_s))
+            mean = smoothed(before, sample, elapsed_s=now_s - at_s, half_life_s=SIZE_HALF_LIFE_S)
+            self._sizes[colony] = mean, now_s
+            if abs(mean - entry.bytes_used) > max(SIZE_MIN, SIZE_BAND * entry.bytes_used):
+                out.append(TellColony(colony, SizeChanged()))
 
     def _resettle(self, now_s: float, out: Out) -> None:
         view = self.host.view
@@ -213,25 +211,30 @@ class Governor:
             return
         wanted, colonies = view.charter.peers, view.charter.colonies
         now = self.settled.number or None
-        candidates = self.candidates()
-        settled = settled_number(wanted, candidates, colonies=colonies, now=now)
+        candidates = self.survey.look(now_s).hosts
+        named: dict[str, Any] = {"colonies": colonies, "now": now, "hard": self.hard}
+        settled = settled_number(wanted, candidates, **named)
         if settled != self.settled:
             given = (wanted, candidates)
-            self.ledger.note(now_s, view.id, HOST, settled_number, given, settled, colonies=colonies, now=now)
+            self.ledger.note(now_s, view.id, HOST, settled_number, given, settled, **named)
             reason = str(settled.shortfall) if settled.shortfall else "as many peers as wanted"
             details = {"settled": settled.number, "wanted": wanted}
             out.append(Note("settle", reason, details=details, cause=Cause("view", view=view.id)))
             self.settled = settled
 
-    def _urgent(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
+    def _urgent(self, field: Field, now_s: float, out: Out) -> None:
         """Population first: the colonies with the fewest peers before the others."""
-        room, bytes_room = self._room() if self._dirty else (0, 0)
-        for _, colony, facts in self._most_endangered(candidates, has_room=room > 0):
-            given = (facts, self._asked(colony, candidates, now_s), self.settled.number)
-            order = urgent_step(*given)
+        if not self._dirty:
+            self.missing = 0
+            return
+        room, bytes_room = self._room()
+        fair = self.survey.fair_weight(self.settled.number)
+        for _, colony, facts in self._most_endangered(field, has_room=room > 0):
+            order, hosts, named = self._urgent_order(facts, field, now_s, fair)
+            given = (facts, hosts, self.settled.number)
             if isinstance(order, Lack):
                 if self._lacks.get(colony) != order.because:
-                    self._decided(now_s, colony, urgent_step, given, order)
+                    self._decided(now_s, colony, urgent_step, given, order, **named)
                 self._lacking(colony, order.because, facts.fell, out)
             elif order is None:
                 if not facts.coming and not facts.going:
@@ -241,13 +244,35 @@ class Governor:
             elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
             elif not isinstance(order, CloneOrdered):
-                self._decided(now_s, colony, urgent_step, given, order)
-                self._give(colony, order, candidates, out)
+                self._decided(now_s, colony, urgent_step, given, order, **named)
+                self._give(colony, order, 0, out)
             elif room > 0 and (bytes_room >= facts.bytes_used or room == self.host.limits.clones_max):
                 room -= 1
                 bytes_room -= facts.bytes_used
-                self._decided(now_s, colony, urgent_step, given, order)
-                self._give(colony, order, candidates, out)
+                self._decided(now_s, colony, urgent_step, given, order, **named)
+                self._give(colony, order, facts.bytes_used, out)
+
+    def _urgent_order(
+        self, facts: Facts, field: Field, now_s: float, fair: float
+    ) -> tuple[Order | Lack | None, list[Candidate], dict[str, Any]]:
+        """Return what a colony needs, and from what that follows; it looks at all hosts if some don't do."""
+        holders, settled = (*facts.active, *facts.coming), self.settled.number
+        refused = self._refused(facts.colony, now_s)
+        if len(refused) >= REFUSALS_MAX:
+            fair = 0.0  # everybody has enough: it has to go somewhere
+        named: dict[str, Any] = {"fair_weight": fair, "hard": self.hard}
+        some = field.around(facts.colony, holders, self._turn)
+        hosts = _without(refused, some)
+        order = urgent_step(facts, hosts, settled, **named)
+        if some is field.hosts or not isinstance(order, (Lack, CloneOrdered)):
+            return order, hosts, named
+        if isinstance(order, CloneOrdered):
+            near = [host for host in map(field.of, holders) if host is not None and not host.leaving]
+            target = field.of(order.target)
+            if target is not None and not any(penalty_added(target, near)):
+                return order, hosts, named
+        hosts = _without(refused, field.hosts)
+        return urgent_step(facts, hosts, settled, **named), hosts, named
 
     def _decided(
         self,
@@ -262,9 +287,7 @@ class Governor:
         view = self.host.view
         self.ledger.note(now_s, view.id if view is not None else 0, colony, rule, given, outcome, **named)
 
-    def _most_endangered(
-        self, candidates: list[Candidate], *, has_room: bool
-    ) -> list[tuple[int, int, Facts]]:
+    def _most_endangered(self, field: Field, *, has_room: bool) -> list[tuple[int, int, Facts]]:
         """Return a bounded number of the colonies that need something, fewest peers first.
 
         Thousands may: a step must not hold the loop up. Those that need a
@@ -288,7 +311,8 @@ class Governor:
         for _, colony in nsmallest(URGENT_MAX, counted):
             facts = self.facts(self.host.colonies[colony])
             if facts is not None:
-                due.append((-endangered(facts, candidates, self.settled.number), colony, facts))
+                near = field.around(colony, (*facts.active, *facts.coming))
+                due.append((-endangered(facts, near, self.settled.number), colony, facts))
         return sorted(due, key=lambda item: item[:2])
 
     def _lacking(self, colony: int, because: str, cause: Cause | None, out: Out) -> None:
@@ -309,30 +333,25 @@ class Governor:
                     weight -= clone.bytes_whole
         return clones, weight
 
-    def _asked(self, colony: int, candidates: list[Candidate], now_s: float) -> list[Candidate]:
-        """Return the candidates without those that refused this colony just now."""
-        for key in [k for k, at_s in self._refused_s.items() if now_s - at_s > REFUSED_S]:
-            del self._refused_s[key]
-        if not self._refused_s:
-            return candidates
-        return [
-            replace(host, accepts=False, because="refused just now")
-            if (colony, host.id) in self._refused_s
-            else host
-            for host in candidates
-        ]
+    def _refused(self, colony: int, now_s: float) -> set[str]:
+        """Return the hosts that refused this colony just now."""
+        if self._refused_s:
+            for key in [k for k, at_s in self._refused_s.items() if now_s - at_s > REFUSED_S]:
+                del self._refused_s[key]
+        return {host for one, host in self._refused_s if one == colony}
 
-    def _give(self, colony: int, order: Order, candidates: list[Candidate], out: Out) -> None:
+    def _give(self, colony: int, order: Order, bytes_used: int, out: Out) -> None:
         """Hand an order to the colony; what it will weigh counts from now on."""
         out.append(TellColony(colony, order))
-        for place, host in enumerate(candidates):
-            if isinstance(order, CloneOrdered) and host.id == order.target:
-                candidates[place] = replace(host, copies=host.copies + 1)
-            elif isinstance(order, HandOverOrdered):
-                gain = (host.id == order.target) - (host.id == self.host.me)
-                candidates[place] = replace(host, primaries=max(0, host.primaries + gain))
+        if isinstance(order, CloneOrdered):
+            self.survey.give(order.target, copies=1, bytes_used=bytes_used)
+            if order.source:
+                self.survey.give(order.source, copies=-1, bytes_going=bytes_used)
+        elif isinstance(order, HandOverOrdered):
+            self.survey.give(order.target, primaries=1)
+            self.survey.give(self.host.me, primaries=-1)
 
-    def _improve(self, candidates: list[Candidate], now_s: float, out: Out) -> None:
+    def _improve(self, field: Field, now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""
         mine = self._mine
         if not mine or len(self.moves) >= self.host.limits.moves_max:
@@ -344,19 +363,20 @@ class Governor:
             if self._cursor % len(mine) == 0:
                 self._idle_round += 1
             colony = mine[self._cursor % len(mine)]
-            since_s = now_s - self._rested_s.get(colony, float("-inf"))
-            if colony in self._dirty or since_s < REST_APART_S:
+            since_s, until_s = self._rests_s.get(colony, (float("-inf"), float("-inf")))
+            if colony in self._dirty or now_s - since_s < REST_APART_S:
                 continue
             machine = self.host.colonies.get(colony)
             facts = self.facts(machine) if machine is not None else None
             if facts is None or facts.coming or facts.going or len(self.moves) >= self.host.limits.moves_max:
                 continue
-            hosts = self._asked(colony, candidates, now_s)
-            named: dict[str, Any] = {"apart_only": since_s < REST_S, "turn": self._turn}
+            hosts = _without(self._refused(colony, now_s), field.around(colony, facts.active, self._turn))
+            named: dict[str, Any] = {"apart_only": now_s < until_s, "turn": self._turn}
+            named |= {"means": field.means, "hard": self.hard}
             found = better_step(facts, hosts, **named)
             if found is not None:
                 self._decided(now_s, colony, better_step, (facts, hosts), found, **named)
-                self._begin(colony, found, candidates, now_s, out)
+                self._begin(colony, found, facts.bytes_used, now_s, out)
             elif not named["apart_only"] and now_s - self._near_s >= NEAR_S:
                 self._near_s = now_s
                 self._stays(facts, hosts, now_s, **named)
@@ -371,19 +391,20 @@ class Governor:
         self,
         colony: int,
         found: tuple[Order, Move],
-        candidates: list[Candidate],
+        bytes_used: int,
         now_s: float,
         out: Out,
     ) -> None:
         order, move = found
         details = {"what": move.kind, "from": move.source, "to": move.target}
         out.append(Note(move.rule, move.because, colony, move.target, details, self._joined(move.target)))
-        self._rested_s[colony] = now_s
+        kind = "role" if isinstance(order, HandOverOrdered) else "copy"
+        self._rests_s[colony] = now_s, now_s + rest_s(kind, bytes_used)
         self._idle_round = 0
         self._dirty.add(colony)
         if isinstance(order, CloneOrdered):
             self.moves[colony] = move
-        self._give(colony, order, candidates, out)
+        self._give(colony, order, bytes_used, out)
 
     def _joined(self, host: str) -> Cause | None:
         """Return the event by which a joiner entered, for what moves to it; None = it is none."""
@@ -393,96 +414,25 @@ class Governor:
             return None
         return Cause("view", view=member.entered)
 
-    # -- a joiner's share -----------------------------------------------------------------
-
-    @property
-    def _is_joining(self) -> bool:
-        view = self.host.view
-        me = view.member(self.host.me) if view is not None else None
-        return me is not None and me.status is Status.JOINING
-
-    def has_share(self, now_s: float) -> bool:
-        """Return whether this joiner carries its share, or is offered no more."""
-        view, directory = self.host.view, self.host.directory
-        waiting = self.host.restoring.waiting
-        if view is None or any(e is None and c not in waiting for c, e in enumerate(directory.entries)):
-            return False
-        me = view.member(self.host.me)
-        if me is None or me.witness or view.is_frozen:
-            return me is not None
-        have = directory.copies[me.id] + directory.primaries[me.id]
-        if self._grown[0] != have:
-            self._grown = (have, now_s)
-        if self._claimed_s < self._view_s or self._view_s != self._view_s:
-            return False  # it has not looked around in this view yet
-        if any(me.id in entry.learners for entry in directory.entries if entry is not None):
-            return False  # what still comes may yet fail
-        return not (self._claims or self._invites) or now_s - self._grown[1] > STALLED_S
-
-    def _claim(self, now_s: float) -> None:
-        """Find out, now and then, what this host may ask others for."""
-        if now_s - self._claimed_s < CLAIM_S:
-            return
-        self._claimed_s = now_s
-        host = self.host
-        sizes = {e.colony: e.bytes_used for e in host.directory.entries if e is not None}
-        free = [p for p in host.places() if p.colony not in self._invites and not self._comes(p.colony)]
-        due = self._due()
-        found = claims(host.me, free, self.candidates(), bytes_by_colony=sizes, limit=CLAIMS_MAX)
-        self._claims = deque(move for move in found if due[move.kind] > 0)
-
-    def _comes(self, colony: int) -> bool:
-        entry = self.host.directory.entries[colony]
-        return entry is not None and self.host.me in entry.learners
-
-    def _due(self) -> dict[str, int]:
-        """Return how many copies and roles this host may still ask for.
-
-        Many givers agree at once, each without knowing of the others: what
-        was asked for counts as had, or too much comes, and most of it goes back.
-        """
-        host, directory = self.host, self.host.directory
-        hosts = len(carriers(self.candidates()))
-        share = fair_share(max(1, hosts), len(directory.entries), self.settled.number)
-        asked = [kind for kind, _ in self._invites.values()]
-        return {
-            "copy": share.copies - directory.copies[host.me] - asked.count("copy"),
-            "role": share.primaries - directory.primaries[host.me] - asked.count("role"),
-        }
-
-    def _is_here(self, colony: int, kind: str) -> bool:
-        """Return whether the directory counts already what was asked for."""
-        entry, me = self.host.directory.entries[colony], self.host.me
-        if entry is None or not kind:
-            return False
-        return entry.primary == me if kind == "role" else me in entry.peers or me in entry.learners
-
-    def _ask_for_share(self, now_s: float, out: Out) -> None:
-        """Ask the primaries of crowded hosts to move something here."""
-        for colony, (kind, at_s) in list(self._invites.items()):
-            if now_s - at_s > (INVITE_S if kind else DECLINED_S) or self._is_here(colony, kind):
-                del self._invites[colony]
-        self._claim(now_s)
-        due = self._due()
-        while self._claims and len(self._invites) < INVITES_MAX:
-            move = self._claims.popleft()
-            primary = self.host.directory.primary(move.colony)
-            if primary and primary != self.host.me and due[move.kind] > 0:
-                due[move.kind] -= 1
-                self._invites[move.colony] = (move.kind, now_s)
-                out.append(Send(primary, Invite(move.colony, move.kind)))
+    # -- what others ask for --------------------------------------------------------------
 
     def invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
-        """A joiner asks for a copy or a role: move it, if that evens things out."""
+        """A joiner asks for a copy or a role, a host without room for a peer to go: see whether it may be."""
         machine = self.host.colonies.get(message.colony)
         facts = self.facts(machine) if machine is not None else None
         reason = "not its primary, or busy"
-        if self.host.view is not None and self.host.view.is_frozen:
+        if facts is not None and message.role == SHED:
+            reason = self._asked_to_shed(sender, facts, now_s, out)
+        elif self.host.view is not None and self.host.view.is_frozen:
             reason = "moves are frozen"
+        elif facts is not None and message.role == RELIEVE:
+            reason = self._asked_to_relieve(sender, facts, now_s, out)
         elif facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
-            candidates = self.candidates()
-            given = (facts.colony, facts.active, candidates)
-            named: dict[str, Any] = {"primary": facts.primary, "bytes_wanted": facts.bytes_used, "to": sender}
+            field = self.survey.look(now_s)
+            near = [host for host in map(field.of, {*facts.active, sender}) if host is not None]
+            given = (facts.colony, facts.active, near)
+            named: dict[str, Any] = {"primary": facts.primary, "bytes_wanted": facts.bytes_used}
+            named |= {"to": sender, "means": field.means}
             move = rebalance(*given, **named)
             reason = "it would not even anything out"
             if move is not None:
@@ -491,12 +441,43 @@ class Governor:
                 order: Order = CloneOrdered(move.target, move.because, cause, move.source)
                 if move.kind == "role":
                     order = HandOverOrdered(move.target, move.because, cause)
-                self._begin(message.colony, (order, move), candidates, now_s, out)
+                self._begin(move.colony, (order, move), facts.bytes_used, now_s, out)
                 reason = ""
         out.append(Send(sender, InviteAnswer(message.colony, not reason, reason)))
 
-    def invite_answered(self, message: InviteAnswer, now_s: float) -> None:
-        """A primary agreed, and the clone comes; or it did not: another is asked."""
-        asked = self._invites.get(message.colony)
-        if asked is not None and not message.agreed:
-            self._invites[message.colony] = ("", asked[1])  # not this one again so soon
+    def _asked_to_relieve(self, sender: str, facts: Facts, now_s: float, out: Out) -> str:
+        """A host carries too much: its peer moves to one that carries less, if there is any."""
+        _, until_s = self._rests_s.get(facts.colony, (0.0, float("-inf")))
+        if facts.coming or facts.going or facts.colony in self._dirty or now_s < until_s:
+            return "busy, or moved just now"
+        field = self.survey.look(now_s)
+        hosts = field.around(facts.colony, facts.active, self._turn)
+        hosts = _without(self._refused(facts.colony, now_s), hosts)
+        given = (facts, hosts, sender, field.means)
+        found = relief(*given)
+        if found is None:
+            return "nobody carries so much less"
+        self._decided(now_s, facts.colony, relief, given, found)
+        self._begin(facts.colony, found, facts.bytes_used, now_s, out)
+        return ""
+
+    def _asked_to_shed(self, sender: str, facts: Facts, now_s: float, out: Out) -> str:
+        """A colony with fewer peers has outbid this one: its peer there goes, if another one stays."""
+        near = [host for host in map(self.survey.look(now_s).of, facts.active) if host is not None]
+        given = (facts, near, sender)
+        found = make_room(*given)
+        if found is None:
+            return "nothing to give up there"
+        self._decided(now_s, facts.colony, make_room, given, found)
+        self._begin(facts.colony, found, facts.bytes_used, now_s, out)
+        return ""
+
+
+def _without(refused: set[str], hosts: list[Candidate]) -> list[Candidate]:
+    """Return the hosts; those that have just refused don't accept."""
+    if not refused:
+        return hosts
+    return [
+        replace(host, accepts=False, because="refused just now") if host.id in refused else host
+        for host in hosts
+    ]

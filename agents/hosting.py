@@ -15,6 +15,7 @@ import msgspec
 
 from agents.access import Access
 from agents.admin import answer_admin
+from agents.admission import Admission
 from agents.causes import Cause
 from agents.colony import Colony
 from agents.counting import Counting
@@ -87,6 +88,7 @@ from agents.moving import is_served
 from agents.pace import Pace
 from agents.peer import PeerStatus
 from agents.periodic import Periodic
+from agents.pulse import Pulse
 from agents.reception import Reception
 from agents.record import Record
 from agents.restoring import Restoring
@@ -202,9 +204,8 @@ class Container(Surroundings):
         self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
         self._had_quorum = False
         self._digests_s: dict[str, float] = {}
-        self._learning: set[int] = set()  # admitted clones, and some that have ended
-        self._bytes_now = 0
-        self._bytes_s = float("-inf")
+        self.admission = Admission(self)
+        self.pulse = Pulse()
         self._leaving_emptied = False
         self._own = self._event_handlers()
         self._messages = self._message_handlers()
@@ -282,44 +283,18 @@ class Container(Surroundings):
         """Return why a colony has no primary that is known."""
         return self.restoring.absence(colony)
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
         """Return "" if a clone may come in, or why not."""
-        view = self.view
-        me = view.member(self.me) if view is not None else None
-        if me is None or view is None or view.member(sender) is None:
-            return "not a member"
-        if me.witness:
-            return "a witness holds no cells"
-        if me.status is Status.LEAVING:
-            return "this host leaves"
-        self._learning = {c for c in self._learning if self._learns(c) and c != colony}
-        if len(self._learning) >= self.limits.clones_max * max(1, len(view.members)):
-            return "too many clones come in already"
-        if crowd_max and self._copies_soon() >= crowd_max:
-            return "others came first"
-        if self.is_full(bytes_wanted):
-            return "this host's memory limit is reached"
-        self._learning.add(colony)
-        return ""
-
-    def _copies_soon(self) -> int:
-        """Return how many peers stay here, those included that were admitted a moment ago."""
-        entries, me = self.directory.entries, self.me
-        unlisted = sum(1 for c in self._learning if (e := entries[c]) is None or me not in e.learners)
-        return self.directory.copies[me] + unlisted
-
-    def _learns(self, colony: int) -> bool:
-        machine = self.colonies.get(colony)
-        return machine is not None and machine.status is PeerStatus.LEARNING
+        return self.admission.admits(colony, sender, bytes_wanted, weight_max)
 
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many."""
-        if not self.limits.bytes_max:
-            return False
-        if self._bytes_now + bytes_more > self.limits.bytes_max:
-            return True
-        self._bytes_now += bytes_more  # until the next count
-        return False
+        return self.admission.is_full(bytes_more)
+
+    @property
+    def memory_free(self) -> int | None:
+        """Bytes that the machine still has; None = not measured."""
+        return self.load.memory_free if self.load.memory_total else None
 
     @property
     def is_settled(self) -> bool:
@@ -555,7 +530,7 @@ class Container(Surroundings):
         self.governor.invited(sender, message, now_s, out)
 
     def _invite_answered(self, sender: str, message: InviteAnswer, now_s: float, out: Out) -> None:
-        self.governor.invite_answered(message, now_s)
+        self.governor.share.answered(message, now_s)
 
     def candidates(self) -> list[Candidate]:
         """Return all members as placement sees them."""
@@ -588,9 +563,7 @@ class Container(Surroundings):
                 out.append(TellColony(machine.colony, event))
 
     def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
-        if self.limits.bytes_max and now_s - self._bytes_s >= 0.1:
-            self._bytes_s = now_s
-            self._bytes_now = sum(c.peer.cells.bytes_used for c in self.colonies.values())
+        self.admission.count(now_s)
         self.reunion.ticked(now_s, out)
         view = self.view
         if view is None or view.member(self.me) is None:
@@ -607,6 +580,7 @@ class Container(Surroundings):
         self.periodic.ticked(now_s, out)
         if not self.quorum.held(now_s):
             return  # a side that holds keeps what it has, where it is
+        self.admission.ticked(now_s, out)
         self.governor.tick(now_s, out)
         self.wandering.ticked(now_s, out)
         self._see_own_status(view, now_s, out)
@@ -620,7 +594,7 @@ class Container(Surroundings):
         if me.status is Status.LEAVING and empty and not self._leaving_emptied:
             self._leaving_emptied = True
             self._absorb(self.membership.handle(Emptied(), now_s), now_s, out)
-        elif me.status is Status.JOINING and self.governor.has_share(now_s):
+        elif me.status is Status.JOINING and self.governor.share.is_reached(now_s):
             self._absorb(self.membership.handle(ShareReached(), now_s), now_s, out)
 
     def _load_measured(self, event: LoadMeasured, now_s: float, out: Out) -> None:
@@ -628,7 +602,7 @@ class Container(Surroundings):
         active = [c for c in self.colonies.values() if c.status is PeerStatus.ACTIVE]
         primaries = sum(c.primary is not None for c in active)
         self.load = msgspec.structs.replace(
-            event.load,
+            self.pulse.steadied(event.load, self.colonies.values(), now_s),
             bytes_used=sum(c.peer.cells.bytes_used for c in active),
             cells=sum(len(c.peer.cells.live) for c in active),
             primaries=primaries,

@@ -25,6 +25,7 @@ from agents.stages import Stage
 from agents.standing import Standing
 from agents.succession import too_old
 from agents.views import Member, Status, View, generation_of
+from placement.labels import Labels
 
 
 class Sorter(Protocol):
@@ -77,6 +78,7 @@ class Passage:
 
     def __init__(self, here: Here) -> None:
         self._here = here
+        self._stood: dict[str, Labels] = {}  # members of the last view, where they stand
 
     def conclude(self, view: View, now_s: float) -> None:
         """A view is chosen and may be installed: here first, then everywhere."""
@@ -129,7 +131,8 @@ class Passage:
         here.contacts.listed(view, now_s)
         if is_entry:
             here.reputation.learn(view, now_s)
-        here.reputation.note(view, now_s)
+        here.reputation.note(view, now_s, self._stood)
+        self._stood = {member.id: member.labels for member in view.members}
         here.wishes.prune(view, now_s)
         listed = frozenset(view.ids)
         here.loads = {host: load for host, load in here.loads.items() if host in listed or host == here.me.id}

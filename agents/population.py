@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 from agents.causes import Cause
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from placement.attraction import FILL_FULL, FILL_OVER
+from placement.balance import SLACK, Means
 from placement.choice import choose_retiree, choose_successor, choose_target, standing
-from placement.moves import better_spread, rebalance, relieve
+from placement.labels import Level
+from placement.moves import better_spread, cool, even_copies, even_roles, relieve
 from placement.reasons import Move
-from placement.resources import Candidate
+from placement.resources import COPY_BYTES, Candidate
 from placement.ties import tie_order
 
 Order = CloneOrdered | RetireOrdered | HandOverOrdered
@@ -62,8 +65,19 @@ def endangered(facts: Facts, candidates: Sequence[Candidate], settled: int) -> i
     return max(0, settled - len(staying))
 
 
-def urgent_step(facts: Facts, candidates: Sequence[Candidate], settled: int) -> Order | Lack | None:
-    """Return what the colony's safety, or somebody's leave, asks for now."""
+def urgent_step(
+    facts: Facts,
+    candidates: Sequence[Candidate],
+    settled: int,
+    *,
+    fair_weight: float = 0.0,
+    hard: Level = Level.HOST,
+) -> Order | Lack | None:
+    """Return what the colony's safety, or somebody's leave, asks for now.
+
+    `fair_weight`: what each host is to carry in the end; a target that would
+    carry more, because others came first, refuses, and another is asked.
+    """
     if facts.going:
         return None
     stay = {host.id for host in standing(facts.active, candidates)}
@@ -71,7 +85,7 @@ def urgent_step(facts: Facts, candidates: Sequence[Candidate], settled: int) -> 
     if facts.primary in leaving and stay and not facts.coming:
         return _hand_over(facts, candidates, "this host leaves", facts.leaving)
     if len(stay) + len(facts.coming) < settled:
-        return _clone(facts, candidates, stay, settled)
+        return _clone(facts, candidates, stay, settled, fair_weight, hard)
     if facts.coming:
         return None
     others = [host for host in leaving if host != facts.primary]
@@ -96,16 +110,32 @@ def _shrink(facts: Facts, candidates: Sequence[Candidate]) -> Order | Lack | Non
     return RetireOrdered(choice.chosen, f"one peer too many; {terms[0] if terms else ''}")
 
 
-def _clone(facts: Facts, candidates: Sequence[Candidate], stay: set[str], settled: int) -> Order | Lack:
+def _clone(
+    facts: Facts,
+    candidates: Sequence[Candidate],
+    stay: set[str],
+    settled: int,
+    fair_weight: float,
+    hard: Level,
+) -> Order | Lack:
     holders = (*facts.active, *facts.coming)
-    choice = choose_target(facts.colony, holders, candidates, bytes_wanted=facts.bytes_used)
+    fair_max = fair_weight * (1 + SLACK / 2)
+    choice = choose_target(
+        facts.colony, holders, candidates, bytes_wanted=facts.bytes_used, hard=hard, weight_max=fair_max
+    )
     have = len(stay) + len(facts.coming)
     if choice.chosen is None:
         return Lack(str(choice.shortfall))
     terms = next((v.terms for v in choice.reasons if v.host == choice.chosen), ())
     cause = facts.leaving if len(stay) < len(facts.active) else facts.fell
+    target = next(host for host in candidates if host.id == choice.chosen)
+    # More than its share it may have if that is what was known of it: then nobody has come first.
+    weight_max = max(fair_max, target.weight + facts.bytes_used + COPY_BYTES)
     return CloneOrdered(
-        choice.chosen, f"{have} of {settled} peers; {'; '.join(terms)}", cause or Cause("settle")
+        choice.chosen,
+        f"{have} of {settled} peers; {'; '.join(terms)}",
+        cause or Cause("settle"),
+        weight_max=int(weight_max) if fair_weight else 0,
     )
 
 
@@ -117,12 +147,19 @@ def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str, cause: C
 
 
 def better_step(
-    facts: Facts, candidates: Sequence[Candidate], *, apart_only: bool = False, turn: int = 0
+    facts: Facts,
+    candidates: Sequence[Candidate],
+    *,
+    apart_only: bool = False,
+    turn: int = 0,
+    means: Means | None = None,
+    hard: Level = Level.HOST,
 ) -> tuple[Order, Move] | None:
     """Return the first step of a move that improves a healthy colony, or None.
 
     `apart_only`: only what puts its copies further apart; balance can wait.
     `turn`: another number each time; decides who leaves a crowded host first.
+    `means`: of all hosts, if `candidates` are but some of them.
 
     A copy moves by clone, activate, retire: the surplus that the clone makes
     is retired where the move came from, or where that is the best by then.
@@ -130,17 +167,19 @@ def better_step(
     """
     place = (facts.colony, facts.active, candidates)
     size = facts.bytes_used
+    means = means or Means.of(candidates)
     move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         move = relieve(*place, primary=facts.primary, bytes_wanted=size)
-    crowd_max: int | None = 0
+        move = move or cool(*place, primary=facts.primary)
     if move is None and not apart_only:
-        move = rebalance(*place, primary=facts.primary, bytes_wanted=size)
-        if move is not None and move.kind == "role" and not _leads_most(move, candidates):
+        shed = _shed(facts, candidates, turn)
+        if shed is not None:
+            return shed
+        move = even_roles(*place, primary=facts.primary, means=means)
+        if move is not None and not _is_its_turn(move, candidates, means, turn):
             return None
-        if move is not None and move.kind == "copy":
-            crowd_max = _room_in_turn(move, candidates, turn)
-    if move is None or crowd_max is None:
+    if move is None:
         return None
     cause = Cause(move.rule, facts.colony, move.target)
     if move.kind == "role":
@@ -149,35 +188,80 @@ def better_step(
         # The role goes first; the new primary then moves the copy.
         order = _hand_over(facts, candidates, move.because, cause)
         return None if isinstance(order, Lack) else (order, move)
-    return CloneOrdered(move.target, move.because, cause, move.source, crowd_max), move
+    return CloneOrdered(move.target, move.because, cause, move.source), move
 
 
-def _leads_most(move: Move, candidates: Sequence[Candidate]) -> bool:
-    """Return whether the giver of a role leads more colonies than any other host.
+def relief(
+    facts: Facts, candidates: Sequence[Candidate], source: str, means: Means
+) -> tuple[Order, Move] | None:
+    """Return the first step of the move away from a host that asks for it, or None.
+
+    Many colonies may choose one target at once: others may come first, and it
+    refuses who comes too late.
+    """
+    move = even_copies(
+        facts.colony,
+        facts.active,
+        candidates,
+        primary=facts.primary,
+        bytes_wanted=facts.bytes_used,
+        means=means,
+        asked_by=source,
+    )
+    if move is None:
+        return None
+    by_id = {host.id: host for host in candidates}
+    giver, target = by_id[source], by_id[move.target]
+    fair = min(giver.weight - means.slack, means.weight * (1 + SLACK / 2))
+    weight_max = int(max(fair, target.weight + facts.bytes_used + COPY_BYTES))
+    cause = Cause(move.rule, facts.colony, move.target)
+    return CloneOrdered(move.target, move.because, cause, move.source, weight_max), move
+
+
+def make_room(facts: Facts, candidates: Sequence[Candidate], source: str) -> tuple[Order, Move] | None:
+    """Return the retirement of a secondary whose room a colony with fewer peers needs, or None.
+
+    Never of the last one that stays.
+    """
+    if source == facts.primary or source not in facts.active or facts.going:
+        return None
+    if not any(host.id != source for host in standing(facts.active, candidates)):
+        return None
+    because = "its room goes to a colony that has fewer peers"
+    move = Move(facts.colony, "shed", source, source, because, "shed")
+    return RetireOrdered(source, because, Cause("shed", facts.colony, source)), move
+
+
+def _shed(facts: Facts, candidates: Sequence[Candidate], turn: int) -> tuple[Order, Move] | None:
+    """Return the retirement of a secondary on a host that is all but full, when it can go nowhere.
+
+    Fewer copies are better than a host that dies of too many: so many go, by
+    the luck of the turn, as bring it down to what it may hold.
+    """
+    for host in standing(facts.active, candidates):
+        if host.id == facts.primary or len(facts.active) < 2 or host.fill() < FILL_OVER:
+            continue
+        excess = 1.0 - FILL_FULL / host.fill()
+        if facts.bytes_used and _luck(facts.colony, host.id, turn) < 2 * excess:
+            because = f"{host.called} is filled to {host.fill():.0%}, and nobody else has room"
+            move = Move(facts.colony, "shed", host.id, host.id, because, "shed")
+            return RetireOrdered(host.id, because, Cause("shed", facts.colony, host.id)), move
+    return None
+
+
+def _luck(colony: int, host: str, turn: int) -> float:
+    """Return a number from 0 to 1 that is another one for each colony and turn."""
+    return tie_order(colony, f"{host}/{turn}") / (1 << 64)
+
+
+def _is_its_turn(move: Move, candidates: Sequence[Candidate], means: Means, turn: int) -> bool:
+    """Return whether a role leaves now: where a host leads too many, as many go as are too many.
 
     Many decide at once, each from what it knows: if all that have more than
     another gave to it, it would be the crowded one next.
     """
-    most = max(((host.primaries, host.id) for host in candidates if not host.leaving), default=(0, ""))
-    return most[1] == move.source
-
-
-def _room_in_turn(move: Move, candidates: Sequence[Candidate], turn: int) -> int | None:
-    """Return how many copies the target may hold then, or None: this colony does not leave now.
-
-    The primaries of all colonies on a crowded host see that it is crowded, and decide at once: only so
-    many may move, by the luck of the turn, as are too many. Nor may all choose one target: others may
-    come first, and it refuses who comes too late.
-    """
-    by_id = {host.id: host for host in candidates}
-    source, target, fair = by_id[move.source], by_id[move.target], _mean_up(candidates)
-    movable = max(1, source.copies - source.primaries)
-    if tie_order(move.colony, f"{source.id}/{turn}") % movable >= max(1, source.copies - fair):
-        return None
-    return fair if target.copies < fair else source.copies - 1
-
-
-def _mean_up(candidates: Sequence[Candidate]) -> int:
-    """Return how many copies a host holds on the average, rounded up."""
-    counts = [host.copies for host in candidates if host.accepts]
-    return -(-sum(counts) // len(counts)) if counts else 0
+    giver = next(host for host in candidates if host.id == move.source)
+    if all((host.primaries, host.id) <= (giver.primaries, giver.id) for host in candidates):
+        return True
+    excess = max(0.0, giver.primaries - means.primaries) / giver.primaries
+    return _luck(move.colony, giver.id, turn) < excess / 2

@@ -5,20 +5,32 @@ minutes. What a host waits before it is let in again goes by a level that each
 death raises by one and that time drains: who falls out now and then comes
 back at once, however long the cluster lives, and who flaps settles where its
 flaps drain as fast as they come.
+
+What placement sees is its record: deaths of late (flaps) and how long it was away
+(absences); both fade. A box has one, too: whatever made it lose hosts may
+strike the next one on it, so placement looks for copies' places elsewhere
+first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
 from agents.views import View
+from placement.labels import Labels
 
 MEMORY_S = 600.0  # a host that stood for ten minutes has a clean slate
+HALF_LIFE_S = 150.0  # a death counts half after a quarter of that
+ABSENCE_S = 60.0  # so long an absence weighs as much as a death
 DRAIN_S = 40.0  # one death; who falls out that rarely never waits
 # A flap makes three views: out, in, ACTIVE; one view per link in 5 s is what a cluster should bear for long.
 WAIT_S, WAIT_TIMES = 0.5, 3.0  # at level two, and how many times as long at each further one
 WAIT_MAX_S = 30.0
 DEATHS_MAX = 16
+BOXES_MAX = 1024
+
+Box = tuple[str, str, str]
 
 
 class Reputation:
@@ -26,14 +38,36 @@ class Reputation:
 
     def __init__(self) -> None:
         self._deaths_s: dict[str, list[float]] = {}
+        self._gone_s: dict[str, float] = {}  # hosts that are away, since when
+        self._absences_s: dict[str, tuple[float, float]] = {}  # host -> (how long, as of when)
+        self._boxes_s: dict[Box, list[float]] = {}
 
-    def note(self, view: View, now_s: float) -> None:
-        """Note who was dropped as dead by a view."""
+    def note(self, view: View, now_s: float, labels: Mapping[str, Labels] | None = None) -> None:
+        """Note who was dropped as dead by a view, and who is back; `labels`: where hosts stood."""
+        boxes = set()
         for host, _ in view.dead:
             self._deaths_s[host] = [*self._deaths_s.get(host, ()), now_s][-DEATHS_MAX:]
-        self._deaths_s = {
-            host: deaths for host, deaths in self._deaths_s.items() if now_s - deaths[-1] < MEMORY_S
-        }
+            self._gone_s[host] = now_s
+            stood = (labels or {}).get(host)
+            if stood is not None and stood.box:
+                boxes.add((stood.zone, stood.rack, stood.box))
+        for box in boxes:  # a box that dies with all its hosts has died once
+            self._boxes_s[box] = [*self._boxes_s.get(box, ()), now_s][-DEATHS_MAX:]
+        for host in view.ids:
+            if host in self._gone_s:
+                away_s = self._absent_s(host, now_s) + now_s - self._gone_s.pop(host)
+                self._absences_s[host] = (away_s, now_s)
+        self._forget(now_s)
+
+    def _forget(self, now_s: float) -> None:
+        def late(at_s: float) -> bool:
+            return now_s - at_s < MEMORY_S
+
+        self._deaths_s = {host: deaths for host, deaths in self._deaths_s.items() if late(deaths[-1])}
+        self._gone_s = {host: at_s for host, at_s in self._gone_s.items() if late(at_s)}
+        self._absences_s = {host: one for host, one in self._absences_s.items() if late(one[1])}
+        kept = [(box, deaths) for box, deaths in self._boxes_s.items() if late(deaths[-1])]
+        self._boxes_s = dict(kept[-BOXES_MAX:])
 
     def learn(self, view: View, now_s: float) -> None:
         """Take over what the view says of others; for one that has just become a member.
@@ -66,6 +100,24 @@ class Reputation:
             before_s = death_s
         return max(0.0, level - (now_s - before_s) / DRAIN_S)
 
+    def _absent_s(self, host: str, now_s: float) -> float:
+        away_s, at_s = self._absences_s.get(host, (0.0, now_s))
+        return away_s * _faded(at_s, now_s)
+
+    def record(self, host: str, now_s: float) -> float:
+        """Return what speaks against a host: its deaths and its absences, faded; the first death is free.
+
+        It may have been a restart, and so may the minute that it took.
+        """
+        deaths = sorted(self._deaths_s.get(host, ()))[1:]
+        flaps = sum(_faded(death_s, now_s) for death_s in deaths)
+        return flaps + max(0.0, self._absent_s(host, now_s) / ABSENCE_S - 1.0)
+
+    def box_record(self, labels: Labels, now_s: float) -> float:
+        """Return what speaks against a box: the times it lost hosts, faded; the first one is free."""
+        deaths = self._boxes_s.get((labels.zone, labels.rack, labels.box), [])[1:]
+        return sum(_faded(death_s, now_s) for death_s in deaths)
+
     def wait_s(self, host: str, now_s: float) -> float:
         """Return how long the host still has to wait before it is admitted again.
 
@@ -77,3 +129,9 @@ class Reputation:
             return 0.0
         wait_s: float = min(WAIT_MAX_S, WAIT_S * WAIT_TIMES ** (level - 2.0))
         return max(0.0, deaths_s[-1] + wait_s - now_s)
+
+
+def _faded(at_s: float, now_s: float) -> float:
+    """Return what is left of an event of weight 1."""
+    left: float = 0.5 ** (max(0.0, now_s - at_s) / HALF_LIFE_S)
+    return left

@@ -87,7 +87,7 @@ class Surroundings(Protocol):
     def absence(self, colony: int) -> str:
         """Return why a colony has no primary that is known."""
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
         """Return "" if a clone may come in, or why not."""
 
     def is_full(self, bytes_more: int) -> bool:
@@ -160,15 +160,15 @@ class MergeCame:
 class CloneOrdered:
     """Make one more peer, on `target`.
 
-    `source`: the peer that goes once it is there. `crowd_max`: the target
-    refuses if it would hold more peers than that; 0 = it takes any number.
+    `source`: the peer that goes once it is there. `weight_max`: the target
+    refuses if it would weigh more than that; 0 = it may weigh anything.
     """
 
     target: str
     reason: str
     cause: Cause | None = None
     source: str = ""
-    crowd_max: int = 0
+    weight_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,18 @@ class MigrateOrdered:
     to: int
     reason: str
     cool_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outbid:
+    """The room that this LEARNING peer was promised goes to a colony that has fewer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeChanged:
+    """The colony has grown or shrunk by so much that every host should know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def order_clone(
     step = {"step": "again" if again else "asked"}
     out.append(Note("clone", order.reason, peer.colony, target, step, cause))
     weight = peer.cells.bytes_used
-    out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, weight, order.crowd_max)))
+    out.append(Send(target, CloneAsk(peer.colony, peer.epoch, clone.number, weight, order.weight_max)))
 
 
 def clone_answered(primary: Primary, target: str, answer: CloneAnswer, now_s: float, out: Out) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from agents.fields import MEMBERS_MAX, Count, Id, Seconds, Word
-from placement.labels import Labels
+from placement.labels import Labels, Level
 
 NUMBER_BITS = 32
 COUNT_BITS = 16
@@ -76,6 +76,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         quorum: `majority`: only a majority of the view serves. `available`: a
             side without one goes on by itself, in the next generation.
+        apart: No two peers of a colony ever share this, or what is nearer.
     """
 
     colonies: int = 64
@@ -84,6 +85,7 @@ class Charter(msgspec.Struct, frozen=True, array_like=True):
     heartbeat_s: float = 0.1
     suspect_s: float = 1.0
     quorum: Literal["majority", "available"] = "majority"
+    apart: Literal["host", "box", "rack", "zone"] = "host"
 
     def __post_init__(self) -> None:
         if not 1 <= self.colonies <= 65536:
@@ -94,6 +96,13 @@ class Charter(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("need 0 < heartbeat_s < lease_s <= suspect_s <= 60")
         if self.quorum not in ("majority", "available"):
             raise ValueError(f"quorum is majority or available, not {self.quorum!r}")
+        if self.apart not in ("host", "box", "rack", "zone"):
+            raise ValueError(f"peers stand apart by host, box, rack or zone, not {self.apart!r}")
+
+    @property
+    def hard(self) -> Level:
+        """The level that no two peers of a colony may share."""
+        return Level[self.apart.upper()]
 
     @property
     def is_available(self) -> bool:

@@ -1,7 +1,7 @@
 """Choice: who gets a copy, who gives one up, who leads.
 
 Filter, order, take the first. Safety filters; then repulsion outweighs a
-bad record, that outweighs memory, memory CPU, and CPU the number of copies;
+bad record, that outweighs memory, memory CPU, CPU traffic, and traffic what a host carries;
 equal hosts go by the colony's own order of ties. The answers are pure
 functions of what is passed in, so every host that knows the same chooses the
 same.
@@ -19,12 +19,15 @@ from placement.attraction import (
     crowd_step,
     fill_band,
     has_room,
+    traffic_band,
 )
 from placement.labels import Level
 from placement.reasons import Choice, Shortfall, Verdict, tally
 from placement.repulsion import Penalty, near_words, penalty_added, penalty_of
-from placement.resources import Candidate, format_bytes
+from placement.resources import COPY_BYTES, Candidate, format_bytes
 from placement.ties import tie_order
+
+STEP = 0.025  # of a fair weight: hosts that would weigh less than that apart are alike
 
 Rank = tuple[Penalty, Attraction, int]
 
@@ -41,6 +44,7 @@ def choose_target(
     *,
     bytes_wanted: int = 0,
     hard: Level = Level.HOST,
+    weight_max: float = 0.0,
 ) -> Choice:
     """Choose the host for one more copy of a colony.
 
@@ -51,6 +55,8 @@ def choose_target(
         candidates: All member hosts.
         bytes_wanted: Size of the copy; >= 0.
         hard: Sharing this level with a holder, or a nearer one, is forbidden.
+        weight_max: What a host is to weigh with it at most: those well below are
+            alike; 0 = those that weigh about as little as the lightest one are.
 
     Returns:
         The choice; without a chosen host its shortfall says why.
@@ -61,7 +67,7 @@ def choose_target(
         for host in candidates
     }
     free = [host for host in candidates if not vetoes[host.id]]
-    ranks = target_ranks(colony, near, free, bytes_wanted=bytes_wanted)
+    ranks = target_ranks(colony, near, free, bytes_wanted=bytes_wanted, weight_max=weight_max)
     free.sort(key=lambda host: ranks[host.id])
     reasons = [
         Verdict(
@@ -103,15 +109,24 @@ def target_vetoes(
 
 
 def target_ranks(
-    colony: int, near: Sequence[Candidate], targets: Sequence[Candidate], *, bytes_wanted: int
+    colony: int,
+    near: Sequence[Candidate],
+    targets: Sequence[Candidate],
+    *,
+    bytes_wanted: int,
+    weight_max: float = 0.0,
 ) -> dict[str, Rank]:
     """Return, for each target by id, its place in the order of choice; low is first."""
-    fewest = min((host.copies for host in targets), default=0)
+    lightest = min((host.weight for host in targets), default=0)
+    traffic = sum(host.traffic for host in targets) / max(1, len(targets))
     step = crowd_step(targets)
+    if weight_max:
+        step = max(COPY_BYTES, int(weight_max * STEP))
+        lightest = int(weight_max * (1 - 2 * STEP)) - bytes_wanted - COPY_BYTES
     return {
         host.id: (
             penalty_added(host, near),
-            attraction(host, bytes_wanted=bytes_wanted, fewest=fewest, step=step),
+            attraction(host, bytes_wanted=bytes_wanted, lightest=lightest, step=step, traffic=traffic),
             tie_order(colony, host.id),
         )
         for host in targets
@@ -154,7 +169,7 @@ def choose_retiree(
             host.id == primary,
             penalty_of(rest),
             -fill_band(host.fill()),
-            -host.copies,
+            -host.weight,
             tie_order(colony, host.id),
         )
 
@@ -178,8 +193,8 @@ def choose_successor(
     """Choose which secondary takes over the primary role in a planned hand-over.
 
     (After a death it is the census that decides, by protocol.) First a host
-    with a good record, then one whose CPU is not saturated, then the one with
-    the fewest primaries.
+    with a good record, then one that is not short of memory, then one with an idle
+    CPU and no more traffic than others, then the one with the fewest primaries.
 
     Args:
         colony: Its number.
@@ -194,10 +209,14 @@ def choose_successor(
             return "is leaving"
         return "is a witness and holds no cells" if host.witness else ""
 
-    def rank(host: Candidate) -> tuple[int, int, int, int, int]:
+    traffic = sum(host.traffic for host in present) / max(1, len(present))
+
+    def rank(host: Candidate) -> tuple[int, int, int, int, int, int, int]:
         return (
-            host.flaps.bit_length(),
+            max(host.flaps, host.box_flaps).bit_length(),
+            fill_band(host.fill()) // 2,
             cpu_band(host.cpu),
+            traffic_band(host.traffic, traffic),
             host.primaries,
             host.copies,
             tie_order(colony, host.id),

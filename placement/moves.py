@@ -2,15 +2,18 @@
 
 Every move lowers the cluster's potential, compared as a tuple:
 
-    (repulsion of all colonies, bytes above FILL_HIGH, sum of copies², sum of primaries²)
+    (repulsion of all colonies, bytes above FILL_HIGH, primaries on hosts above it,
+     sum of weights², sum of primaries²)
 
-`better_spread` lowers the first part; `relieve` the second and raises not the
-first; `rebalance` the third or fourth and raises none before it. The potential
-is bounded below and each move lowers it by a whole step, so with hosts and
-load steady, moves stop. A target is never filled above FILL_LOW for relief or
-balance (FILL_HIGH for spread), and hosts seek relief above FILL_HIGH only:
-noise between the two moves nothing. CPU moves nothing by itself: it follows the primaries it would
-chase; it only weighs among targets.
+`better_spread` lowers the first part; `relieve` the second or third and raises
+none before it; `rebalance` the fourth or fifth and raises none before it. The
+potential is bounded below and each move lowers it by a whole step, so with
+hosts and load steady, moves stop. A target is never filled above FILL_LOW for
+relief or balance (FILL_HIGH for spread, and for relief of a host that is full),
+and hosts seek relief above FILL_HIGH only: noise between the two moves nothing.
+CPU moves roles alone (`cool`), from hosts above CPU_SATURATED to hosts below
+CPU_BUSY: what lies between is its hysteresis. Copies never follow CPU: it would
+follow them.
 
 The proof holds for moves one after another. Primaries that decide at once on
 old figures can overshoot: count what is under way among a host's `copies`,
@@ -21,15 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from placement.attraction import FILL_HIGH, FILL_LOW, has_room
+from placement.attraction import FILL_FULL, FILL_HIGH, FILL_LOW, cpu_band, has_room
+from placement.balance import Means, copy_gain, may_lead_more
 from placement.choice import Rank, choose_successor, standing, target_ranks
 from placement.peers import Peers
 from placement.reasons import Move
 from placement.repulsion import Penalty, penalty_added, penalty_of
-from placement.resources import Candidate
+from placement.resources import COPY_BYTES, Candidate, format_bytes
 from placement.ties import tie_order
-
-MARGIN_MIN = 2  # a difference of 1 would only swap who has more
 
 
 def improve(
@@ -48,6 +50,7 @@ def improve(
     return (
         better_spread(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
         or relieve(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
+        or cool(colony, holders, candidates, primary=primary)
         or rebalance(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
     )
 
@@ -100,17 +103,57 @@ def relieve(
 ) -> Move | None:
     """Return the move of a secondary away from a host that runs out of memory, or None.
 
-    A primary's copy moves only if it is the only one. The penalty never rises.
+    A primary's copy moves only if it is the only one; a host that has no
+    secondaries left to give away hands over roles, whose copies may then move.
+    The penalty never rises.
     """
-    sources = [host for host in _movable(holders, candidates, primary) if host.fill() > FILL_HIGH]
-    if not sources or not bytes_wanted:
+    pressed = [host for host in standing(holders, candidates) if host.fill() > FILL_HIGH]
+    if not pressed or not bytes_wanted:
         return None
-    source = max(sources, key=lambda host: (host.fill(), host.id))
-    target = _target_as_far(colony, source, holders, candidates, bytes_wanted)
-    if target is None:
+    movable = [host for host in pressed if host.id != primary or len(holders) == 1]
+    for source in sorted(movable, key=lambda host: (-host.fill(), host.id)):
+        fill_max = FILL_HIGH if source.fill() > FILL_FULL else FILL_LOW
+        target = _target_as_far(colony, source, holders, candidates, bytes_wanted, fill_max=fill_max)
+        if target is not None:
+            return Move(colony, "copy", source.id, target.id, _fuller(source, target))
+    for giver in pressed:
+        if giver.id == primary and giver.copies <= giver.primaries > 0:
+            takers = [host for host in standing(holders, candidates) if host.fill() <= FILL_HIGH]
+            return _role(colony, giver, holders, takers, "has no secondaries left to give away; ")
+    return None
+
+
+def _fuller(source: Candidate, target: Candidate) -> str:
+    return f"{source.called} is filled to {source.fill():.0%}, {target.called} to {target.fill():.0%}"
+
+
+def cool(
+    colony: int, holders: Collection[str], candidates: Sequence[Candidate], *, primary: str | None = None
+) -> Move | None:
+    """Return the move of a role away from a host whose CPU is saturated, to an idle one, or None."""
+    giver = next((host for host in candidates if host.id == primary), None)
+    if giver is None or cpu_band(giver.cpu) < 2:
         return None
-    because = f"{source.called} is filled to {source.fill():.0%}, {target.called} to {target.fill():.0%}"
-    return Move(colony, "copy", source.id, target.id, because)
+    takers = [
+        host
+        for host in standing(holders, candidates)
+        if host is not giver and cpu_band(host.cpu) == 0 and host.fill() <= FILL_HIGH
+    ]
+    return _role(colony, giver, holders, takers, f"CPU {giver.cpu:.0%}: ")
+
+
+def _role(
+    colony: int, giver: Candidate, holders: Collection[str], takers: Sequence[Candidate], why: str = ""
+) -> Move | None:
+    """Return the move of the role to the best of the takers, or None."""
+    if not takers:
+        return None
+    chosen = choose_successor(colony, holders, takers, primary=giver.id).chosen
+    for host in takers:
+        if host.id == chosen:
+            leads = f"{giver.called} leads {giver.primaries} colonies, {host.called} {host.primaries}"
+            return Move(colony, "role", giver.id, host.id, why + leads)
+    return None
 
 
 def rebalance(
@@ -121,8 +164,9 @@ def rebalance(
     primary: str | None = None,
     bytes_wanted: int = 0,
     to: str | None = None,
+    means: Means | None = None,
 ) -> Move | None:
-    """Return a move that evens out copies, or else primaries, or None.
+    """Return a move that evens out what hosts carry, or else primaries, or None.
 
     Args:
         colony: Its number.
@@ -132,70 +176,73 @@ def rebalance(
             is the only one), and may hand over its role.
         bytes_wanted: Size of a copy; >= 0.
         to: Consider this host alone as target: a joiner asks for its share.
+        means: Of all hosts, if `candidates` are but some of them.
     """
-    return _even_copies(colony, holders, candidates, primary, bytes_wanted, to) or _even_roles(
-        colony, holders, candidates, primary, to
-    )
+    means = means or Means.of(candidates)
+    return even_copies(
+        colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted, to=to, means=means
+    ) or even_roles(colony, holders, candidates, primary=primary, to=to, means=means)
 
 
-def margin(counts: Sequence[int], *, joining: bool) -> int:
-    """Return how many more the giver must have than the taker.
-
-    A tenth of the mean, at least `MARGIN_MIN`; just that for a joiner, whose
-    coming is reason enough to move.
-    """
-    if joining or not counts:
-        return MARGIN_MIN
-    return max(MARGIN_MIN, -(-sum(counts) // (10 * len(counts))))
-
-
-def _even_copies(
+def even_copies(
     colony: int,
     holders: Collection[str],
     candidates: Sequence[Candidate],
-    primary: str | None,
-    bytes_wanted: int,
-    to: str | None,
+    *,
+    means: Means,
+    primary: str | None = None,
+    bytes_wanted: int = 0,
+    to: str | None = None,
+    asked_by: str | None = None,
 ) -> Move | None:
+    """Return the move of a copy to a host that carries less, or None; see `rebalance`.
+
+    `asked_by`: only away from this host, which says itself that it carries too much.
+    """
     movable = _movable(holders, candidates, primary)
-    if not movable:
-        return None
-    counts = [host.copies for host in candidates if host.accepts]
-    for source in sorted(movable, key=lambda host: (-host.copies, host.id)):
+    if asked_by is not None:
+        movable = [host for host in movable if host.id == asked_by]
+    for source in sorted(movable, key=lambda host: (-host.weight, host.id)):
         takers = [
             host
             for host in candidates
-            if to in (None, host.id) and source.copies - host.copies >= margin(counts, joining=host.joining)
+            if to in (None, host.id)
+            and copy_gain(source, host, bytes_wanted, means, asked=asked_by is not None) > 0
+            and cpu_band(host.cpu) < 2
         ]
+        if not takers:
+            continue
         target = _target_as_far(colony, source, holders, takers, bytes_wanted, everyone=candidates)
         if target is not None:
-            because = f"{source.called} holds {source.copies} copies, {target.called} {target.copies}"
+            because = f"{_carries(source, 'copies')}, {_carries(target, '')}"
             return Move(colony, "copy", source.id, target.id, because)
     return None
 
 
-def _even_roles(
+def _carries(host: Candidate, noun: str) -> str:
+    holds = f"{host.called} holds {host.copies} {noun}" if noun else f"{host.called} {host.copies}"
+    return holds if host.bytes_used < COPY_BYTES else f"{holds} ({format_bytes(host.bytes_used)})"
+
+
+def even_roles(
     colony: int,
     holders: Collection[str],
     candidates: Sequence[Candidate],
-    primary: str | None,
-    to: str | None,
+    *,
+    means: Means,
+    primary: str | None = None,
+    to: str | None = None,
 ) -> Move | None:
+    """Return the move of the role to a holder that leads fewer colonies, or None; see `rebalance`."""
     giver = next((host for host in candidates if host.id == primary), None)
     if giver is None:
         return None
-    counts = [host.primaries for host in candidates if host.accepts]
     takers = [
         host
         for host in standing(holders, candidates)
-        if to in (None, host.id) and giver.primaries - host.primaries >= margin(counts, joining=host.joining)
+        if to in (None, host.id) and may_lead_more(giver, host, means)
     ]
-    chosen = choose_successor(colony, holders, takers, primary=primary).chosen
-    for host in takers:
-        if host.id == chosen:
-            because = f"{giver.called} leads {giver.primaries} colonies, {host.called} {host.primaries}"
-            return Move(colony, "role", giver.id, host.id, because)
-    return None
+    return _role(colony, giver, holders, takers)
 
 
 def _movable(
@@ -224,13 +271,14 @@ def _target_as_far(
     bytes_wanted: int,
     *,
     everyone: Sequence[Candidate] | None = None,
+    fill_max: float = FILL_LOW,
 ) -> Candidate | None:
     """Return the best taker of the source's copy that stands no nearer to the others; None = nobody."""
     rest = [host for host in standing(holders, everyone or takers) if host is not source]
     before = penalty_added(source, rest)
     targets = [
         host
-        for host in _targets(holders, takers, bytes_wanted, FILL_LOW)
+        for host in _targets(holders, takers, bytes_wanted, fill_max)
         if penalty_added(host, rest) <= before
     ]
     ranks = target_ranks(colony, rest, targets, bytes_wanted=bytes_wanted)
@@ -244,6 +292,7 @@ def claims(
     *,
     bytes_by_colony: Mapping[int, int],
     limit: int,
+    means: Means | None = None,
 ) -> list[Move]:
     """Return the moves that a joiner may ask primaries for, best first, at most `limit`.
 
@@ -253,21 +302,23 @@ def claims(
     Copies are asked for before roles, from the most loaded givers first.
     """
     by_id = {candidate.id: candidate for candidate in candidates}
-    found = []
+    means, found = means or Means.of(candidates), []
     for peers in colonies:
+        near = [by_id[one] for one in (*peers.holders, host) if one in by_id]
         move = rebalance(
             peers.colony,
             peers.holders,
-            candidates,
+            near,
             primary=peers.primary,
             bytes_wanted=bytes_by_colony.get(peers.colony, 0),
             to=host,
+            means=means,
         )
         if move is not None:
             giver = by_id[move.source]
             # Copies of colonies whose leader leads many: it may hand them over afterwards.
             leader = by_id.get(peers.primary or "", giver)
-            load = (giver.copies if move.kind == "copy" else 0, leader.primaries)
+            load = (giver.weight if move.kind == "copy" else 0, leader.primaries)
             found.append(((move.kind != "copy", -load[0], -load[1], tie_order(peers.colony, host)), move))
     found.sort(key=lambda one: one[0])
     return [move for _, move in found[:limit]]

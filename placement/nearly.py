@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from placement.attraction import FILL_HIGH
+from placement.balance import CROWDED, Means, copy_gain
 from placement.choice import standing, target_vetoes
-from placement.moves import better_spread, margin, rebalance, relieve
+from placement.moves import better_spread, even_roles, rebalance, relieve
 from placement.reasons import Move
-from placement.resources import Candidate
+from placement.resources import COPY_BYTES, Candidate, format_bytes
 
 FORCES = ("repulsion", "memory", "copies", "roles")  # the strongest first
 
@@ -36,7 +37,7 @@ class Near:
     """
 
     force: str
-    kind: Literal["copy", "role"]
+    kind: Literal["copy", "role", "shed"]
     source: str
     target: str
     pull: str
@@ -137,16 +138,15 @@ def _drawn_to_fewer(
     others = [host for host in candidates if host.id not in holders and not host.leaving and not host.witness]
     if not movable or not others:
         return None
-    source = max(movable, key=lambda host: (host.copies, host.id))
-    target = min(others, key=lambda host: (host.copies, host.id))
-    gap = source.copies - target.copies
-    if gap < 2:
+    source = max(movable, key=lambda host: (host.weight, host.id))
+    target = min(others, key=lambda host: (host.weight, host.id))
+    if source.weight - target.weight < bytes_wanted + 2 * COPY_BYTES:
         return None  # it would only swap who has more
     pull = f"{source.called} holds {source.copies} copies, {target.called} {target.copies}"
     move = Move(colony, "copy", source.id, target.id, pull)
-    needed = margin([host.copies for host in candidates if host.accepts], joining=target.joining)
-    if gap < needed:
-        return _short("copies", move, gap, needed)
+    means = Means.of(candidates)
+    if copy_gain(source, target, bytes_wanted, means) <= 0:
+        return _not_worth_it(move, source, target, bytes_wanted, means)
     held = _vetoed("copies", move, holders, candidates, bytes_wanted)
     if held.held_by == "veto":
         return held
@@ -158,8 +158,9 @@ def _drawn_to_lead_less(
     colony: int, holders: Collection[str], candidates: Sequence[Candidate], primary: str | None
 ) -> Near | None:
     """A secondary's host leads fewer colonies than the primary's."""
-    free = rebalance(colony, holders, candidates, primary=primary)
-    if free is not None and free.kind == "role":
+    means = Means.of(candidates)
+    free = even_roles(colony, holders, candidates, primary=primary, means=means)
+    if free is not None:
         return _in_turn("roles", free)
     giver = next((host for host in candidates if host.id == primary), None)
     takers = [host for host in standing(holders, candidates) if host.id != primary]
@@ -167,7 +168,7 @@ def _drawn_to_lead_less(
         return None
     target = min(takers, key=lambda host: (host.primaries, host.id))
     gap = giver.primaries - target.primaries
-    needed = margin([host.primaries for host in candidates if host.accepts], joining=target.joining)
+    needed = means.role_margin
     if not 2 <= gap < needed:
         return None
     pull = f"{giver.called} leads {giver.primaries} colonies, {target.called} {target.primaries}"
@@ -182,6 +183,19 @@ def _in_turn(force: str, move: Move) -> Near:
 def _short(force: str, move: Move, gap: int, needed: int) -> Near:
     held = f"a difference of {gap} moves nothing, {needed} would"
     return Near(force, move.kind, move.source, move.target, move.because, "margin", held)
+
+
+def _not_worth_it(move: Move, source: Candidate, target: Candidate, bytes_wanted: int, means: Means) -> Near:
+    """Say how far from worth its while the move of a copy is."""
+    gap, needed = source.weight - target.weight, bytes_wanted + COPY_BYTES + means.slack
+    if gap < needed:
+        if not bytes_wanted:
+            return _short("copies", move, gap // COPY_BYTES, int(-(-needed // COPY_BYTES)))
+        held = f"a difference of {format_bytes(gap)} moves nothing, {format_bytes(int(needed))} would"
+    else:
+        share = f"{source.called} carries {source.weight / means.weight:.0%} of the mean"
+        held = f"{share}: it gives from {1 + CROWDED:.0%} on"
+    return Near("copies", move.kind, move.source, move.target, move.because, "margin", held)
 
 
 def _vetoed(

@@ -73,19 +73,20 @@ class Move:
     Attributes:
         colony: The colony.
         kind: `copy`: clone to `target`, then retire `source`; `role`: hand the
-            primary role from `source` to `target`, which holds a copy.
+            primary role from `source` to `target`, which holds a copy; `shed`:
+            retire `source`, which has no memory left, and nobody takes it.
         source: Host id.
         target: Host id.
         because: What gets better by it.
-        rule: Which rule asks for it: peers that repel each other, or fuller and emptier hosts.
+        rule: Which rule asks for it: peers that repel each other, emptier hosts, or a full one.
     """
 
     colony: int
-    kind: Literal["copy", "role"]
+    kind: Literal["copy", "role", "shed"]
     source: str
     target: str
     because: str
-    rule: Literal["repel", "migrate"] = "migrate"
+    rule: Literal["repel", "migrate", "shed"] = "migrate"
 
 
 def tally(vetoes: Sequence[str]) -> str:

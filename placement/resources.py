@@ -18,6 +18,9 @@ UNITS |= {f"{letter}B": 1000**n for n, letter in enumerate("KMGTP", 1)}
 # A bare letter means what it means to docker, systemd and the JVM: a power of two.
 UNITS |= {letter: 1 << 10 * n for n, letter in enumerate("KMGTP", 1)}
 _UNIT_BY_NAME = {name.lower(): size for name, size in UNITS.items()}
+# What a copy weighs besides its bytes: acks, lanes, a line in each census. With less data than
+# this in a colony, hosts are evened out by the number of copies rather than by bytes.
+COPY_BYTES = 1 << 20
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -63,6 +66,7 @@ class Candidate:
         memory_free: Bytes its machine still has; None = not measured yet.
         bytes_max: Most bytes of cells that it may hold; 0 = no limit.
         bytes_used: Bytes of cells that it holds.
+        bytes_going: Of these, bytes of copies that are to go.
         cpu: Share of its CPUs in use, 0 to 1, smoothed (`attraction.smoothed`).
         copies: Peers on it, primaries included.
         primaries: Primary peers on it.
@@ -71,6 +75,8 @@ class Candidate:
         leaving: Is to be emptied: its copies count as going.
         witness: Holds no peers, ever.
         flaps: How often it was lost of late (reputation).
+        box_flaps: How often its box lost hosts of late.
+        traffic: Mutations per second that its primaries take, smoothed.
         because: Why it does not accept, in words; "" = nothing to add.
     """
 
@@ -80,6 +86,7 @@ class Candidate:
     memory_free: int | None = None
     bytes_max: int = 0
     bytes_used: int = 0
+    bytes_going: int = 0
     cpu: float = 0.0
     copies: int = 0
     primaries: int = 0
@@ -88,6 +95,8 @@ class Candidate:
     leaving: bool = False
     witness: bool = False
     flaps: int = 0
+    box_flaps: int = 0
+    traffic: float = 0.0
     because: str = ""
 
     def __post_init__(self) -> None:
@@ -104,6 +113,11 @@ class Candidate:
     def called(self) -> str:
         """The name for people, or the start of the id."""
         return self.name or self.id[:8]
+
+    @property
+    def weight(self) -> int:
+        """What it carries, once all is gone that is going: its bytes, and something for each copy."""
+        return self.bytes_used - self.bytes_going + self.copies * COPY_BYTES
 
     @property
     def room(self) -> int | None:

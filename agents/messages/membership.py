@@ -39,6 +39,9 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         draining: It is about to leave: send it nobody new.
         restarts: How often its supervisor has started it again.
         supervisor: Name of that; "" = it has none.
+        steady_cpu: `cpu` without its noise, for placement; < 0 = not told.
+        steady_free: `memory_free` without its noise; < 0 = not told.
+        traffic: Mutations per second that its primaries take, without their noise.
     """
 
     cpu: Finite = 0.0
@@ -54,6 +57,9 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     draining: bool = False
     restarts: Count = 0
     supervisor: Id = ""
+    steady_cpu: Finite = -1.0
+    steady_free: int = -1
+    traffic: Finite = 0.0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

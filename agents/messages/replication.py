@@ -175,13 +175,16 @@ class Missing(msgspec.Struct, frozen=True, array_like=True, tag=42):
 
 
 class CloneAsk(msgspec.Struct, frozen=True, array_like=True, tag=43):
-    """May a copy of this colony live with you? Reserve so many bytes."""
+    """May a copy of this colony live with you? Reserve so many bytes.
+
+    `weight_max`: not if you weighed more than that then; 0 = whatever you weigh.
+    """
 
     colony: ColonyId
     epoch: Count
     clone: Count
     bytes_wanted: Count
-    crowd_max: Count = 0
+    weight_max: Count = 0
 
 
 class CloneAnswer(msgspec.Struct, frozen=True, array_like=True, tag=44):
@@ -357,7 +360,12 @@ class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True, tag=56):
-    """A joiner asks a primary to move a copy (or the primary role) to it."""
+    """Asks a primary to do something for the sender.
+
+    Roles: `copy` or `role`: a host that carries too little asks for one;
+    `relieve`: one that carries too much asks for its peer to be moved; `shed`:
+    its peer has to go, for colonies with fewer peers need the room.
+    """
 
     colony: ColonyId
     role: Id

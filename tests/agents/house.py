@@ -48,6 +48,7 @@ class Scripted:
         self.tag = ""
         self.loads: dict[str, Load] = {}
         self.peer_digests: dict[str, int] = {}
+        self.reputation = Reputation()
         self.events: list[Any] = []
         self.next: list[Effect] = []
         self.is_at_rest = True

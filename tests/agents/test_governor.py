@@ -142,7 +142,7 @@ def test_with_too_few_hosts_all_settle_on_fewer_peers_and_say_so_once() -> None:
 def test_a_lack_is_said_once_as_long_as_it_is_the_same() -> None:
     house = all_on("a", colonies=1)
     house.hosts["b"].limits = replace(house.hosts["b"].limits, bytes_max=1)
-    house.hosts["b"]._bytes_now = 10
+    house.hosts["b"].admission.bytes_now = 10
     house.break_link("a", "b")
     house.run(20.0)
     lacks = [note.reason for note in house.noted("shortfall")]

@@ -33,10 +33,11 @@ from agents.messages.client import (
     Watch,
 )
 from agents.messages.membership import Load
-from agents.messages.replication import Census, CensusPeer, Located, Replicate, WantLocations
+from agents.messages.replication import Census, CensusPeer, CloneAsk, Located, Replicate, WantLocations
 from agents.peer import PeerStatus
 from agents.surroundings import Limits, RecountWanted, RetireOrdered
 from agents.views import Status, epoch_in, view_id
+from placement.resources import COPY_BYTES
 from tests.agents.house import House
 
 
@@ -382,13 +383,26 @@ def test_clones_are_admitted_by_members_with_room_alone() -> None:
     assert host.admits(0, "b" * 32, 10) == ""
     assert "member" in host.admits(0, "x" * 32, 10)
     assert "memory" in host.admits(0, "b" * 32, 10_000)
-    crowd = host.directory.copies[host.me]
-    assert "came first" in host.admits(1, "b" * 32, 10, crowd)
-    assert host.admits(1, "b" * 32, 10, crowd + 1) == ""
+    weight = (host.directory.copies[host.me] + 1) * COPY_BYTES + host.directory.bytes_used[host.me]
+    assert "came first" in host.admits(1, "b" * 32, 10, weight)
+    assert host.admits(1, "b" * 32, 10, weight + 10) == ""
     house.install("abc", a={"status": Status.LEAVING})
     assert "leaves" in host.admits(0, "b" * 32, 10)
     house.install("abc", a={"witness": True})
     assert "witness" in host.admits(0, "b" * 32, 10)
+
+
+def test_of_ten_colonies_that_choose_one_host_at_once_it_admits_what_it_has_room_for() -> None:
+    house = founded("abc", colonies=30, peers=1, limits=Limits(bytes_max=1000))
+    host = house.hosts["a"]
+    others = [colony for colony in range(30) if house.leader(colony) != "a"]
+    for colony in others[:10]:
+        host.admission.count(house.now_s)
+        ask = CloneAsk(colony, epoch_in(1, 9), 1, 300)
+        host.colony(colony).handle(Received("b" * 32, ask), house.now_s)
+        house.now_s += 0.2  # it counts what is here in between: nothing has come yet
+    learning = [c for c in host.colonies.values() if c.status is PeerStatus.LEARNING]
+    assert len(learning) == 3, "what was promised room keeps it until it comes, or is given up"
 
 
 def test_room_that_was_given_away_is_gone_until_the_next_count() -> None:
@@ -418,3 +432,23 @@ def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_giv
     house.tell(leader, RetireOrdered(other * 32, "test"), 0)
     house.run(3.0)
     assert len(house.holders(0)) == 2, "what was taken is made good"
+
+
+def test_a_colony_with_fewer_peers_outbids_one_with_more() -> None:
+    house = founded("abcd", colonies=4, peers=3, limits=Limits(bytes_max=10_000))
+    host = next(h for h in house.hosts.values() if any(c.primary is None for c in h.colonies.values()))
+    rich = next(
+        c for c, one in host.colonies.items() if one.primary is None and one.status is PeerStatus.ACTIVE
+    )
+    host.colonies[rich].peer.cells.bytes_used = 9_000
+    house.now_s += 0.2
+    house.tell(host.me[0], Ticked())
+    assert host.view is not None
+    sender = host.view.ids[-1]
+    poor = next(c for c in range(4) if c != rich)
+    host.directory.entries[poor] = Located(poor, 1 << 60, 1, "x" * 32, ("x" * 32,))
+    assert "make room" in host.admits(poor, sender, 5_000)
+    house.run(1.0)
+    assert house.noted("outbid") and f"colony {poor} has 1 peers" in house.noted("outbid")[0].reason
+    assert [note.host for note in house.noted("shed")] == [host.me], "its primary let it go"
+    assert "make room" not in host.admits(rich, sender, 1 << 40), "not the other way round"

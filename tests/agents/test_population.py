@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agents.population import Facts, Lack, better_step, endangered, urgent_step
+from agents.population import Facts, Lack, better_step, endangered, relief, urgent_step
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from placement.balance import Means
 from placement.labels import Labels
 from placement.reasons import Move
-from placement.resources import Candidate
+from placement.resources import COPY_BYTES, Candidate
 
 
 def hosts(*names: str, **changed: dict[str, object]) -> list[Candidate]:
@@ -121,27 +122,38 @@ def test_following_the_steps_heals_a_colony_and_then_nothing_is_left_to_do() -> 
     assert taken[-1] is RetireOrdered and HandOverOrdered in taken
 
 
-def test_of_many_colonies_on_a_crowded_host_about_as_many_move_as_are_too_many() -> None:
-    candidates = hosts("A", "B", "C", "D", B={"copies": 16, "primaries": 6}, C={"copies": 7}, D={"copies": 7})
-    turns = [
-        sum(
-            better_step(replace(facts("A", "B"), colony=colony), candidates, turn=turn) is not None
-            for colony in range(10)
-        )
-        for turn in range(50)
-    ]
-    assert 4 < sum(turns) / len(turns) < 8, "16 copies where 10 are fair: six of its ten secondaries"
-    assert all(
-        any(
-            better_step(replace(facts("A", "B"), colony=colony), candidates, turn=turn) is not None
-            for turn in range(50)
-        )
-        for colony in range(10)
-    ), "each has its turn: some may not be able to move"
-
-
-def test_a_move_says_whose_place_it_takes_and_how_crowded_its_target_may_be() -> None:
+def test_a_crowded_host_is_relieved_when_it_asks_and_its_target_may_refuse_who_comes_late() -> None:
     candidates = hosts("A", "B", "C", B={"copies": 14, "primaries": 13}, C={"copies": 6})
-    found = better_step(facts("A", "B"), candidates)
-    assert found is not None and isinstance(found[0], CloneOrdered)
-    assert (found[0].target, found[0].source, found[0].crowd_max) == ("C", "B", 10)
+    means = Means.of(candidates)
+    assert better_step(facts("A", "B"), candidates) is None, "by itself no copy moves for balance's sake"
+    found = relief(facts("A", "B"), candidates, "B", means)
+    assert found is not None
+    order, move = found
+    assert isinstance(order, CloneOrdered) and order.weight_max // COPY_BYTES == 10
+    assert (move.target, move.source) == ("C", "B")
+    assert relief(facts("A", "B"), candidates, "A", means) is None, "a primary's copy stays"
+    even = hosts("A", "B", "C")
+    assert relief(facts("A", "B"), even, "B", Means.of(even)) is None, "nobody carries less"
+
+
+def test_a_clone_says_how_heavy_its_target_may_be_unless_nobody_is_lighter() -> None:
+    candidates = hosts("A", "B", "C", B={"copies": 14})
+    step = urgent_step(facts("A"), candidates, 2, fair_weight=11 * COPY_BYTES)
+    assert isinstance(step, CloneOrdered) and step.target == "C"
+    assert step.weight_max // COPY_BYTES == 11
+    heavy = urgent_step(facts("A"), hosts("A", "B"), 2, fair_weight=5 * COPY_BYTES)
+    assert isinstance(heavy, CloneOrdered) and heavy.weight_max // COPY_BYTES == 11, "as known, plus this one"
+
+
+def test_a_full_host_sheds_a_secondary_only_if_nobody_has_room_for_it() -> None:
+    full: dict[str, object] = {"bytes_max": 10_000, "bytes_used": 9_900}
+    roomy = hosts("A", "B", "C", B=full)
+    found = better_step(facts("A", "B"), roomy)
+    assert found is not None and isinstance(found[0], CloneOrdered) and found[0].target == "C"
+    packed = hosts("A", "B", "C", B=full, C=full)
+    turns = [better_step(facts("A", "B"), packed, turn=turn) for turn in range(200)]
+    orders = {type(found[0]) for found in turns if found is not None}
+    assert orders == {RetireOrdered}
+    assert 0 < sum(found is not None for found in turns) < 60, "by turns: about as many as are too many"
+    alone = [better_step(facts("B"), packed, turn=turn) for turn in range(50)]
+    assert all(found is None or not isinstance(found[0], RetireOrdered) for found in alone), "never the last"

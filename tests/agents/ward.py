@@ -78,7 +78,7 @@ class Home:
         """Return what hosts mostly say."""
         return "no primary is known yet"
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
         """Admit everybody, unless the test says why not."""
         return self.refuses
 

@@ -131,7 +131,7 @@ class Place:
         """Return what hosts mostly say."""
         return "no primary is known yet"
 
-    def admits(self, colony: int, sender: str, bytes_wanted: int, crowd_max: int = 0) -> str:
+    def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
         """Refuse now and then."""
         return "not now" if self.run.chance.random() < 0.1 else ""
 

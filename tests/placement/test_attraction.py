@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from placement.attraction import attraction, cpu_band, crowd_step, fill_band, has_room, smoothed
-from placement.resources import Candidate
+from placement.resources import COPY_BYTES, Candidate
 from tests.placement.worlds import host
 
 
@@ -18,11 +18,14 @@ def test_record_outweighs_memory_memory_cpu_and_cpu_the_crowd() -> None:
     in_order = [
         calm,
         replace(calm, copies=30),
+        replace(calm, traffic=200.0),
         replace(calm, cpu=0.6),
         replace(calm, bytes_used=70),
         replace(calm, flaps=1),
+        replace(calm, box_flaps=2),
     ]
-    scores = [attraction(one, bytes_wanted=0, fewest=10, step=2) for one in in_order]
+    few = {"lightest": 10 * COPY_BYTES, "step": 2 * COPY_BYTES}
+    scores = [attraction(one, bytes_wanted=0, traffic=100.0, **few) for one in in_order]
     assert scores == sorted(scores)
     assert len(set(scores)) == len(scores)
 
@@ -33,9 +36,9 @@ def test_noise_inside_a_band_changes_nothing(share: float, noise: float) -> None
     assert fill_band(share) == fill_band(share * noise)
 
 
-@pytest.mark.parametrize(("copies", "step"), [([], 2), ([0, 0], 2), ([25, 26], 2), ([400, 500], 45)])
-def test_a_crowd_counts_in_tenths_of_the_mean(copies: list[int], step: int) -> None:
-    assert crowd_step([host(f"h{n}", copies=one) for n, one in enumerate(copies)]) == step
+@pytest.mark.parametrize(("copies", "step"), [([], 2), ([0, 0], 2), ([25, 26], 2.55), ([400, 500], 45)])
+def test_a_crowd_counts_in_tenths_of_the_mean(copies: list[int], step: float) -> None:
+    assert crowd_step([host(f"h{n}", copies=one) for n, one in enumerate(copies)]) == int(step * COPY_BYTES)
 
 
 def test_room_is_asked_for_size_and_for_what_stays_free() -> None:

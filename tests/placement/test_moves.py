@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from placement.attraction import Steady
 from placement.birth import first_placement
 from placement.choice import choose_target
-from placement.moves import better_spread, claims, improve, margin, rebalance, relieve
+from placement.moves import better_spread, claims, improve, rebalance, relieve
 from placement.peers import Peers
 from placement.reasons import Move
 from placement.repulsion import penalty_of
@@ -69,15 +70,22 @@ def test_no_single_move_makes_repulsion_worse(world: World, chance: random.Rando
 def test_noise_of_a_tenth_moves_nothing(seed: int) -> None:
     chance = random.Random(seed)
 
-    def shaken(one: Candidate) -> Candidate:
-        free = int((one.memory_free or 0) * chance.uniform(0.9, 1.1))
-        return replace(one, memory_free=free, cpu=min(1.0, one.cpu * chance.uniform(0.9, 1.1)))
+    figures = [(n, what) for n in range(6) for what in ("free", "cpu")]
+    told = {figure: Steady(band=0.1, relative=figure[1] == "free") for figure in figures}
 
+    def shaken(one: Candidate) -> Candidate:
+        n, now_s = int(one.id[1:]), float(clock[0])
+        free = told[n, "free"].took((one.memory_free or 0) * chance.uniform(0.9, 1.1), now_s)
+        cpu = told[n, "cpu"].took(one.cpu * chance.uniform(0.9, 1.1), now_s)
+        return replace(one, memory_free=int(free), cpu=min(1.0, cpu))
+
+    clock = [0]
     hosts = [host(f"h{n}", f"b{n % 3}", memory_free=GIB, cpu=0.1 + 0.15 * n) for n in range(6)]
     world = World(hosts, of(first_placement(48, 2, hosts)), size_bytes=50 << 20)
-    world.run()
     world.seen = shaken
-    assert [world.next_move() for _ in range(20)] == [None] * 20
+    world.run()
+    for clock[0] in range(1, 40):
+        assert world.next_move() is None
 
 
 def test_a_new_cluster_has_nothing_to_move() -> None:
@@ -187,12 +195,6 @@ def test_a_role_is_handed_over_to_the_host_that_leads_less() -> None:
     assert move == Move(1, "role", "h1", "h2", "h1 leads 9 colonies, h2 0")
 
 
-def test_the_margin_is_a_tenth_of_the_mean_and_less_for_a_joiner() -> None:
-    assert margin([5, 6, 5], joining=False) == 2
-    assert margin([100, 120, 110], joining=False) == 11
-    assert margin([100, 120, 110], joining=True) == 2
-
-
 @pytest.mark.parametrize("members", [2, 3, 5, 8])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_joiner_gets_its_fair_share_by_its_claims(members: int, number: int) -> None:
@@ -209,7 +211,7 @@ def test_a_joiner_gets_its_fair_share_by_its_claims(members: int, number: int) -
     share = fair_share(members + 1, 64, settled)
     joiner = world.candidates()[-1]
     assert joiner.copies >= share.copies
-    assert joiner.primaries >= share.primaries
+    assert joiner.primaries >= share.primaries - 1  # of what it holds
     assert world.potential()[0] <= before
     assert world.run() <= 2  # roles among the others
 

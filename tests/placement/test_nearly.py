@@ -49,7 +49,7 @@ def test_a_difference_below_the_margin_says_how_much_would_do() -> None:
     hosts = [replace(one, copies=counts[one.id]) for one in hosts_on("b1", "b2", "b3")]
     found = near(hosts)
     assert found is not None and (found.force, found.held_by) == ("copies", "margin")
-    assert found.held == "a difference of 3 moves nothing, 6 would"
+    assert found.held == "a difference of 3 moves nothing, 4 would"
     led = [replace(one, primaries={"h1": 34, "h2": 31, "h3": 31}[one.id]) for one in hosts_on(*"abc")]
     found = near(led)
     assert found is not None and (found.force, found.kind, found.target) == ("roles", "role", "h2")

@@ -16,7 +16,7 @@ from placement.reasons import Move
 from placement.repulsion import NO_PENALTY, penalty_of
 from placement.resources import Candidate
 
-Potential = tuple[tuple[int, ...], int, int, int]
+Potential = tuple[tuple[int, ...], int, int, int, int]
 
 
 def host(name: str, box: str = "", rack: str = "", zone: str = "", **more: object) -> Candidate:
@@ -103,7 +103,8 @@ class World:
         return (
             tuple(total),
             over,
-            sum(one.copies**2 for one in candidates),
+            sum(one.primaries for one in candidates if one.fill() > FILL_HIGH),
+            sum(one.weight**2 for one in candidates),
             sum(one.primaries**2 for one in candidates),
         )
 

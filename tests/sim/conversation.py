@@ -39,7 +39,7 @@ SILENT = (Heartbeat, Grant)
 REPEATED = (Knock, KnockAnswer)
 # Figures that say nothing about who agreed to what.
 UNSAID = frozenset(
-    {"sent_s", "clock_s", "load", "cells", "bytes_used", "digest", "at_s", "expires_s", "lane"}
+    {"sent_s", "clock_s", "load", "cells", "bytes_used", "digest", "at_s", "expires_s", "lane", "weight_max"}
 )
 LOUD = frozenset(
     {"promote", "open", "lost", "freed", "halt", "undead", "hold", "lost_and_found", "step_down"}
@@ -239,7 +239,7 @@ class _Recorded(Simulation):
         words = [type(message).__name__]
         for name in message.__struct_fields__:
             value = getattr(message, name)
-            if name not in UNSAID and value not in ("", (), None, b"") and (value or name != "crowd_max"):
+            if name not in UNSAID and value not in ("", (), None, b""):
                 words.append(f"{name}={self._shown(name, value)}")
         return " ".join(words)
 

@@ -1,0 +1,170 @@
+"""Admission: what may come to this host, and what was promised a place.
+
+A clone asks first, and streams when it is admitted: from then on its bytes
+are reserved, so that ten colonies that choose this host at once don't all
+find the same free room. The host judges by its own, fresh figures:
+
+* whoever asks says how heavy this host may be then; who comes too late looks
+  elsewhere;
+* when room is short, copies have a price: a colony with fewer copies outbids
+  one with more, whose copy here is given up or asked to go.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agents.causes import Cause
+from agents.effects import Effect, Note, Send, TellColony
+from agents.household import Household
+from agents.messages.replication import Invite
+from agents.peer import PeerStatus
+from agents.surroundings import Outbid
+from agents.views import Status
+from placement.attraction import FILL_FULL
+from placement.outbid import Tenant, outbid
+from placement.resources import COPY_BYTES, format_bytes
+
+COUNT_S = 0.1
+ASKED_S = 1.0  # a colony that was asked to go is not asked again so soon
+SHED = "shed"
+
+
+class Host(Household, Protocol):
+    """What admission asks of its host."""
+
+    @property
+    def memory_free(self) -> int | None:
+        """Bytes that the machine still has; None = not measured."""
+
+
+class Admission:
+    """The door of one host for clones, and its count of bytes."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.bytes_now = 0  # what is here, and what was promised room
+        self._counted_s = float("-inf")
+        self._promised: dict[int, int] = {}  # colony -> bytes that were admitted
+        self._asked_s: dict[int, float] = {}
+        self._bids: dict[int, tuple[int, ...]] = {}  # colony that was outbid -> (by which, copies, its own)
+
+    # -- what is here -----------------------------------------------------------------
+
+    def count(self, now_s: float) -> None:
+        """Count anew what is here and what still comes, now and then."""
+        if now_s - self._counted_s < COUNT_S:
+            return
+        self._counted_s = now_s
+        if not (self._promised or self.host.limits.bytes_max):
+            return
+        self._forget_ended()
+        here = sum(c.peer.cells.bytes_used for c in self.host.colonies.values())
+        self.bytes_now = here + self._still_coming()
+
+    def is_full(self, bytes_more: int) -> bool:
+        """Return whether so many bytes more are too many; if not, they count from now on."""
+        if not self.host.limits.bytes_max:
+            return False
+        if self.bytes_now + bytes_more > self.host.limits.bytes_max:
+            return True
+        self.bytes_now += bytes_more  # until the next count
+        return False
+
+    def _forget_ended(self) -> None:
+        self._promised = {c: size for c, size in self._promised.items() if self._learns(c)}
+
+    def _learns(self, colony: int) -> bool:
+        machine = self.host.colonies.get(colony)
+        return machine is not None and machine.status is PeerStatus.LEARNING
+
+    def _still_coming(self) -> int:
+        """Return the bytes that were promised room and have not come yet."""
+        colonies = self.host.colonies
+        return sum(
+            max(0, size - colonies[colony].peer.cells.bytes_used) for colony, size in self._promised.items()
+        )
+
+    # -- who comes ----------------------------------------------------------------------
+
+    def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
+        """Return "" if a clone may come in, or why not."""
+        view = self.host.view
+        me = view.member(self.host.me) if view is not None else None
+        if me is None or view is None or view.member(sender) is None:
+            return "not a member"
+        if me.witness:
+            return "a witness holds no cells"
+        if me.status is Status.LEAVING:
+            return "this host leaves"
+        self._promised.pop(colony, None)
+        self._forget_ended()
+        if len(self._promised) >= self.host.limits.clones_max * max(1, len(view.members)):
+            return "too many clones come in already"
+        if weight_max and self._weight_soon() + bytes_wanted + COPY_BYTES > weight_max:
+            return "others came first"
+        if self._is_short(bytes_wanted) or self.is_full(bytes_wanted):
+            return self._outbid(colony, bytes_wanted)
+        self._promised[colony] = bytes_wanted
+        return ""
+
+    def _weight_soon(self) -> int:
+        """Return what stays here, those included that were admitted a moment ago."""
+        directory, me = self.host.directory, self.host.me
+        weight = directory.bytes_used[me] + directory.copies[me] * COPY_BYTES
+        for colony, size in self._promised.items():
+            entry = directory.entries[colony]
+            if entry is None or me not in entry.learners:
+                weight += size + COPY_BYTES
+        return weight
+
+    def _is_short(self, bytes_wanted: int) -> bool:
+        """Return whether the machine has too little memory left, whatever this host may hold."""
+        free = self.host.memory_free
+        if free is None:
+            return False
+        used, coming = self.host.directory.bytes_used[self.host.me], self._still_coming()
+        return (used + coming + bytes_wanted) > FILL_FULL * (used + free)
+
+    # -- prices ---------------------------------------------------------------------------
+
+    def _outbid(self, colony: int, bytes_wanted: int) -> str:
+        """There is no room: see whether copies of colonies that have more of them should go."""
+        directory = self.host.directory
+        limit = self.host.limits.bytes_max
+        short = self.bytes_now + bytes_wanted - limit if limit else bytes_wanted
+        tenants = []
+        for other, machine in self.host.colonies.items():
+            entry = directory.entries[other] if other < len(directory.entries) else None
+            if entry is None or machine.primary is not None or machine.status is PeerStatus.NONE:
+                continue
+            arrives = machine.status is PeerStatus.LEARNING
+            size = self._promised.get(other, 0) if arrives else machine.peer.cells.bytes_used
+            tenants.append(Tenant(other, len(entry.peers), size, arrives))
+        entry = directory.entries[colony] if colony < len(directory.entries) else None
+        have = len(entry.peers) if entry is not None else 1
+        found = outbid(colony, have, short, tenants)
+        for tenant in found:
+            self._bids.setdefault(tenant.colony, (colony, have, tenant.have))
+        if found:
+            return "this host's memory limit is reached: others are asked to make room"
+        return f"this host's memory limit is reached ({format_bytes(bytes_wanted)} wanted)"
+
+    def ticked(self, now_s: float, out: list[Effect]) -> None:
+        """Have those go that were outbid since."""
+        if not self._bids:
+            return
+        self._asked_s = {c: at_s for c, at_s in self._asked_s.items() if now_s - at_s < ASKED_S}
+        bids, self._bids = self._bids, {}
+        for colony, (by, have, theirs) in bids.items():
+            if colony in self._asked_s:
+                continue
+            self._asked_s[colony] = now_s
+            because = f"outbid: colony {by} has {have} peers, this one {theirs}"
+            cause = Cause("clone", by, self.host.me)
+            out.append(Note("outbid", because, colony, self.host.me, cause=cause))
+            primary = self.host.directory.primary(colony)
+            if self._learns(colony):
+                out.append(TellColony(colony, Outbid(because)))
+            elif primary:
+                out.append(Send(primary, Invite(colony, SHED)))

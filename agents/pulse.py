@@ -1,0 +1,48 @@
+"""The pulse: what a host's figures are once noise is taken out of them.
+
+Placement compares figures with thresholds; what hosts tell each other for
+that is smoothed, and stays the same until it has changed for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from agents.colony import Colony
+from agents.messages.membership import Load
+from placement.attraction import Steady
+
+CPU_BAND = 0.08  # more than a tenth of noise at the thresholds
+FREE_BAND = 0.10
+TRAFFIC_BAND = 0.25
+
+
+class Pulse:
+    """Steady figures of one host."""
+
+    def __init__(self) -> None:
+        self._cpu = Steady(band=CPU_BAND)
+        self._free = Steady(band=FREE_BAND, relative=True)
+        self._traffic = Steady(band=TRAFFIC_BAND, relative=True, half_life_s=10.0)
+        self._seqs: dict[int, int] = {}
+        self._at_s: float | None = None
+
+    def steadied(self, load: Load, colonies: Iterable[Colony], now_s: float) -> Load:
+        """Return a load with the figures that placement goes by; about once a second."""
+        return msgspec.structs.replace(
+            load,
+            steady_cpu=min(1.0, self._cpu.took(load.cpu, now_s)),
+            steady_free=int(self._free.took(load.memory_free, now_s)),
+            traffic=self._traffic.took(self._mutations_per_s(colonies, now_s), now_s),
+        )
+
+    def _mutations_per_s(self, colonies: Iterable[Colony], now_s: float) -> float:
+        """Return how many mutations the primaries here have sequenced since the last time."""
+        seqs = {one.colony: one.peer.last for one in colonies if one.primary is not None}
+        before, self._seqs = self._seqs, seqs
+        elapsed_s = now_s - self._at_s if self._at_s is not None else 0.0
+        self._at_s = now_s
+        done = sum(seq - before[colony] for colony, seq in seqs.items() if colony in before)
+        return max(0, done) / elapsed_s if elapsed_s > 0 else 0.0

@@ -1,0 +1,155 @@
+"""The survey: all members as placement sees them, from what this host knows.
+
+What others tell of themselves (heartbeats) is looked at a few times a second,
+what the directory tells at once; between two looks only the hosts that
+something has changed for are made anew. So a look costs little however many
+hosts there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agents.household import Household
+from agents.messages.membership import Load
+from agents.views import Member, Status, View
+from placement.balance import Means, fair_weight
+from placement.resources import Candidate
+from placement.sampling import sampled
+from placement.settle import carriers
+
+FRESH_S = 0.25  # heartbeats tell of loads about once a second
+
+
+class Field:
+    """All members at one moment, and what is known of them together.
+
+    Attributes:
+        hosts: In order of seniority.
+        means: What those that accept copies carry.
+    """
+
+    def __init__(self, hosts: list[Candidate], before: Means | None = None) -> None:
+        self.hosts = hosts
+        self.place_of = {host.id: place for place, host in enumerate(hosts)}
+        self.means = Means.of(hosts, before)
+
+    def around(self, colony: int, holders: tuple[str, ...], turn: int = 0) -> list[Candidate]:
+        """Return the hosts that a colony looks at: see `placement.sampling`."""
+        found = sampled(self.hosts, self.place_of, colony, holders, turn=turn)
+        return found if isinstance(found, list) else list(found)
+
+    def put(self, host: Candidate) -> None:
+        """Take a newer figure of a member."""
+        place = self.place_of.get(host.id)
+        if place is not None:
+            self.hosts[place] = host
+
+    def of(self, host: str) -> Candidate | None:
+        """Return a member as it is seen; None = it is none."""
+        place = self.place_of.get(host)
+        return self.hosts[place] if place is not None else None
+
+
+class Survey:
+    """One host's picture of all members."""
+
+    def __init__(self, host: Household) -> None:
+        self.host = host
+        self._field = Field([])
+        self._view = 0
+        self._made_s = 0.0
+        self._given: set[str] = set()  # hosts whose figures say what they will have, once it is done
+
+    def candidates(self) -> list[Candidate]:
+        """Return all members as they are known this moment, most senior first."""
+        view = self.host.view
+        if view is None:
+            return []
+        return [self._candidate(member) for member in view.members]
+
+    def look(self, now_s: float) -> Field:
+        """Return all members, as fresh as decisions need them."""
+        view, directory = self.host.view, self.host.directory
+        if view is None:
+            return Field([])
+        if view.id != self._view or not 0 <= now_s - self._made_s < FRESH_S:
+            self._view, self._made_s = view.id, now_s
+            self._field = Field(self.candidates(), self._field.means)
+        elif directory.touched or self._given:
+            self._renew(view, directory.touched | self._given)
+        directory.touched.clear()
+        self._given.clear()
+        return self._field
+
+    def _renew(self, view: View, changed: set[str]) -> None:
+        directory = self.host.directory
+        for host_id in changed:
+            seen = self._field.of(host_id)
+            if seen is not None:
+                self._field.put(
+                    replace(
+                        seen,
+                        bytes_used=directory.bytes_used[host_id],
+                        bytes_going=directory.bytes_going[host_id],
+                        copies=directory.copies[host_id],
+                        primaries=directory.primaries[host_id],
+                    )
+                )
+        self._field.means = Means.of(self._field.hosts, self._field.means)
+
+    def give(
+        self,
+        host_id: str,
+        *,
+        copies: int = 0,
+        bytes_used: int = 0,
+        bytes_going: int = 0,
+        primaries: int = 0,
+    ) -> None:
+        """Count from now on, and until the directory does, what a host is to have."""
+        seen = self._field.of(host_id)
+        if seen is not None:
+            self._given.add(host_id)
+            self._field.put(
+                replace(
+                    seen,
+                    copies=max(0, seen.copies + copies),
+                    bytes_used=max(0, seen.bytes_used + bytes_used),
+                    bytes_going=seen.bytes_going + bytes_going,
+                    primaries=max(0, seen.primaries + primaries),
+                )
+            )
+
+    def fair_weight(self, settled: int) -> float:
+        """Return what each host carries once all colonies have so many peers, evenly."""
+        directory = self.host.directory
+        hosts = carriers(self._field.hosts)
+        return fair_weight(hosts, directory.set_bytes, len(directory.entries), settled)
+
+    def _candidate(self, member: Member) -> Candidate:
+        directory, reputation = self.host.directory, self.host.membership.reputation
+        load = self.host.membership.loads.get(member.id) or Load()
+        full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
+        free = load.steady_free if load.steady_free >= 0 else load.memory_free
+        leaving = member.status is Status.LEAVING
+        return Candidate(
+            id=member.id,
+            name=member.name,
+            labels=member.labels,
+            memory_free=free if load.memory_total else None,
+            bytes_max=member.bytes_max,
+            bytes_used=directory.bytes_used[member.id],
+            bytes_going=directory.bytes_going[member.id],
+            cpu=load.steady_cpu if load.steady_cpu >= 0 else load.cpu,
+            copies=directory.copies[member.id],
+            primaries=directory.primaries[member.id],
+            accepts=not (leaving or member.witness or full),
+            joining=member.status is Status.JOINING,
+            leaving=leaving,
+            witness=member.witness,
+            flaps=round(reputation.record(member.id, self._made_s)),
+            box_flaps=round(reputation.box_record(member.labels, self._made_s)),
+            traffic=load.traffic,
+            because="is full" if full else "",
+        )

@@ -153,6 +153,8 @@ class Supervisor:
 
     def tick(self, now_s: float) -> list[Effect]:
         """Do what is due."""
+        if self._is_finished:
+            return self._done()
         for service in list(self.services.values()):
             if service.phase is Phase.DUE and now_s >= service.due_s:
                 self._start(service)
@@ -250,12 +252,15 @@ class Supervisor:
         return self.tick(now_s)
 
     def stop(self, now_s: float, *, hosts: bool) -> list[Effect]:
-        """End; with `hosts`, they leave first, in good order."""
-        if not hosts:
+        """End; with `hosts`, they leave first, in good order. Who says it twice waits for nobody."""
+        if self.is_stopping:
+            leaving = [s.name for s in self.hosts if s.phase is Phase.STOPPING]
+            self._finish(DONE, f"asked for twice: {', '.join(leaving)} leave by themselves")
+        elif not hosts:
             running = [s.name for s in self.hosts if s.phase is Phase.RUNNING]
             said = f"{', '.join(running)} go on" if running else "nothing runs here"
             self._finish(DONE, f"{said} without a supervisor, until the next one takes over")
-        elif not self.is_stopping:
+        else:
             self._stop_by_s = now_s + self.plan.stop_s
             for service in self.hosts:
                 if service.phase is Phase.DUE:

@@ -18,8 +18,21 @@ Json = Mapping[str, Any]
 # What only follows from another event: few rows are left, and the event log has it all.
 ECHOES = frozenset({"open", "cloned", "retired", "freed", "census", "stage"})
 
-_BAD = ("lost", "confirmed", "dead", "died", "kill", "failed", "hold", "halt", "refused", "ended", "broke")
-_GOOD = ("promote", "view", "settle", "started", "resumed")
+_BAD = (
+    "lost",
+    "gave_up",
+    "confirmed",
+    "dead",
+    "died",
+    "kill",
+    "failed",
+    "hold",
+    "halt",
+    "refused",
+    "ended",
+    "broke",
+)
+_GOOD = ("promote", "restart", "capacity", "view", "settle", "started", "resumed")
 
 
 def move_rows(moves: Sequence[Json], height: int, width: int) -> list[Text]:

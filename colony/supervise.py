@@ -87,8 +87,9 @@ class NextDoor:
     def __init__(self) -> None:
         self._processes = Processes()
 
-    def start(self, folder: str) -> Handle:
-        """Start it; raises `OSError` with the reason if that can't be done."""
+    def start(self, order: Order) -> Handle:
+        """Start the one of `order.folder`; raises `OSError` with the reason if that can't be done."""
+        folder = str(order.folder)
         try:
             found = read(Path(folder))
         except RegistryError as error:
@@ -347,8 +348,7 @@ class Shell:
                 if is_attestable(effect.handle):
                     self._desk.attest(effect)
             elif isinstance(effect, Start):
-                folder = self.core.services[effect.service].folder
-                self._starters.submit(self._start, effect, self._order(effect), folder)
+                self._starters.submit(self._start, effect, self._order(effect))
             elif isinstance(effect, Find):
                 self._starters.submit(self._find, effect, self._order(effect))
             elif isinstance(effect, Stop):
@@ -374,15 +374,17 @@ class Shell:
 
     def _order(self, effect: Start | Find) -> Order:
         service = self.core.services[effect.service]
-        folder = self.setup.folder / "hosts" / service.name.replace(":", "_")
+        if service.kind == SUPERVISOR:
+            return Order(service.name, effect.token, (), Path(service.folder))
+        folder = self.setup.folder / "hosts" / service.name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         others = self._desk.addresses
         arguments = self.setup.arguments_of(service.name, service.slot, service.restarts, others)
         return Order(service.name, effect.token, arguments, folder)
 
-    def _start(self, effect: Start, order: Order, folder: str) -> None:
+    def _start(self, effect: Start, order: Order) -> None:
         try:
-            handle = self._next_door.start(folder) if folder else self.setup.provider.start(order)
+            handle = (self.setup.provider if order.arguments else self._next_door).start(order)
         except Exception as error:  # a provider is somebody else's code
             said = " ".join(str(error).split()) or type(error).__name__
             self._put(Started(effect.service, effect.token, None, f"before it began: {said}"))
@@ -390,7 +392,8 @@ class Shell:
             self._put(Started(effect.service, effect.token, handle))
 
     def _find(self, effect: Find, order: Order) -> None:
-        found = self.setup.provider.find(order) if isinstance(self.setup.provider, Finds) else None
+        provider = self.setup.provider
+        found = provider.find(order) if order.arguments and isinstance(provider, Finds) else None
         reason = "" if found is not None else "before anybody knew that it began"
         self._put(Started(effect.service, effect.token, found, reason))
 

@@ -127,19 +127,25 @@ def test_an_end_of_an_earlier_process_means_nothing() -> None:
     assert len(box.all) == before and box.phase("h1") is Phase.RUNNING
 
 
-def test_a_crash_loop_backs_off_and_is_given_up_loudly() -> None:
-    box = Box("h1", "h2", ladder=Ladder(failures_max=4))
-    starts_s = []
+def given_up(box: Box) -> int:
+    """Let h1 crash until it is given up; return how often it did."""
+    crashes = 0
     while box.phase("h1") is not Phase.GIVEN_UP:
-        starts_s.append(box.now_s)
+        crashes += 1
         box.end("h1", CRASHED)
         box.after(10.0)
-    assert len(starts_s) == 4 and "4 failures in a row" in box.told("gave_up")[0]
+    return crashes
+
+
+def test_a_crash_loop_backs_off_and_is_given_up_loudly() -> None:
+    box = Box("h1", "h2", ladder=Ladder(failures_max=4))
+    assert given_up(box) == 4 and "4 failures in a row" in box.told("gave_up")[0]
     assert "SIGHUP" in box.told("gave_up")[0] and box.count(Finish) == 0, "h2 still runs"
+    assert box.take(box.me.look_again(box.now_s)) and box.phase("h1") is Phase.RUNNING
     box.end("h2", LEFT)
+    assert given_up(box) == 4
     (end,) = [effect for effect in box.all if isinstance(effect, Finish)]
     assert end.status == 5 and "h1: 4 failures" in end.reason
-    assert box.take(box.me.look_again(box.now_s)) and box.phase("h1") is Phase.RUNNING
 
 
 def test_who_ran_for_long_has_no_past() -> None:
@@ -226,6 +232,18 @@ def test_a_supervisor_leaves_hosts_alone_or_stops_them() -> None:
     )
     box.end("h2")
     assert box.all[-1] == Finish(0, "its hosts have ended") and box.count(Start) == 2
+
+
+def test_who_asks_twice_waits_for_nobody_and_nothing_is_started_after_the_end() -> None:
+    box = Box("h1", "h2")
+    box.end("h1")
+    box.take(box.me.stop(box.now_s, hosts=True))
+    (*_, end) = box.take(box.me.stop(box.now_s, hosts=True))
+    assert end == Finish(0, "asked for twice: h2 leave by themselves")
+    box = Box("h1", "h2")
+    box.end("h1")
+    box.take(box.me.stop(box.now_s, hosts=False))
+    assert not [effect for effect in box.after(60.0) if isinstance(effect, Start)]
 
 
 # -- other supervisors -----------------------------------------------------------------

@@ -143,8 +143,9 @@ def _is_free(primary: Primary, key: bytes) -> bool:
 
 def send_back(primary: Primary, key: bytes, place: Place, now_s: float, out: Out) -> None:
     """Freeze a guest that home wants; if a function runs on it, as soon as that has run."""
-    if place.state not in (ARRIVING, HOUSED):
-        return
+    view = primary.peer.host.view
+    if place.state not in (ARRIVING, HOUSED) or (view is not None and view.absent):
+        return  # while hosts are absent nothing moves: home asks again
     if not _is_free(primary, key):
         moves_of(primary).wanted[key] = None
     elif primary.latest(key)[1] is not None:

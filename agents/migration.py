@@ -77,6 +77,8 @@ CALLERS_MAX = 64  # who wait for one of them
 GIVE_UP_S = 5.0  # the other colony has not taken it by then: it stays
 LANES_BYTES_MAX = 4 * 1024 * 1024  # of answers that must go with a cell
 
+ABSENT_HOSTS = "no cell moves while hosts may be alive on another side"
+
 Refusal = tuple[int, str]
 Word = Literal["yours", "recall", "void"]
 
@@ -170,7 +172,7 @@ def _refusal(primary: Primary, key: bytes, to: int, now_s: float) -> Refusal | N
         return BAD, f"no such colony: {to}"
     if view.absent:
         # Each side would have its own idea of where the cell is.
-        return UNAVAILABLE, "no cell moves while hosts may be alive on another side"
+        return UNAVAILABLE, ABSENT_HOSTS
     if key not in moves.restless and len(moves.restless) >= MOVES_MAX:
         return UNAVAILABLE, f"{MOVES_MAX} cells of this colony are on their way already"
     return None
@@ -328,6 +330,12 @@ def _tell(primary: Primary, key: bytes, place: Place | CellOffer | GuestReport, 
     post(primary, to, letter, out)
 
 
+def _is_apart(primary: Primary) -> bool:
+    """Return whether hosts may be alive on another side."""
+    view = primary.peer.host.view
+    return view is not None and bool(view.absent)
+
+
 def _stay(primary: Primary, key: bytes, refusal: Refusal, now_s: float, out: Out) -> None:
     """Give a move up; what the other colony may have taken in is void."""
     place = primary.peer.cells.places[key]
@@ -403,7 +411,9 @@ def _reported(primary: Primary, letter: GuestReport, now_s: float, out: Out) -> 
     if place is None:
         _strange(primary, letter, now_s, out)
     elif letter.word in ("arrived", "housed"):
-        if place.state == DEPARTING:
+        if place.state == DEPARTING and _is_apart(primary):
+            _stay(primary, key, (UNAVAILABLE, ABSENT_HOSTS), now_s, out)
+        elif place.state == DEPARTING:
             cell = primary.latest(key)[1]
             version = cell[0] if cell is not None else 0
             say(primary, DROP, key, AWAY, place.colony, place.stamp, now_s, out, version=version)
@@ -459,7 +469,7 @@ def ticked(primary: Primary, now_s: float, out: Out) -> None:
             continue
         is_over = now_s - since_s > GIVE_UP_S or bool(view.absent)
         if place.state == DEPARTING and is_over and has_room(primary):
-            reason = "hosts are absent" if view.absent else f"colony {place.colony} has not taken it in"
+            reason = ABSENT_HOSTS if view.absent else f"colony {place.colony} has not taken it in"
             _stay(primary, key, (UNAVAILABLE, reason), now_s, out)
         elif now_s - moves.sent_s[key] >= RESEND_S:
             _step(primary, key, now_s, out)

@@ -28,8 +28,8 @@ from agents.keys import colony_of
 from agents.lineage import Kin, kin
 from agents.messages.client import Reply
 from agents.messages.merging import MergeAnswer
-from agents.messages.replication import REFUSED, Entry
-from agents.peer import Peer, PeerStatus
+from agents.messages.replication import REFUSED, TAKE, Entry
+from agents.peer import Peer, PeerStatus, follows
 from agents.primary import Primary
 from agents.reunion import Reunion
 from agents.sim_host import Process
@@ -59,7 +59,7 @@ class Truth:
     def commit(self, entry: Entry, now_s: float) -> None:
         """Note an entry that was committed in this lineage."""
         self._put(entry)
-        if entry.kind != REFUSED:
+        if entry.kind < REFUSED:  # a move is no change
             self.own[entry.key] = entry.seq
             self.changed_s[entry.key] = now_s
 
@@ -103,6 +103,7 @@ class SideWatch(Watch):
         self.reunions = 0
         self.forced = 0
         self._losses: set[tuple[Root, int]] = set()
+        self._guests: dict[int, set[bytes]] = {}  # colony -> cells of others that have ever been there
 
     def prepare(self, patches: ExitStack) -> None:
         """See who answers whom, and which lane belongs to which side."""
@@ -163,6 +164,7 @@ class SideWatch(Watch):
         assert view is not None, "a colony is named lost in a view"
         key = note.colony, view.root
         self.lost[note.colony] = max(view.id, self.lost.get(note.colony, -1))
+        self.lost_guests |= self._guests.get(note.colony, set())
         if not self._was_lost_in(key, view.id):
             truth = self.sides[key] = Truth()
             truth.reborn = True
@@ -230,11 +232,13 @@ class SideWatch(Watch):
         assert view is not None, "who commits has a view"
         if not process.container.membership.quorum.held(process.now_s):
             self.fail(f"{name} commits {entry.seq} of colony {colony} without quorum")
+        if entry.kind == TAKE:
+            self._guests.setdefault(colony, set()).add(entry.key)
         truth = self._truth(colony, view.root, entry.seq)
         known = truth.entries.get(entry.seq)
         now_s = self.simulation.timeline.now_s
         if known is None:
-            if truth.top and entry.seq != truth.top + 1:
+            if truth.top and not follows(entry, truth.top):
                 self.fail(f"{name} commits {entry.seq} of colony {colony} after {truth.top}")
             truth.commit(entry, now_s)
             if entry.lane.startswith(MERGE_LANE):
@@ -329,7 +333,7 @@ class SideWatch(Watch):
     def _is_shared(self, key: bytes, truth: Truth, peer: Peer, root: int) -> bool:
         """Return whether the last change of a key in one lineage is one that another one has, too."""
         entries = truth.entries.items()
-        seq = max(seq for seq, entry in entries if entry.key == key and entry.kind != REFUSED)
+        seq = max(seq for seq, entry in entries if entry.key == key and entry.kind < REFUSED)
         known = mark(truth.entries[seq])
         if self._trail(peer).marks.get(seq) == known:
             return True
@@ -355,7 +359,9 @@ class SideWatch(Watch):
         """Each side's history is linearizable, merges among it, in colonies that were never lost."""
         complaints = []
         roots = {0, *self.parents}
-        fair = [op for op in history if colony_of(op.key.encode(), colonies) not in self.lost]
+        touched = {op.key.encode() for op in history}
+        unfair = {key for key in touched if colony_of(key, colonies) in self.lost} | self.lost_guests
+        fair = [op for op in history if op.key.encode() not in unfair]
         for root in sorted(roots):
             keys: dict[str, list[Operation]] = {}
             for op in self._of_side(fair, root, colonies):

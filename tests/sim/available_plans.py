@@ -8,7 +8,7 @@ from agents.sim_clock import Chance
 from agents.views import Charter
 from tests.sim.available import SideWatch
 from tests.sim.clients import Habits
-from tests.sim.plans import Fault, Maker, Scene, crash, move, only, pause, reset
+from tests.sim.plans import Fault, Maker, Scene, crash, migrate, move, only, pause, reset
 from tests.sim.runs import Run, play
 
 
@@ -66,12 +66,22 @@ def _resets(chance: Chance, scene: Scene) -> list[Fault]:
     return [split, *sorted(resets, key=lambda fault: fault.at_s)]
 
 
+def _moved(chance: Chance, scene: Scene) -> list[Fault]:
+    """Cells that move before a split, while it begins, and after it has healed."""
+    split = _split(chance, scene, chance.uniform(1.0, 2.0), chance.uniform(2.5, 4.5))
+    healed_s = split.at_s + split.for_s
+    before = [migrate(chance, scene, round(chance.uniform(0.3, split.at_s + 1.0), 3)) for _ in range(12)]
+    later = [migrate(chance, scene, round(healed_s + chance.uniform(0.0, 2.0), 3)) for _ in range(6)]
+    return sorted([split, *before, *later], key=lambda fault: fault.at_s)
+
+
 SIDE_PLANS: dict[str, Maker] = {
     "split": _once,
     "split_again": _again,
     "flapping": _flapping,
     "split_and_killed": _killed,
     "split_and_resets": _resets,
+    "split_and_moved_cells": _moved,
     "stalls": only(pause, count=(1, 5)),
 }
 

@@ -13,11 +13,11 @@ from agents.framing import dna_bytes
 from agents.messages.replication import Chunk
 
 CALM_CHUNKS = 4  # of one turn while nobody asks: 256 KiB, some 1 ms
-BUSY_BYTES_S = 160e6  # while somebody does; two thirds of what one core can send
+BUSY_BYTES_S = 200e6  # while somebody does, and of one chunk a turn at that
 BUSY_FOR_S = 0.05  # since the last request; clients that wait for a slow answer ask no more often
-LATE_S = 0.002
-OTHERS = 4
-CLONES_MAX = 256
+LATE_S = 0.05  # a host that had no core for so long makes up for it: still one chunk a turn
+OTHERS = 4  # 600 chunks a second go to other clones than the first
+CLONES_MAX = 256  # remembered; far more than are under way
 CELL_BYTES = 64  # about what a cell takes in a chunk beside its DNA
 
 
@@ -71,7 +71,7 @@ class Bulk:
         if not self._count or now_s < self._next_s:
             return []
         to, chunk = self._first()
-        # A late turn may make up for a little, never for much: that would be a burst.
+        # A late turn is made up for, but not without end: a burst would take both cores for long.
         self._next_s = max(self._next_s, now_s - LATE_S) + weight(chunk) / BUSY_BYTES_S
         return [(to, chunk)]
 

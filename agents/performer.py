@@ -205,7 +205,7 @@ class Performer(Order):
             Halt: self._stop,
             Note: lambda effect, body: tools.note(effect),
             InstallView: self._installed,
-            DropEverything: self._pass,
+            DropEverything: self._dropped,
             SaveSnapshot: self._save,
             ConfirmSnapshot: lambda effect, body: self._keep("confirm", lambda k: k.confirm(effect.mark)),
             DiscardSnapshot: lambda effect, body: self._keep("discard", lambda k: k.discard()),
@@ -328,8 +328,9 @@ class Performer(Order):
     def _say(self, effect: Any, body: Body | None) -> None:
         self.said.append(effect)
 
-    def _pass(self, effect: Any, body: Body | None) -> None:
-        """The container has done it; nothing is left for the shell."""
+    def _dropped(self, effect: Any, body: Body | None) -> None:
+        """The container has done it; its clones are over."""
+        self.bulk.clear()
 
     def _installed(self, effect: InstallView, body: Body | None) -> None:
         """Throw away what was said in the view before and has not left: it would be stamped with this one."""

@@ -36,6 +36,7 @@ Stamp = tuple[int, int]
 Letter = CellOffer | GuestReport | GuestOrder
 RESEND_S = 0.5  # no answer for so long: a link was reset, or the other primary has changed
 AUDIT_S = 1.0  # how often it is looked whether another colony has a new primary
+SHOWN_BYTES = 8  # of a key
 AUDITS_MAX = 256  # letters about cells at rest in one go
 MERGE_LANES = b"\0merge"  # belong to their colony, wherever its cells go
 
@@ -278,10 +279,12 @@ def tell_guests(primary: Primary, out: Out) -> None:
 
 
 def note(primary: Primary, step: str, reason: str, key: bytes, colony: int, out: Out) -> None:
-    """Say what happens to a cell, and why."""
-    shown = key[:64].decode(errors="backslashreplace")
+    """Say what happens to a cell, and why; not all of its key, which may be a session's secret."""
+    start = key[:SHOWN_BYTES].decode(errors="backslashreplace")
+    shown = start if len(key) <= SHOWN_BYTES else f"{start}…"
     details = {"step": step, "key": shown, "to": colony}
-    out.append(Note("cell_move", reason, primary.peer.colony, details=details))
+    text = f"{shown} {step}, colony {colony}: {reason}"
+    out.append(Note("cell_move", text, primary.peer.colony, details=details))
 
 
 def is_departing(place: Place | None) -> bool:

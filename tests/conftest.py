@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-# Cheap findings first; tests with real processes last, when nothing else competes for the cores.
-_ORDER = {"sim": 1, "slow": 2, "real": 3, "bench": 4}
+# Cheap findings first; tests with real processes later, and last those that nothing may compete with.
+_ORDER = {"sim": 1, "slow": 2, "real": 3, "alone": 4, "bench": 5}
 # Seconds a test may take; about ten times what it takes on two busy cores.
 _TIMEOUT_S = {"sim": 300, "slow": 180, "real": 180, "bench": 900}
 
@@ -18,10 +18,17 @@ def _rank(item: pytest.Item) -> int:
     return max((_ORDER[mark.name] for mark in item.iter_markers() if mark.name in _ORDER), default=0)
 
 
+def _company(item: pytest.Item) -> str:
+    """Tests of one company run in one process, one after the other."""
+    return "faults" if "faults" in item.path.parts else item.path.name
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the items by cost and give the costly ones time."""
+    """Sort the items by cost, give the costly ones time, keep together what shares a cluster."""
     items.sort(key=_rank)
     for item in items:
+        if item.get_closest_marker("real") is not None:
+            item.add_marker(pytest.mark.xdist_group(_company(item)))
         if item.get_closest_marker("timeout") is None:
             limits = [_TIMEOUT_S[mark.name] for mark in item.iter_markers() if mark.name in _TIMEOUT_S]
             if limits:

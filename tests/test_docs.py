@@ -50,3 +50,39 @@ def test_every_dependency_has_a_decision() -> None:
 def test_the_stages_shown_are_those_of_the_code() -> None:
     text = PROTOCOL.read_text(encoding="utf-8")
     assert text == drawn(text), "run: python -m tests.draw_docs"
+
+
+SEEDS = (("000", 71), ("001", 34), ("002", 51), ("003", 28), ("004", 20), ("D", 8))
+
+
+def rows() -> dict[str, list[str]]:
+    """Return of each row of docs/seeds.rst which tests it names."""
+    text = (ROOT / "docs" / "seeds.rst").read_text(encoding="utf-8")
+    found = re.split(r"^(\d{3}-\d+[a-c]?|D\d) .*\n", text, flags=re.MULTILINE)
+    return {
+        row: re.findall(r"``(test_\w+::\w+)``", body)
+        for row, body in zip(found[1::2], found[2::2], strict=True)
+    }
+
+
+def test_every_row_of_the_seeds_names_a_test() -> None:
+    wanted = {
+        f"{seed}{number}" if seed == "D" else f"{seed}-{number}"
+        for seed, last in SEEDS
+        for number in range(1, last + 1)
+    }
+    named = rows()
+    assert wanted - set(named) == set()
+    assert [row for row, tests in named.items() if not tests] == []
+
+
+def test_the_tests_that_the_seeds_name_are_there() -> None:
+    there = [
+        f"{path.stem}::{name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(
+            r"^(?:async )?def test_(\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+    ]
+    named = {name for names in rows().values() for name in names}
+    assert {name for name in named if not any(test.startswith(name) for test in there)} == set()

@@ -16,7 +16,7 @@ from tests.real.load import Load
 BUSY_S = float(os.environ.get("COLONY_BUSY_S", "25"))
 BURN = "import time\nend = time.monotonic() + {0}\nwhile time.monotonic() < end: pass\n"
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(BUSY_S + 100)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(BUSY_S + 100)]
 
 
 def test_no_host_is_held_dead_while_all_cores_burn() -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.real.hosts import Hosts, Process, bound_s, until
 from tests.real.load import Load, Probe
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(280)]
 
 
 @pytest.fixture

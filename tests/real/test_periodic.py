@@ -107,7 +107,7 @@ def test_without_being_asked_for_they_are_put_aside_and_named(hosts: Hosts) -> N
 
 def test_of_each_host_a_few_are_kept_and_status_says_how_it_goes(hosts: Hosts) -> None:
     with colony.connect(hosts.addresses, timeout=20) as store:
-        store["k"] = 1
+        store.set_many({f"k{n}": n for n in range(CELLS)})  # some of them on every host
     until(lambda: len(snapshots(hosts, "h1")) == 3, "three snapshots")
     last = snapshots(hosts, "h1")[-1]
     until(lambda: snapshots(hosts, "h1")[-1] > last, "a fourth")

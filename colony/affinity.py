@@ -7,6 +7,7 @@ anyway, so calls that are answered here pay nothing for it.
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from agents.colony import Colony
@@ -31,21 +32,29 @@ class Affinity:
         self._container = container
         self._counts: dict[bytes, tuple[int, float]] = {}
         self._next_s = float("-inf")
+        self._lock = threading.Lock()
 
     def left(self, key: bytes, now_s: float) -> int | None:
         """Count a call that another host answered; return the colony to which its cell should come now."""
-        count, since_s = self._counts.pop(key, (0, now_s))
-        if now_s - since_s > WITHIN_S:
-            count, since_s = 0, now_s
-        if count + 1 < CALLS_MIN or now_s < self._next_s:
-            self._counts[key] = min(count + 1, CALLS_MIN), since_s
-            if len(self._counts) > KEYS_MAX:
-                self._counts.pop(next(iter(self._counts)), None)
-            return None
-        self._next_s = now_s + 60.0 / PER_MINUTE
+        with self._lock:
+            if not self._is_due(key, now_s):
+                return None
         led = [
             (len(machine.peer.cells.live), colony)
             for colony, machine in list(self._container.colonies.items())
             if machine.is_open
         ]
         return min(led)[1] if led else None
+
+    def _is_due(self, key: bytes, now_s: float) -> bool:
+        """Count a call; return whether its cell is to be fetched, and forget the count then."""
+        count, since_s = self._counts.pop(key, (0, now_s))
+        if now_s - since_s > WITHIN_S:
+            count, since_s = 0, now_s
+        if count + 1 < CALLS_MIN or now_s < self._next_s:
+            self._counts[key] = min(count + 1, CALLS_MIN), since_s
+            if len(self._counts) > KEYS_MAX:
+                del self._counts[next(iter(self._counts))]
+            return False
+        self._next_s = now_s + 60.0 / PER_MINUTE
+        return True

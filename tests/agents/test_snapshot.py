@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.cells import Cell
+from agents.messages.replication import AWAY
+from agents.places import Place
 from agents.snapshot import (
     MAGIC,
     MARK,
@@ -59,11 +61,18 @@ def same(loaded: Loaded, *copies: Copy) -> bool:
 
 
 def test_cells_attributes_lanes_and_clocks_come_back() -> None:
-    copies = a_copy(0), a_copy(3, cells=0), Copy(Held(9, 2, 0, 1.0), {}, {})
+    copies = (
+        a_copy(0),
+        a_copy(3, cells=0),
+        Copy(Held(9, 2, 0, 1.0), {}, {}, {b"away": Place(AWAY, 3, 7, 8, 9)}),
+    )
     loaded = decoded(bytes_of(*copies))
     assert same(loaded, *copies) and loaded.damaged == ()
     assert (loaded.head.tag, loaded.head.stop, loaded.head.view, loaded.head.wall_s) == (TAG, "s", 5, 1.5)
     assert loaded.kept[0].cells.bytes_used > 0
+    assert (
+        loaded.kept[9].cells.places == {b"away": Place(AWAY, 3, 7, 8, 9)} and not loaded.kept[0].cells.places
+    )
     assert not loaded.is_clean, "bytes alone never say that a stop came to its end"
 
 

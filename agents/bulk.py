@@ -13,7 +13,7 @@ from agents.framing import dna_bytes
 from agents.messages.replication import Chunk
 
 CALM_CHUNKS = 4  # of one turn while nobody asks: 256 KiB, some 1 ms
-BUSY_BYTES_S = 200e6  # while somebody does, and of one chunk a turn at that
+BUSY_BYTES_S = 170e6  # while somebody does, and of one chunk a turn at that
 BUSY_FOR_S = 0.05  # since the last request; clients that wait for a slow answer ask no more often
 LATE_S = 0.05  # a host that had no core for so long makes up for it: still one chunk a turn
 OTHERS = 4  # 600 chunks a second go to other clones than the first

@@ -14,6 +14,7 @@ from agents.views import Status, View
 
 KEPT_S = 3.0  # a dozen repeats: the wisher is gone, or has changed its mind
 WISHES_MAX = 4096
+WAVE_S = 1.0  # a joiner that has its share waits so long for those that joined with it: one view for all
 FREEZES = ("freeze", "thaw")
 ABOUT_ALL = ("recount", *FREEZES)  # wishes that are about no host
 
@@ -45,7 +46,10 @@ class Wishes:
             return False
         if len(self._kept) >= WISHES_MAX and old is None:
             return False
-        self._kept[key] = Kept(wish, now_s + KEPT_S, mine, now_s + wait_s, by)
+        settled_s = now_s + wait_s
+        if old is not None and wish.kind == "active":
+            settled_s = min(settled_s, old.settled_s)  # another view is no reason to wait anew
+        self._kept[key] = Kept(wish, now_s + KEPT_S, mine, settled_s, by)
         return True
 
     def cause(self, kind: str, host: str) -> Cause:
@@ -71,11 +75,27 @@ class Wishes:
         return [kept.wish for kept in self._kept.values() if kept.mine]
 
     def open(self, view: View, now_s: float) -> list[Wish]:
-        """Return the wishes that a view after this one should fulfil."""
+        """Return the wishes that a view after this one should fulfil.
+
+        Joiners become ACTIVE together, as far as that takes no longer than `WAVE_S`.
+        """
+        fresh = [
+            kept
+            for kept in self._kept.values()
+            if (kept.mine or now_s < kept.until_s) and not done(kept.wish, view)
+        ]
+        joining = {(m.id, m.incarnation) for m in view.members if m.status is Status.JOINING}
+        ready = {
+            (kept.wish.host, kept.wish.incarnation): kept.settled_s
+            for kept in fresh
+            if kept.wish.kind == "active"
+        }
+        together_s = max(ready.values(), default=0.0) if joining <= ready.keys() else float("inf")
         return [
             kept.wish
-            for kept in self._kept.values()
-            if now_s >= kept.settled_s and (kept.mine or now_s < kept.until_s) and not done(kept.wish, view)
+            for kept in fresh
+            if now_s >= kept.settled_s
+            and (kept.wish.kind != "active" or now_s >= min(together_s, kept.settled_s + WAVE_S))
         ]
 
 

@@ -82,6 +82,15 @@ def test_a_new_host_gets_its_share() -> None:
     assert len(got) in range(7, 13), "about a fifth of 48 copies"
 
 
+def test_hosts_that_join_or_leave_together_are_one_wave() -> None:
+    stage = rehearsal(6, colonies=24)
+    joined = stage.happen("add 3 box=b9")
+    assert joined.views == 2, "they enter by one view, and are ACTIVE by another"
+    left = stage.happen("drain box=b9")
+    assert left.views == 2 and left.at_risk == 0
+    assert {move.host for move in left.moves if move.kind == "copy"} <= {f"h{n}" for n in range(6)}
+
+
 def test_another_population_is_another_stage() -> None:
     stage = rehearsal()
     outcome = stage.happen("peers 3")

@@ -179,12 +179,47 @@ class Governor:
             self._resettle(now_s, out)
         field = self.survey.look(now_s)
         self._urgent(field, now_s, out)
-        view = self.host.view
-        if view is None or view.is_frozen:
-            return
         if now_s - self._view_s >= CALM_S:
             self._improve(field, now_s, out)
-        self.share.ask(now_s, out)
+        if not self.is_frozen:
+            self.share.ask(now_s, out)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nobody moves for a better place, but for memory."""
+        return self.host.view is not None and self.host.view.is_frozen
+
+    def weigh(self, facts: Facts, now_s: float) -> tuple[Order | Lack | None, tuple[Order, Move] | None]:
+        """Return what a colony would do now: what is urgent, or else what is better; nobody is told."""
+        field = self.survey.look(now_s)
+        order, _, _ = self._urgent_order(facts, field, now_s, self.survey.fair_weight(self.settled.number))
+        if order is not None or facts.coming or facts.going:
+            return order, None
+        hosts, named = self._better_given(facts, field, now_s)
+        return None, better_step(facts, hosts, **(named | {"apart_only": False, "frozen": False}))
+
+    def held(self, colony: int, now_s: float) -> str:
+        """Return why a colony does not do now what would be better; "" = nothing holds it."""
+        _, until_s = self._rests_s.get(colony, (0.0, float("-inf")))
+        if self.is_frozen:
+            return "moves are frozen (colony thaw)"
+        if now_s - self._view_s < CALM_S:
+            return "the view has just changed"
+        if now_s < until_s:
+            return f"it rests for {until_s - now_s:.1f} s after its last move"
+        if len(self.moves) >= self.host.limits.moves_max:
+            return f"{len(self.moves)} moves are under way here (--moves-max)"
+        return ""
+
+    def _better_given(
+        self, facts: Facts, field: Field, now_s: float
+    ) -> tuple[list[Candidate], dict[str, Any]]:
+        """Return the hosts that a colony looks at for a better place, and what else counts."""
+        _, until_s = self._rests_s.get(facts.colony, (0.0, float("-inf")))
+        around = field.around(facts.colony, facts.active, self._turn)
+        named: dict[str, Any] = {"apart_only": now_s < until_s, "turn": self._turn}
+        named |= {"means": field.means, "hard": self.hard, "frozen": self.is_frozen}
+        return _without(self._refused(facts.colony, now_s), around), named
 
     @property
     def hard(self) -> Level:
@@ -363,16 +398,14 @@ class Governor:
             if self._cursor % len(mine) == 0:
                 self._idle_round += 1
             colony = mine[self._cursor % len(mine)]
-            since_s, until_s = self._rests_s.get(colony, (float("-inf"), float("-inf")))
+            since_s, _ = self._rests_s.get(colony, (float("-inf"), float("-inf")))
             if colony in self._dirty or now_s - since_s < REST_APART_S:
                 continue
             machine = self.host.colonies.get(colony)
             facts = self.facts(machine) if machine is not None else None
             if facts is None or facts.coming or facts.going or len(self.moves) >= self.host.limits.moves_max:
                 continue
-            hosts = _without(self._refused(colony, now_s), field.around(colony, facts.active, self._turn))
-            named: dict[str, Any] = {"apart_only": now_s < until_s, "turn": self._turn}
-            named |= {"means": field.means, "hard": self.hard}
+            hosts, named = self._better_given(facts, field, now_s)
             found = better_step(facts, hosts, **named)
             if found is not None:
                 self._decided(now_s, colony, better_step, (facts, hosts), found, **named)

@@ -154,12 +154,14 @@ def better_step(
     turn: int = 0,
     means: Means | None = None,
     hard: Level = Level.HOST,
+    frozen: bool = False,
 ) -> tuple[Order, Move] | None:
     """Return the first step of a move that improves a healthy colony, or None.
 
     `apart_only`: only what puts its copies further apart; balance can wait.
     `turn`: another number each time; decides who leaves a crowded host first.
     `means`: of all hosts, if `candidates` are but some of them.
+    `frozen`: only what keeps a host from running out of memory.
 
     A copy moves by clone, activate, retire: the surplus that the clone makes
     is retired where the move came from, or where that is the best by then.
@@ -168,14 +170,16 @@ def better_step(
     place = (facts.colony, facts.active, candidates)
     size = facts.bytes_used
     means = means or Means.of(candidates)
-    move = better_spread(*place, primary=facts.primary, bytes_wanted=size)
+    move = None if frozen else better_spread(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         move = relieve(*place, primary=facts.primary, bytes_wanted=size)
-        move = move or cool(*place, primary=facts.primary)
+        move = move or (None if frozen else cool(*place, primary=facts.primary))
     if move is None and not apart_only:
         shed = _shed(facts, candidates, turn)
         if shed is not None:
             return shed
+        if frozen:
+            return None
         move = even_roles(*place, primary=facts.primary, means=means)
         if move is not None and not _is_its_turn(move, candidates, means, turn):
             return None

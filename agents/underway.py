@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from agents.colony import Colony
 from agents.governor import Governor
 from agents.household import Household
-from agents.population import Lack, urgent_step
+from agents.population import Lack
 from agents.surroundings import CloneOrdered
 from agents.views import Status
 from placement.resources import Candidate
@@ -101,14 +101,14 @@ def _row(machine: Colony, kind: str, source: str, target: str) -> Json:
 
 def _waiting(host: Host, now_s: float) -> list[Json]:
     """Return what colonies led here need and don't get yet, and why, by asking the rules again."""
-    governor, candidates = host.governor, host.candidates()
+    governor = host.governor
     found: list[Json] = []
     for colony in islice(governor.needy, WAITING_MAX):
         machine = host.colonies.get(colony)
         facts = governor.facts(machine) if machine is not None else None
         if facts is None or facts.coming or facts.going:
             continue
-        step = urgent_step(facts, candidates, governor.settled.number)
+        step, _ = governor.weigh(facts, now_s)
         if step is None:
             continue
         row: Json = {

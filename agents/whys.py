@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from agents.governor import Governor
 from agents.household import Household
 from agents.ledger import HOST, Entry
-from agents.population import Facts, Lack, better_step, urgent_step
+from agents.population import Facts, Lack
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import generation_of, number_of
 from placement.choice import choose_retiree, choose_successor, choose_target
@@ -178,7 +178,7 @@ def next_step(host: Host, colony: int, now_s: float) -> Json | None:
     names = {one.id: one.called for one in candidates}
     if facts is None:
         return {"would": "wait", "because": "it is not open: a hand-over or a census is under way"}
-    step = urgent_step(facts, candidates, governor.settled.number)
+    step, found = governor.weigh(facts, now_s)
     if isinstance(step, Lack):
         return {"would": "wait", "because": f"it lacks a peer: {step.because}"}
     if step is not None:
@@ -186,12 +186,11 @@ def next_step(host: Host, colony: int, now_s: float) -> Json | None:
         return {"would": told_step["decided"], "to": told_step["chosen"], "because": step.reason}
     if facts.coming or facts.going:
         return {"would": "wait", "because": "a copy comes or goes"}
-    found = better_step(facts, candidates)
     if found is not None:
         move = _move(found[1], names)
         return {
             "would": move["decided"], "kind": move["kind"], "from": move["from"], "to": move["chosen"],
-            "because": move["because"],
+            "because": move["because"], "held": governor.held(colony, now_s),
         }  # fmt: skip
     near = nearly(colony, facts.active, candidates, primary=facts.primary, bytes_wanted=facts.bytes_used)
     return {"would": "stay", **pulled(near, names)}

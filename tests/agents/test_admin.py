@@ -121,6 +121,25 @@ def test_why_explains_every_host_and_why_not_one() -> None:
     assert asked(house, "why", colony=99)[0] == BAD and asked(house, "why", colony=1, not_host="x")[0] == BAD
 
 
+def test_why_says_which_term_keeps_a_colony_away_what_was_decided_and_what_would_be_now() -> None:
+    house = founded(colonies=3)
+    house.run(3.0)
+    leader = house.leader(1)
+    outside = "abc".replace(house.holders(1)[0], "").replace(house.holders(1)[1], "")
+    _, answer = asked(house, "why", leader, colony=1, not_host=outside)
+    held = answer["not"]
+    assert held["host"] == outside and held["against"] in "abc" and held["term"] and held["words"]
+    assert held["by"] == held["mine"] - held["theirs"]
+    decided = [one["decided"] for one in answer["decisions"]]
+    assert decided[0] == "settle" and "clone" in decided
+    clone = answer["decisions"][decided.index("clone")]
+    assert clone["chosen"] in "abc" and clone["inputs"]["peers"] == [leader] and clone["because"]
+    assert {v["host"] for one in answer["decisions"] for v in one["candidates"]} <= {outside}
+    assert answer["next"]["would"] == "stay" and answer["next"]["because"]
+    elsewhere = next(name for name in "abc" if name != leader)
+    assert asked(house, "why", elsewhere, colony=1)[1]["next"] is None, "who leads it knows"
+
+
 def test_safe_to_kill_counts_copies_and_the_majority() -> None:
     house = founded(colonies=6)
     code, one = asked(house, "safe_to_kill", hosts=["a"])

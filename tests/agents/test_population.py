@@ -157,3 +157,12 @@ def test_a_full_host_sheds_a_secondary_only_if_nobody_has_room_for_it() -> None:
     assert 0 < sum(found is not None for found in turns) < 60, "by turns: about as many as are too many"
     alone = [better_step(facts("B"), packed, turn=turn) for turn in range(50)]
     assert all(found is None or not isinstance(found[0], RetireOrdered) for found in alone), "never the last"
+
+
+def test_frozen_a_colony_moves_for_memory_alone() -> None:
+    near = hosts("A", "B", "C", B={"labels": Labels(box="A")})
+    assert better_step(facts("A", "B"), near) is not None
+    assert better_step(facts("A", "B"), near, frozen=True) is None
+    full = hosts("A", "B", "C", B={"bytes_max": 20_000, "bytes_used": 19_000})
+    found = better_step(facts("A", "B"), full, frozen=True)
+    assert found is not None and (found[1].source, found[1].target) == ("B", "C")

@@ -12,11 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from placement.attraction import FILL_HIGH
+from placement.attraction import FILL_HIGH, FILL_LOW, cpu_band, has_room
 from placement.balance import CROWDED, Means, copy_gain
 from placement.choice import standing, target_vetoes
 from placement.moves import better_spread, even_roles, rebalance, relieve
 from placement.reasons import Move
+from placement.repulsion import near_words, penalty_added
 from placement.resources import COPY_BYTES, Candidate, format_bytes
 
 FORCES = ("repulsion", "memory", "copies", "roles")  # the strongest first
@@ -32,7 +33,7 @@ class Near:
         source: Host id.
         target: Host id; "" = nobody could take it.
         pull: What would get better by it.
-        held_by: What holds it: `veto`, `room`, `nearness`, `margin`, `turn` or `successor`.
+        held_by: What holds it: `veto`, `room`, `cpu`, `nearness`, `margin` or `turn`.
         held: The same in words, and by how much.
     """
 
@@ -147,11 +148,19 @@ def _drawn_to_fewer(
     means = Means.of(candidates)
     if copy_gain(source, target, bytes_wanted, means) <= 0:
         return _not_worth_it(move, source, target, bytes_wanted, means)
-    held = _vetoed("copies", move, holders, candidates, bytes_wanted)
-    if held.held_by == "veto":
-        return held
-    why = "it would stand nearer, or be too full"
-    return Near("copies", "copy", source.id, target.id, pull, "nearness", why)
+    vetoed = _vetoed("copies", move, holders, candidates, bytes_wanted)
+    if vetoed.held_by == "veto":
+        return vetoed
+    if cpu_band(target.cpu) > 1:
+        held = f"the CPU of {target.called} is at {target.cpu:.0%}"
+        return Near("copies", "copy", source.id, target.id, pull, "cpu", held)
+    rest = [host for host in staying if host is not source]
+    if penalty_added(target, rest) > penalty_added(source, rest):
+        held = f"{target.called} {near_words(target, rest)}"
+        return Near("copies", "copy", source.id, target.id, pull, "nearness", held)
+    if not has_room(target, bytes_wanted, FILL_LOW):
+        return vetoed
+    return _in_turn("copies", move)
 
 
 def _drawn_to_lead_less(

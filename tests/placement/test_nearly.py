@@ -61,6 +61,12 @@ def test_a_host_that_stands_nearer_is_held_for_that() -> None:
     assert found is not None and (found.force, found.held_by) == ("copies", "nearness")
 
 
+def test_a_host_whose_cpu_is_all_in_use_is_held_for_that() -> None:
+    hosts = [host("h1", "b1"), host("h2", "b2", copies=40), host("h3", "b3", cpu=0.99)]
+    found = near(hosts)
+    assert found is not None and (found.held_by, found.held) == ("cpu", "the CPU of h3 is at 99%")
+
+
 @settings(max_examples=30, deadline=None)
 @given(worlds())
 def test_what_may_move_is_said_to_wait_for_others_and_the_strongest_force_comes_first(world: World) -> None:

@@ -35,7 +35,8 @@ Out = list[Effect]
 Stamp = tuple[int, int]
 Letter = CellOffer | GuestReport | GuestOrder
 RESEND_S = 0.5  # no answer for so long: a link was reset, or the other primary has changed
-AUDIT_S = 1.0  # how often it is looked whether another colony has a new primary
+LOOK_S = 0.25  # how soon it is looked at what waits for an answer
+AUDIT_S = 2.0  # how often it is looked whether another colony has a new primary
 SHOWN_BYTES = 8  # of a key
 AUDITS_MAX = 256  # letters about cells at rest in one go
 MERGE_LANES = b"\0merge"  # belong to their colony, wherever its cells go
@@ -117,6 +118,11 @@ class Moves:
         self.known: dict[int, int] = {}
         self.unasked: list[bytes] = []
         self.audited_s = float("-inf")
+
+    @property
+    def patience_s(self) -> float:
+        """How long its primary may sleep: cells at rest cost next to nothing."""
+        return LOOK_S if self.restless or self.unasked else AUDIT_S
 
 
 def moves_of(primary: Primary) -> Moves:

@@ -48,13 +48,18 @@ class Contact:
 
 
 class Contacts:
-    """The hosts known from here, by host id; this host is none of them."""
+    """The hosts known from here, by host id; this host is none of them.
+
+    Attributes:
+        knocked_s: When any of them last knocked.
+    """
 
     def __init__(self, me: str, contacts_max: int) -> None:
         self._me = me
         self._max = contacts_max
         self._all: dict[str, Contact] = {}
         self._dialled: dict[str, Member] = {}
+        self.knocked_s = -inf
 
     def __iter__(self) -> Iterator[Contact]:
         return iter(self._all.values())
@@ -102,7 +107,7 @@ class Contacts:
         if contact is not None and contact.member.incarnation == knock.member.incarnation:
             if contact.first_knock_s == -inf:
                 contact.first_knock_s = now_s
-            contact.knocked_s = now_s
+            contact.knocked_s = self.knocked_s = now_s
             hears = frozenset(knock.hears)
             if hears != contact.hears:
                 contact.hears, contact.hears_s = hears, now_s

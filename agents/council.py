@@ -109,6 +109,11 @@ class Council:
         self._due_s = inf
         self._back_off_s = self._yield_s = -inf
 
+    def is_idle(self, now_s: float) -> bool:
+        """Return whether nothing is voted on, nothing accepted, and nobody asks to be admitted."""
+        knocked_s = self._host.contacts.knocked_s
+        return self.attempt is None and self.acceptor.accepted is None and now_s - knocked_s >= KNOCK_FRESH_S
+
     # -- votes -----------------------------------------------------------------
 
     def on_prepare(self, sender: str, message: Prepare, now_s: float) -> None:
@@ -268,6 +273,16 @@ class Council:
         if not host.is_member:
             return [*reasons, "this host restarted"]
         self._broken = False
+        if not host.detector.is_calm(now_s):
+            reasons += self._losses(view, now_s)
+        reasons += [f"wish: {wish.kind} {wish.host[:8]}" for wish in host.wishes.open(view, now_s)]
+        reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
+        return reasons
+
+    def _losses(self, view: View, now_s: float) -> list[str]:
+        """Return who is held dead, and which links are broken; notes of the latter that there are any."""
+        host = self._host
+        reasons: list[str] = []
         verdicts = [(member, host.detector.verdict(member.id, now_s)) for member in view.members]
         if any(verdict in (Verdict.SUSPECT, Verdict.BROKEN) for _, verdict in verdicts):
             self._note_torn(view, now_s)
@@ -277,8 +292,6 @@ class Council:
             elif verdict is Verdict.BROKEN and now_s - self._torn_s >= MENDED_S:
                 self._broken = True
                 reasons.append(f"the link to {member.name} is broken for long")
-        reasons += [f"wish: {wish.kind} {wish.host[:8]}" for wish in host.wishes.open(view, now_s)]
-        reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
         return reasons
 
     def _note_torn(self, view: View, now_s: float) -> None:
@@ -313,6 +326,8 @@ class Council:
     def _joiners(self, view: View, now_s: float, *, at_once: bool = False) -> list[Member]:
         """Return who may be admitted now (`at_once`: without the settle wait)."""
         host = self._host
+        if now_s - host.contacts.knocked_s >= KNOCK_FRESH_S:
+            return []
         settle_s = 0.0 if at_once else host.settings.settle_s
         return [
             contact.member

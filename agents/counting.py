@@ -53,6 +53,11 @@ class Counting:
         """Whether the heirs of this view are not known yet."""
         return self._round is not None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the heirs are not known yet, or another census is wanted."""
+        return self._round is not None or bool(self._recount_reason)
+
     def begin(self, view: View) -> None:
         """A view is installed: everybody is to be counted anew."""
         self._round = CensusRound(view)

@@ -12,6 +12,8 @@
 - For the same reason silence from a time in which this host heard no majority
   holds nobody dead: whom it cut off is given time to be heard again.
 - An attested death needs neither silence nor a lease wait.
+- While all are heard nothing is looked at: since when the longest silence of
+  them lasts says until when that is so, however many members there are.
 
 Source: SWIM's indirect confirmation and Lifeguard's local health
 (arXiv:1707.00788), with heartbeats to everybody in place of probes.
@@ -49,7 +51,8 @@ class Trace:
     incarnation: int
     heard_s: float
     up: bool = False
-    said: frozenset[str] = frozenset()  # whom its last heartbeat of this view hears
+    hears: tuple[str, ...] | None = None  # what its last heartbeat of this view said; None = there was none
+    said: frozenset[str] = frozenset()  # the same
     said_s: float = -inf
     deaf_s: float = inf  # since when it says that it does not hear us
     vouched_s: float = -inf  # when another host last said that it hears this one
@@ -70,6 +73,9 @@ class Detector:
         self._doubted_s = -inf
         self._is_alone = False  # it hears no majority
         self._back_s = -inf  # since when it hears one again
+        self._others: tuple[str, ...] = ()
+        self._calm_until_s = -inf  # until then all are heard, whatever is said
+        self._is_behind = False  # words were taken that vouch for everybody, and nobody counted
 
     def watch(self, view: View, up: frozenset[str], now_s: float, *, grace: bool) -> None:
         """Watch the members of a view from now on.
@@ -80,6 +86,8 @@ class Detector:
                 may need as long as anybody to say their first word), or not
                 at all (after a restart: they may be dead for days).
         """
+        if self._is_behind:
+            self._catch_up()
         self._view = view
         self._suspect_s = view.charter.suspect_s
         before = self._traces
@@ -95,6 +103,19 @@ class Detector:
             trace = Trace(member.incarnation, heard_s, member.id in up, attested=old.attested)
             trace.vouched_s, trace.vouched_since_s = old.vouched_s, old.vouched_since_s
             self._traces[member.id] = trace
+        self._others = tuple(self._traces)
+        self._calm_until_s = -inf
+
+    def is_calm(self, now_s: float) -> bool:
+        """Return whether every member is HEARD; costs nothing while that is so."""
+        if now_s >= self._calm_until_s:
+            oldest_s = inf
+            for trace in self._traces.values():
+                if trace.attested or not trace.up or trace.deaf_s < inf:
+                    return False
+                oldest_s = min(oldest_s, trace.heard_s)
+            self._calm_until_s = oldest_s + self._suspect_s / 2
+        return now_s < self._calm_until_s
 
     def heard_from(self, host: str, incarnation: int, now_s: float) -> bool:
         """Note a word of a member; True if it had been silent or is new."""
@@ -109,17 +130,37 @@ class Detector:
     def hearsay(self, host: str, hears: tuple[str, ...], now_s: float) -> None:
         """Note whom a member hears, by a heartbeat of the same view."""
         trace = self._traces.get(host)
-        if trace is not None:
-            trace.said = frozenset(hears)
-            trace.said_s = now_s
-            trace.deaf_s = inf if self._me in trace.said else min(trace.deaf_s, now_s)
-            for heard in hears:
+        if trace is None:
+            return
+        trace.said_s = now_s
+        if hears == trace.hears and self.is_calm(now_s):
+            self._is_behind = True  # the same as ever, and nobody is doubted
+            return
+        if self._is_behind:
+            self._catch_up()
+        if hears != trace.hears:
+            trace.hears, trace.said = hears, frozenset(hears)
+        if self._me in trace.said:
+            trace.deaf_s = inf
+        else:
+            trace.deaf_s = min(trace.deaf_s, now_s)
+            self._calm_until_s = -inf
+        for heard in hears:
+            other = self._traces.get(heard)
+            if other is None or heard == host:
+                continue
+            if now_s - other.vouched_s >= self._suspect_s:
+                other.vouched_since_s = now_s
+            other.vouched_s = now_s
+
+    def _catch_up(self) -> None:
+        """Count the vouching of words that came while all was calm: nobody has paused in it."""
+        self._is_behind = False
+        for host, trace in self._traces.items():
+            for heard in trace.said:
                 other = self._traces.get(heard)
-                if other is None or heard == host:
-                    continue
-                if now_s - other.vouched_s >= self._suspect_s:
-                    other.vouched_since_s = now_s
-                other.vouched_s = now_s
+                if other is not None and heard != host:
+                    other.vouched_s = max(other.vouched_s, trace.said_s)
 
     def link_up(self, host: str) -> None:
         """Note that the link to a host stands."""
@@ -130,6 +171,7 @@ class Detector:
         """Note that the link to a host broke."""
         if host in self._traces:
             self._traces[host].up = False
+            self._calm_until_s = -inf
 
     def note_alone(self, is_alone: bool, now_s: float) -> None:
         """Note whether this host hears no majority: it may be the one that is cut off."""
@@ -154,6 +196,7 @@ class Detector:
         if trace is None or trace.incarnation > incarnation or trace.attested:
             return False
         trace.attested = True
+        self._calm_until_s = -inf
         return True
 
     def stopped(self, host: str, incarnation: int) -> None:
@@ -175,6 +218,8 @@ class Detector:
 
     def heard(self, now_s: float) -> tuple[str, ...]:
         """Return the other members that we hear, most senior first."""
+        if now_s < self._calm_until_s:
+            return self._others
         return tuple(host for host in self._traces if self.hears(host, now_s))
 
     def said(self, now_s: float) -> dict[str, frozenset[str]]:
@@ -206,7 +251,7 @@ class Detector:
 
     def verdict(self, host: str, now_s: float) -> Verdict:
         """Return what to think of a member of the view now."""
-        if host == self._me:
+        if now_s < self._calm_until_s or host == self._me:
             return Verdict.HEARD
         trace = self._traces[host]
         if trace.attested:

@@ -157,13 +157,16 @@ class Governor:
         room, bytes_room = self._room()
         return room > 0 and (bytes_room >= bytes_used or room == self.host.limits.clones_max)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether no colony led here needs anything, and all were found well placed twice."""
+        return self._idle_round > 1 and not self._dirty and not self.moves and self.share.is_idle
+
     # -- the pace -----------------------------------------------------------------------
 
     def tick(self, now_s: float, out: Out) -> None:
         """Take the steps that are due."""
-        joins = self.share.is_joining
-        calm = not self._dirty and not joins and self._idle_round > 1
-        if now_s - self._step_s < (CALM_STEP_S if calm else STEP_S):
+        if now_s - self._step_s < (CALM_STEP_S if self.is_calm else STEP_S):
             return
         self._step_s = now_s
         if self._view_s != self._view_s:  # a view was installed

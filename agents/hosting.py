@@ -416,6 +416,7 @@ class Container(Surroundings):
             named = {m.id: m.name for m in listed.members} if listed is not None else {}
             self._names = {**self._names, **named} if listed is view else named
         self._last_view = view
+        self._digests_s.clear()
         self.counting.begin(view)
         self.governor.view_installed(view)
         back = [self.colony(colony) for colony in self.restoring.view_installed(view, known, now_s, out)]
@@ -562,6 +563,23 @@ class Container(Surroundings):
             if machine.status is not PeerStatus.NONE:
                 out.append(TellColony(machine.colony, event))
 
+    def rests_until_s(self, now_s: float) -> float:
+        """Return when a tick is next needed if the host is told nothing but heartbeats before.
+
+        Returns:
+            `now_s`: there is work under way, tick as often as ever. Later: nothing is due before that.
+        """
+        is_busy = (
+            self.counting.is_busy
+            or self.frozen
+            or self.stopping.is_under_way
+            or self.reunion.winner is not None
+            or self.periodic.is_copying
+            or bool(self.restoring.waiting or self._digests_s)
+            or not self.governor.is_calm
+        )
+        return now_s if is_busy else self.membership.rests_until_s(now_s)
+
     def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
         self.admission.count(now_s)
         self.reunion.ticked(now_s, out)
@@ -588,12 +606,12 @@ class Container(Surroundings):
     def _see_own_status(self, view: View, now_s: float, out: Out) -> None:
         """Tell membership when a leaver is empty, or a joiner has its share."""
         me = view.member(self.me)
-        if me is None:
+        if me is None or me.status is Status.ACTIVE:
             return
-        empty = all(c.status is PeerStatus.NONE for c in self.colonies.values())
-        if me.status is Status.LEAVING and empty and not self._leaving_emptied:
-            self._leaving_emptied = True
-            self._absorb(self.membership.handle(Emptied(), now_s), now_s, out)
+        if me.status is Status.LEAVING and not self._leaving_emptied:
+            if all(c.status is PeerStatus.NONE for c in self.colonies.values()):
+                self._leaving_emptied = True
+                self._absorb(self.membership.handle(Emptied(), now_s), now_s, out)
         elif me.status is Status.JOINING and self.governor.share.is_reached(now_s):
             self._absorb(self.membership.handle(ShareReached(), now_s), now_s, out)
 

@@ -88,7 +88,7 @@ from agents.record import Record
 from agents.reputation import Reputation
 from agents.sides import Sides
 from agents.stages import EDGES, Settings, Stage, hold_reason
-from agents.views import Member, View
+from agents.views import Member, Status, View
 from agents.wishes import Wishes
 from agents.zombies import Zombies
 
@@ -97,6 +97,8 @@ __all__ = ["EDGES", "Membership", "Settings", "Stage"]
 Effect = Any
 Handler = Callable[[Any, float], None]
 Hearer = Callable[[str, Any, float], None]
+
+LATE_BEATS = 2  # a loop at rest ticks once per heartbeat: one that has missed a tick was stalled
 
 # What means something inside one cluster only; the rest says its tag, or is for anybody.
 AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish, Yield)
@@ -243,6 +245,24 @@ class Membership:
             return "a founding is under way"
         return ""
 
+    def rests_until_s(self, now_s: float) -> float:
+        """Return when it next needs a tick, if nothing happens before; not later than `now_s` = as ever."""
+        known = self.known
+        is_quiet = (
+            self.stage is Stage.COMMIT
+            and known is not None
+            and self.is_member
+            and self.me.status is Status.ACTIVE
+            and not self.sides.are_known
+            and not self._suspects
+            and not self.wishes
+            and self.farewell is None
+            and self.quorum.held(now_s)
+            and self.council.is_idle(now_s)
+            and self.detector.is_calm(now_s)
+        )
+        return self.beat_s if is_quiet else now_s
+
     # -- plumbing ------------------------------------------------------------------
 
     def handle(self, event: Any, now_s: float) -> list[Effect]:
@@ -366,7 +386,7 @@ class Membership:
         gap_s = now_s - self._ticked_s
         self._ticked_s = now_s
         heartbeat_s = self.known.charter.heartbeat_s if self.known else self.settings.charter.heartbeat_s
-        if gap_s > heartbeat_s:
+        if gap_s > LATE_BEATS * heartbeat_s:
             self.detector.was_late(gap_s, now_s)  # stalled: what the others said is still unread
         if now_s >= self.beat_s:
             self.beat_s = now_s + heartbeat_s
@@ -433,6 +453,8 @@ class Membership:
     def watch(self, now_s: float) -> None:
         """Note new suspects, and see whether their processes are gone."""
         assert self.known is not None
+        if not self._suspects and self.detector.is_calm(now_s):
+            return
         suspects = []
         look = now_s >= self._probe_s
         if look:

@@ -42,6 +42,11 @@ class Periodic:
         self._saved_s: float | None = None
         self._path = self._error = ""
 
+    @property
+    def is_copying(self) -> bool:
+        """Whether a snapshot is being gathered."""
+        return self._rest is not None
+
     def ticked(self, now_s: float, out: Out) -> None:
         """Copy some more, or begin when it is time."""
         if self.every_s is None or not self.host.keeps:

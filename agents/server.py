@@ -56,6 +56,7 @@ from agents.workers import Workers
 logger = logging.getLogger("colony")
 
 TICK_S = 0.025
+REST_S = 0.1  # between ticks while nothing is under way: a heartbeat
 LATE_S = 0.1  # a heartbeat: from here on silence of others may be our own
 HOST_FRAMES = 256  # a turn of about 10 ms at the very most
 CLIENT_FRAMES = 128  # fewer: clients must not starve replication
@@ -71,6 +72,9 @@ _CALM = frozenset(
     {Heartbeat, Grant, Census, Located, WantLocations, Invite, InviteAnswer}
     | {CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused, LoadMeasured}
 )
+
+# What a host at rest is told all the time: no tick need follow.
+_QUIET = frozenset({Heartbeat, Grant, LoadMeasured, CellChanged, Ticked})
 
 Answered = Callable[[Reply], None]
 
@@ -153,7 +157,7 @@ class Server:
         self._thread: threading.Thread | None = None
         self._tick_due_s = 0.0
         self._sample_due_s = 0.0
-        self._has_owned_up = False
+        self._has_owned_up = self._is_hurried = False
         self._broken_ticks = 0
         self._broken_turns = 0
         self._has_begun = False
@@ -516,7 +520,7 @@ class Server:
 
     def _tick(self, now_s: float) -> None:
         self._tick_due_s = max(self._tick_due_s + TICK_S, now_s)  # a late loop doesn't catch up
-        self._has_owned_up = False
+        self._has_owned_up = self._is_hurried = False
         self.ticked_s = now_s
         broken = self._broken_ticks
         self.tell_host(Ticked())
@@ -539,6 +543,16 @@ class Server:
                 self.workers.submit(self._sample, self._sampled)
             if self._read_roster is not None:
                 self.workers.submit(self._read_roster, self._roster_read)
+        if not self._is_hurried:
+            rest_s = min(self.container.rests_until_s(now_s), now_s + REST_S, self._sample_due_s)
+            self._tick_due_s = max(self._tick_due_s, rest_s)
+
+    def _hurry(self) -> None:
+        """Something happened: the next tick must not wait until the host has rested."""
+        self._is_hurried = True
+        soon_s = self.ticked_s + TICK_S
+        if self._tick_due_s > soon_s:
+            self._tick_due_s = max(soon_s, self.clock())
 
     def _own_up(self, now_s: float) -> bool:
         """Tell of a stall before anything is made of the others' silence.
@@ -585,6 +599,8 @@ class Server:
         kind = type(event.message) if type(event) is Received else type(event)
         if kind not in _CALM:
             self.performer.flush_links()
+        if kind not in _QUIET:
+            self._hurry()
         self._host.turn(event)
 
     def tell_colony(self, colony: int, event: Any) -> None:

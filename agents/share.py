@@ -70,6 +70,11 @@ class Share:
         me = view.member(host.me) if view is not None else None
         return me is not None and me.status is Status.JOINING
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether this host has nothing to ask others for, and waits for nothing that it asked for."""
+        return not (self.is_joining or self._invites or self._claims)
+
     def view_installed(self) -> None:
         """Others may have come: look again at everything."""
         self._invites.clear()

@@ -59,6 +59,12 @@ class Sides:
         self.winner: View | None = None
         self._met: dict[str, Met] = {}
 
+    @property
+    def are_known(self) -> bool:
+        """Whether there is, or may be, any side but ours."""
+        known = self._here.known
+        return bool(self._met) or self.winner is not None or (known is not None and bool(known.absent))
+
     # -- meeting -----------------------------------------------------------------
 
     def is_foreign(self, beat: Heartbeat) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol
 
 import msgspec
@@ -69,6 +70,10 @@ SEEDS_EVERY_S = 0.5
 # As in the runtime's loop: before any other event the host's outboxes leave, so
 # that messages are stamped with the view they were said in.
 CALM = frozenset({Heartbeat, Grant, CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused})
+
+
+# Also as there: no tick need follow these soon.
+QUIET = frozenset({Heartbeat, Grant, LoadMeasured, CellChanged, Ticked})
 
 
 class Home:
@@ -188,7 +193,9 @@ class Process:
         self._sample_due_s = 0.0
         self._outbox: dict[str, list[HostMessage]] = {}
         self._order = Order(self, container.colony_of)
-        self._tick_due_s = self.now_s
+        self._tick_due_s = self._ticked_s = self.now_s
+        self._tick_planned_s = inf  # on the host's clock
+        self._is_hurried = False
         self._seeds_due_s = 0.0
         self._performers: dict[type, Callable[[Any, int], None]] = {
             Wake: self._wake,
@@ -255,17 +262,41 @@ class Process:
             self.plan_turn()
 
     def tick(self) -> None:
-        """Plan the next tick, and take this one."""
-        if self.over:
-            return
-        settings = self.simulation.settings
-        self._timeline.after(settings.tick_s / self._clock.rate, self.tick)
-        if not self.home.paused:
+        """Take a tick; each plans the next."""
+        self.take(self._ticked)
+
+    def _plan_tick(self, at_s: float) -> None:
+        if at_s < self._tick_planned_s:
+            self._tick_planned_s = at_s
+            self._timeline.at(self._clock.when(at_s), self._tick_came, at_s)
+
+    def _tick_came(self, at_s: float) -> None:
+        if self.over or at_s != self._tick_planned_s:
+            return  # an earlier one has taken its place
+        self._tick_planned_s = inf
+        if self.home.paused:
+            self._plan_tick(self.now_s + self.simulation.settings.tick_s)
+        else:
             self.take(self._ticked)
 
+    def _hurry(self) -> None:
+        """Something happened: the next tick must not wait until the host has rested."""
+        self._is_hurried = True
+        soon_s = self._ticked_s + self.simulation.settings.tick_s
+        if self._tick_due_s > soon_s:
+            self._tick_due_s = max(soon_s, self.now_s)
+            self._plan_tick(self._tick_due_s)
+
     def _ticked(self) -> None:
-        now_s = self.now_s
+        now_s = self._ticked_s = self.now_s
+        self._is_hurried = False
         self._tick_due_s = now_s + self.simulation.settings.tick_s
+        self._take_tick(now_s)
+        if not self._is_hurried:
+            self._tick_due_s = max(self._tick_due_s, self.container.rests_until_s(now_s))
+        self._plan_tick(self._tick_due_s)
+
+    def _take_tick(self, now_s: float) -> None:
         self.tell_host(Ticked())
         self._order.tell_all()
         self.perform(self.container.links.tick(now_s), -1)
@@ -319,6 +350,8 @@ class Process:
         kind = type(event.message) if type(event) is Received else type(event)
         if kind not in CALM:
             self._flush()
+        if kind not in QUIET:
+            self._hurry()
         effects = self.container.handle(event, self.now_s)
         if effects:
             self.perform(effects, -1)

@@ -458,6 +458,11 @@ class Stopping:
             task.is_saving = False  # what is on disk stays there, for a census to judge
         self._thaw("this host was held dead", now_s, out)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the cluster is being stopped, as far as is known here."""
+        return self._task is not None
+
     def ticked(self, now_s: float, out: Out) -> None:
         """Repeat orders; see whether the leader has fallen silent."""
         task, lead = self._task, self._lead

@@ -6,7 +6,7 @@ accepted value proposes that value, whatever it knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -163,21 +163,22 @@ def too_old(view: View, host: str, incarnation: int) -> bool:
     return any(gone == host and last >= incarnation for gone, last in view.gone)
 
 
-def largest_connected(hosts: Sequence[str], joined: Callable[[str, str], bool]) -> tuple[str, ...]:
-    """Return the largest set of hosts all of whose pairs are joined.
+def largest_connected(hosts: Sequence[str], missing: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the largest set of hosts in which no pair is missing.
 
     Args:
         hosts: Most senior first; of equally large sets, the one with the
             most senior members wins.
-        joined: Symmetric.
+        missing: Pairs that are not joined, the senior one first.
 
     Source:
         Branching on one missing pair at a time: as links rarely break, few
         pairs are missing. Beyond `BRANCHES_MAX` branches the best set found
         so far is taken.
     """
+    if not missing:
+        return tuple(hosts)
     rank = {host: place for place, host in enumerate(hosts)}
-    missing = [(a, b) for place, a in enumerate(hosts) for b in hosts[place + 1 :] if not joined(a, b)]
     best: tuple[int, list[int]] = (1, [])
     stack: list[frozenset[str]] = [frozenset(hosts)]
     seen: set[frozenset[str]] = set()
@@ -215,11 +216,16 @@ def connected(hosts: Sequence[str], words: Mapping[str, Collection[str]]) -> tup
     Args:
         words: Host -> whom it hears; one that said nothing is asked no question.
     """
-
-    def hears(a: str, b: str) -> bool:
-        return a not in words or b in words[a]
-
-    return largest_connected(hosts, lambda a, b: hears(a, b) and hears(b, a))
+    rank = {host: place for place, host in enumerate(hosts)}
+    everybody = frozenset(hosts)
+    pairs = {  # by sets: nearly all hear each other, and of pairs there are many
+        (min(rank[a], rank[b]), max(rank[a], rank[b]))
+        for a in hosts
+        if a in words
+        for b in everybody.difference(words[a])
+        if a != b
+    }
+    return largest_connected(hosts, [(hosts[a], hosts[b]) for a, b in sorted(pairs)])
 
 
 def _left_out(view: View, stay: Sequence[str], evidence: Evidence) -> frozenset[str]:

@@ -36,6 +36,9 @@ class Wishes:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, int], Kept] = {}
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def add(self, wish: Wish, now_s: float, *, mine: bool, wait_s: float = 0.0, by: str = "") -> bool:
         """Keep a wish, of the host `by` if not our own; True if it is new. It counts after `wait_s`."""
         key = (wish.kind, wish.host, wish.incarnation)

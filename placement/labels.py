@@ -53,11 +53,12 @@ def distance(a: Labels, b: Labels) -> Level:
     `distance_between`). A rack is inside a zone and a box inside a rack, so
     hosts in different zones are APART even if their boxes carry one name.
     """
-    if _differ(a.zone, b.zone):
+    # Each pair of hosts is asked about, for each colony: so no calls here.
+    if a.zone != b.zone and a.zone and b.zone:
         return Level.APART
-    if _differ(a.rack, b.rack):
+    if a.rack != b.rack and a.rack and b.rack:
         return Level.ZONE
-    return Level.RACK if _differ(a.box, b.box) else Level.BOX
+    return Level.RACK if a.box != b.box and a.box and b.box else Level.BOX
 
 
 def distance_between(host_a: str, a: Labels, host_b: str, b: Labels) -> Level:
@@ -102,7 +103,3 @@ def format_labels(labels: Labels) -> str:
 def in_domain(labels: Labels, name: str, value: str) -> bool:
     """Return whether a host carries this label, to the letter."""
     return bool(getattr(labels, name) == value)
-
-
-def _differ(a: str, b: str) -> bool:
-    return bool(a and b and a != b)

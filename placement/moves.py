@@ -79,6 +79,8 @@ def better_spread(
     for source in staying:
         rest = [host for host in staying if host is not source]
         rest_penalty = penalty_of(rest)
+        if not any(rest_penalty.plus(penalty_added(target, rest)) < before for target in targets):
+            continue  # nearly always so: to rank them all would cost far more
         ranks = target_ranks(colony, rest, targets, bytes_wanted=bytes_wanted)
         for target in targets:
             after = rest_penalty.plus(ranks[target.id][0])

@@ -26,7 +26,9 @@ class Penalty(NamedTuple):
 
     def plus(self, other: Penalty) -> Penalty:
         """Return both together."""
-        return Penalty(*(a + b for a, b in zip(self, other, strict=True)))
+        return Penalty(
+            self.host + other.host, self.box + other.box, self.rack + other.rack, self.zone + other.zone
+        )
 
     def breaks(self, hard: Level) -> bool:
         """Return whether any pair shares the `hard` level or a nearer one."""

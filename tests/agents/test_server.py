@@ -108,6 +108,10 @@ class FakeContainer(Echo):
         quorum = SimpleNamespace(held=lambda now_s: True)
         self.membership = SimpleNamespace(view=None, quorum=quorum, me=SimpleNamespace(name="h1", id="me"))
 
+    def rests_until_s(self, now_s: float) -> float:
+        """There is always work."""
+        return now_s
+
     def colony(self, colony: int) -> Echo:
         """Return the machine of a colony."""
         return self.machines.setdefault(colony, Echo())

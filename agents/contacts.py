@@ -126,23 +126,30 @@ class Contacts:
                     contact.knocked_s = contact.first_knock_s = -inf
 
     def rewire(
-        self, view: View | None, tag: str, seeking: bool, now_s: float, contact_s: float
+        self,
+        view: View | None,
+        tag: str,
+        seeking: bool,
+        now_s: float,
+        contact_s: float,
+        only: str = "",
     ) -> list[Dial | HangUp]:
         """Return what brings the links in line with what is wanted.
 
         Args:
+            only: The link to this host alone; "" = all of them.
             tag: Our cluster's; one that bears another is no business of ours.
             seeking: This host is no member, or one without quorum: seeds are
                 wanted too.
             contact_s: A stranger silent for so long is hung up on.
         """
-        listed = frozenset(view.ids) if view is not None else frozenset()
-        if view is not None and view.absent:
-            listed |= {member.id for member in view.absent}
+        absent = frozenset(member.id for member in view.absent) if view is not None else frozenset()
+        some = [(only, self._all[only])] if only in self._all else []
         effects: list[Dial | HangUp] = []
-        for host, contact in list(self._all.items()):
+        for host, contact in some if only else list(self._all.items()):
+            is_listed = host in absent or (view is not None and view.member(host) is not None)
             fresh = now_s - contact.seen_s < contact_s and contact.tag in ("", tag)
-            if host in listed or fresh or (contact.seed and seeking):
+            if is_listed or fresh or (contact.seed and seeking):
                 dialled = self._dialled.get(host)
                 if dialled is None or _elsewhere(dialled, contact.member):
                     self._dialled[host] = contact.member

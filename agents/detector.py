@@ -75,7 +75,7 @@ class Detector:
         self._back_s = -inf  # since when it hears one again
         self._others: tuple[str, ...] = ()
         self._calm_until_s = -inf  # until then all are heard, whatever is said
-        self._is_behind = False  # words were taken that vouch for everybody, and nobody counted
+        self._uncounted_s = -inf  # when the last word came whose vouching is not counted yet
 
     def watch(self, view: View, up: frozenset[str], now_s: float, *, grace: bool) -> None:
         """Watch the members of a view from now on.
@@ -86,7 +86,7 @@ class Detector:
                 may need as long as anybody to say their first word), or not
                 at all (after a restart: they may be dead for days).
         """
-        if self._is_behind:
+        if self._uncounted_s > -inf:
             self._catch_up()
         self._view = view
         self._suspect_s = view.charter.suspect_s
@@ -134,9 +134,9 @@ class Detector:
             return
         trace.said_s = now_s
         if hears == trace.hears and self.is_calm(now_s):
-            self._is_behind = True  # the same as ever, and nobody is doubted
+            self._uncounted_s = now_s  # the same as ever, and nobody is doubted
             return
-        if self._is_behind:
+        if self._uncounted_s > -inf:
             self._catch_up()
         if hears != trace.hears:
             trace.hears, trace.said = hears, frozenset(hears)
@@ -154,13 +154,11 @@ class Detector:
             other.vouched_s = now_s
 
     def _catch_up(self) -> None:
-        """Count the vouching of words that came while all was calm: nobody has paused in it."""
-        self._is_behind = False
-        for host, trace in self._traces.items():
-            for heard in trace.said:
-                other = self._traces.get(heard)
-                if other is not None and heard != host:
-                    other.vouched_s = max(other.vouched_s, trace.said_s)
+        """Count the words that came while all was calm: who was vouched for before, was so all along."""
+        for trace in self._traces.values():
+            if trace.vouched_s > -inf:
+                trace.vouched_s = max(trace.vouched_s, self._uncounted_s)
+        self._uncounted_s = -inf
 
     def link_up(self, host: str) -> None:
         """Note that the link to a host stands."""

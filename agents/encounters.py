@@ -92,7 +92,7 @@ class Encounters:
         contact = here.contacts.meet(event.member, now_s)
         if contact is not None:
             contact.seed = True
-            here.rewire(now_s)
+            here.rewire(now_s, event.member.id)
 
     def on_seed_silent(self, event: SeedSilent, now_s: float) -> None:
         self._tell(self._here.asking.silent(event.address, event.reason, now_s))
@@ -119,7 +119,7 @@ class Encounters:
         here.contacts.hello(member, event.tag, event.view, event.stage, now_s)
         self.found_cluster(event.tag, now_s)
         self.overtaken(member, now_s)
-        here.rewire(now_s)
+        here.rewire(now_s, member.id)
 
     def overtaken(self, member: Member, now_s: float) -> None:
         """A later incarnation of a member is here: the listed one is surely gone."""

@@ -61,7 +61,7 @@ class Knocking:
         here = self._here
         if sender != knock.member.id:  # introduced by another zombie
             here.contacts.meet(knock.member, now_s)
-            return here.rewire(now_s)
+            return here.rewire(now_s, knock.member.id)
         if knock.tag and here.tag and knock.tag != here.tag:
             here.do(Send(sender, KnockAnswer("no", f"this is cluster {here.tag}", here.tag)))
             return

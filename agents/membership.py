@@ -441,10 +441,11 @@ class Membership:
             self.do(Halt(1, f"refused by all that it asked: {reason}"))
         self._is_hopeless = bool(reason)
 
-    def rewire(self, now_s: float) -> None:
-        """Dial whom we want a link to, hang up on the others."""
+    def rewire(self, now_s: float, only: str = "") -> None:
+        """Dial whom we want a link to, hang up on the others; `only`: look at one host alone."""
         seeking = not self.is_member or self.stage is Stage.HOLD
-        for effect in self.contacts.rewire(self.known, self.tag, seeking, now_s, self.settings.contact_s):
+        contact_s = self.settings.contact_s
+        for effect in self.contacts.rewire(self.known, self.tag, seeking, now_s, contact_s, only):
             self.do(effect)
 
     def _process_stopped(self, event: ProcessStopped, now_s: float) -> None:

@@ -60,8 +60,8 @@ class Standing(Protocol):
     def persist(self, spoiled: str = "") -> None:
         """Write the record, before whatever effect comes next."""
 
-    def rewire(self, now_s: float) -> None:
-        """Dial whom a link is wanted to, hang up on the others."""
+    def rewire(self, now_s: float, only: str = "") -> None:
+        """Dial whom a link is wanted to, hang up on the others; `only`: look at one host alone."""
 
     def stamp(self) -> tuple[str, int, str]:
         """Return (tag, known view id, stage)."""

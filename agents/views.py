@@ -7,6 +7,7 @@ View ids and epochs are single integers, so that order is plain `<`:
 from __future__ import annotations
 
 from enum import Enum
+from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
@@ -161,7 +162,7 @@ class Fork(msgspec.Struct, frozen=True, array_like=True):
     uptime_s: Seconds = 0.0
 
 
-class View(msgspec.Struct, frozen=True, array_like=True):
+class View(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """A membership epoch: who is here, in order of seniority.
 
     Attributes:
@@ -194,17 +195,19 @@ class View(msgspec.Struct, frozen=True, array_like=True):
 
     def member(self, host: str) -> Member | None:
         """Return the member with this host id, or None."""
-        for member in self.members:
-            if member.id == host:
-                return member
-        return None
+        return self._by_id.get(host)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Member]:
+        """The members by host id; made when first asked for, as `ids` are: heartbeats ask all the time."""
+        return {member.id: member for member in reversed(self.members)}
 
     def lists(self, host: str, incarnation: int) -> bool:
         """Return whether exactly this incarnation is a member."""
         member = self.member(host)
         return member is not None and member.incarnation == incarnation
 
-    @property
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """Host ids, most senior first."""
         return tuple(member.id for member in self.members)

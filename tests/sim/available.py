@@ -27,7 +27,7 @@ from agents.effects import InstallView, Note
 from agents.keys import colony_of
 from agents.lineage import Kin, kin
 from agents.messages.client import Reply
-from agents.messages.merging import MergeAnswer
+from agents.messages.merging import MergeAnswer, MergeCells
 from agents.messages.replication import REFUSED, TAKE, Entry
 from agents.peer import Peer, PeerStatus, follows
 from agents.primary import Primary
@@ -100,6 +100,7 @@ class SideWatch(Watch):
         self.began_s: dict[bytes, float] = {}
         self.counted: dict[bytes, tuple[int, int]] = {}
         self.lanes: dict[bytes, tuple[int, int]] = {}
+        self.handed: dict[bytes, set[bytes]] = {}  # lane -> keys that were handed on, committed or not
         self.reunions = 0
         self.forced = 0
         self._losses: set[tuple[Root, int]] = set()
@@ -278,6 +279,8 @@ class SideWatch(Watch):
         message = getattr(event, "message", None)
         if type(message) is MergeAnswer and message.ready:
             self.began_s.setdefault(message.lane, self.simulation.timeline.now_s)
+        if type(message) is MergeCells:
+            self.handed.setdefault(message.lane, set()).update(cell.key for cell in message.cells)
         if type(event) is MergeCounted and process.container.view is not None:
             self._complete(event, process, process.container.view)
 
@@ -322,7 +325,9 @@ class SideWatch(Watch):
             changed_s = ours.changed_s.get(key, 0.0) if ours is not None else 0.0
             if (a and a[2]) != (b and b[2]) and changed_s < began_s:
                 differing.add(key)
-        everything = {entry.key for entry in theirs.entries.values()} if theirs is not None else set()
+        # A secondary hands on what it has, and can't know that the last of it was never committed.
+        everything = set(self.handed.get(event.lane, ()))
+        everything |= {entry.key for entry in theirs.entries.values()} if theirs is not None else set()
         if not len(differing) <= event.overridden <= len(everything):
             self.fail(
                 f"a merge of colony {colony} overrode {sorted(differing)} silently:"

@@ -9,8 +9,9 @@ second say 200,000 words a second, which no simulation in Python plays for a
 day. So
 
 - heartbeats, leases, suspicion and the loop's tick are slower: 15, 35, 50
-  and 1 s, in place of 0.1, 0.5, 1.0 and 0.025. So a death is noticed 50
-  times later than in life, and its colonies are in danger for as much longer;
+  and 1 s, in place of 0.1, 0.5, 1.0 and 0.025: 150, 70, 50 and 40 times as
+  long. So a death is noticed 50 times later than in life, and its colonies
+  are in danger for as much longer;
 - the hosts' clocks stand still while nothing happens: whenever all hosts are
   members, every colony has its N peers, and that has been so for half a
   minute, the calendar goes on to the next death or return. What that leaves
@@ -18,6 +19,7 @@ day. So
   lived is printed.
 
 Everything else is as it is: the machines, links, elections, censuses, clones.
+How far it is, and when something was lost, goes to stderr as it happens.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from agents.sim_settings import SimSettings
 from agents.simulator import Simulation
 from agents.views import Charter, Status
 from agents.wire import BULK, encode
+from placement.labels import Labels
 from tests.sim.clients import Client, Habits, run_closure
 from tests.sim.history import Operation, check, check_at_most_once
 
@@ -50,8 +53,10 @@ LETTERS = "".join(chr(code) for code in (*range(0x30, 0x3A), *range(0x41, 0x5B),
 LETTERS += "".join(chr(code) for code in range(0xC0, 0x100))
 HEARTBEAT_S, LEASE_S, SUSPECT_S, TICK_S = 15.0, 35.0, 50.0, 1.0
 CELLS, CELL_BYTES = 2_000, 1_024  # besides those that the clients work on
+IN_LIFE_S = 0.1, 0.5, 1.0, 0.025
 DOWN_S = (300.0, 1800.0)
 WIPED = 0.2
+ZONES, RACKS = 4, 5  # racks in each; every host is a machine of its own
 PEACE_S = 30.0
 LOOK_S = 5.0
 BIRTH_S = 1200.0
@@ -91,6 +96,7 @@ class Day:
             (
                 f"{self.hosts} hosts, {self.colonies} colonies of {self.peers} peers, {self.hours:g} h "
                 f"(of which {self.lived_s / 3600:.2f} h lived, {self.events} events)",
+                "stretched, s: " + ", ".join(_stretched()),
                 f"{self.deaths} deaths, {self.returns} returns, {self.notes['lost']} colonies lost",
                 f"{self.views} views installed, {self.notes['promote']} promotions, "
                 f"{self.notes['cloned']} clones, {self.bulk_bytes / 1e6:.1f} MB moved by them",
@@ -98,6 +104,13 @@ class Day:
                 *self.complaints[:8],
             )
         )
+
+
+def _stretched() -> list[str]:
+    """Return what is slower than in life, and by how much."""
+    names = "heartbeat", "lease", "suspicion", "tick"
+    pairs = zip(names, (HEARTBEAT_S, LEASE_S, SUSPECT_S, TICK_S), IN_LIFE_S, strict=True)
+    return [f"{name} {here:g} (x{here / life:.0f})" for name, here, life in pairs]
 
 
 class Counting(Simulation):
@@ -128,12 +141,17 @@ class Endurance:
             attested=False,
             membership=Settings(expect=day.hosts, charter=charter, solitude_limit_s=None),
         )
-        self.simulation = Counting(LETTERS[: day.hosts], self.chance, settings, run_closure)
+        self.simulation = Counting((), self.chance, settings, run_closure)
+        for place, name in enumerate(LETTERS[: day.hosts]):
+            zone, rack = f"z{place % ZONES}", f"r{place // ZONES % RACKS}"
+            self.simulation.add_home(name, Labels(zone, rack, f"b{place}"))
         self.simulation.observer = self
         self.skipped_s = 0.0
         self.name = "filler"
         self._written = 0
         self._views: set[int] = set()
+        self._deaths_s: list[float] = []
+        self._told_h = 0
         habits = Habits(think_s=8.0, attempt_s=5.0, give_up_s=300.0)
         self.clients = [
             Client(f"c{number}", self.simulation, self.chance, KEYS, day.history, 1 << 30, habits)
@@ -156,6 +174,9 @@ class Endurance:
         """Count what was noted; each host names a lost colony, so those count once."""
         if note.kind != "lost" or note.host == process.home.id:
             self.day.notes[note.kind] += 1
+            if note.kind == "lost":
+                since = ", ".join(f"{self.calendar_s - at_s:.0f} s" for at_s in self._deaths_s[-3:])
+                self._tell(f"colony {note.colony} was lost; the last deaths were {since} before")
 
     # -- the day ---------------------------------------------------------------------
 
@@ -178,10 +199,16 @@ class Endurance:
         while calendar:
             at_s, kind, name = calendar.pop(0)
             self._wait(min(at_s, until_s))
+            if self.calendar_s // 3600 > self._told_h:
+                self._told_h = int(self.calendar_s // 3600)
+                self._tell(
+                    f"{day.deaths} deaths, {len(self._views)} views, {simulation.bulk_bytes / 1e6:.1f} MB"
+                )
             if kind == "return":
                 simulation.start(name)
                 day.returns += 1
             elif simulation.homes[name].process is not None:
+                self._deaths_s.append(self.calendar_s)
                 simulation.crash(name, keep_disk=self.fate.random() >= WIPED)
                 day.deaths += 1
                 calendar.append((at_s + self.fate.uniform(*DOWN_S), "return", name))
@@ -197,6 +224,10 @@ class Endurance:
         self._find_all()
         if day.notes["lost"]:
             day.complaints.append(f"{day.notes['lost']} colonies were lost")
+
+    def _tell(self, what: str) -> None:
+        hours, lived = self.calendar_s / 3600, self.simulation.timeline.now_s / 3600
+        print(f"{hours:.2f} h ({lived:.2f} h lived): {what}", file=sys.stderr, flush=True)
 
     def _fill(self) -> None:
         """Write the cells that nobody changes any more."""

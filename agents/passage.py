@@ -96,11 +96,12 @@ class Passage:
         if not view.lists(here.me.id, here.me.incarnation):
             self.not_listed(view, "the view that it proposed itself", now_s)
 
-    def install(self, view: View, now_s: float, cause: Cause) -> None:
+    def install(self, view: View, now_s: float, cause: Cause, *, crossing: bool = False) -> None:
         """Move to a view that lists this host; `cause`: who made it, or from whom it came."""
         here = self._here
         assert view.lists(here.me.id, here.me.incarnation)
-        assert here.known is None or view.id > here.known.id, "a vote once given must not be forgotten"
+        later = here.known is None or view.id > here.known.id
+        assert later or crossing, "a vote once given must not be forgotten"
         before, old = here.view, here.known
         here.tag = view.tag
         here.known = view
@@ -191,11 +192,22 @@ class Passage:
         here.do(Halt(1, f"{reason}; move the state directory away and join as a new host"))
         return True
 
+    def change_sides(self, view: View, now_s: float) -> None:
+        """No member of anything: ask another side than before to be admitted.
+
+        It was asked, then a third one, and now it is heard again: it may list this very incarnation.
+        """
+        if view.lists(self._here.me.id, self._here.me.incarnation):
+            self.install(view, now_s, Cause("view", view=view.id), crossing=True)
+        else:
+            self.adopt(view, now_s, crossing=True)
+
     def adopt(self, view: View, now_s: float, *, crossing: bool = False) -> None:
         """Learn a later view that does not list this incarnation; or (`crossing`) another side's."""
         here = self._here
         later = here.known is None or view.id > here.known.id
         assert later or crossing, "a vote once given must not be forgotten"
+        assert not view.lists(here.me.id, here.me.incarnation), "who is listed installs, or never serves"
         here.mute = here.mute or crossing
         here.tag = view.tag
         here.known = view

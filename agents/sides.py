@@ -87,7 +87,7 @@ class Sides:
         if here.known is None or not here.known.charter.is_available:
             return
         hosts = {member.id for member in here.known.absent} | self._met.keys()
-        for host in hosts:
+        for host in sorted(hosts):
             contact = here.contacts.get(host)
             if contact is not None and contact.up:
                 self.greet(host, now_s)
@@ -173,7 +173,7 @@ class Sides:
             return
         elif not here.is_member:
             if rank(best) < rank(known) or not here.detector.heard(now_s):
-                here.passage.adopt(best, now_s, crossing=True)
+                here.passage.change_sides(best, now_s)
         elif here.quorum.held(now_s):
             if rank(best) < rank(known):
                 self.give_in(best, "a side of a lower rank serves")

@@ -1,13 +1,18 @@
-"""What two sides call changed apart."""
+"""What two sides call changed apart, and who changes sides."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from agents.effects import HelloSeen, InstallView, LinkCameUp, Received, Send
 from agents.history import History
+from agents.membership import Membership, Settings
+from agents.messages.membership import Grant, Heartbeat, Meet
+from agents.record import Record
 from agents.reunion import TOLD_AGAIN_S, Job, Reunion
 from agents.surroundings import MergeCounted
 from agents.views import Charter, Member, View
@@ -53,3 +58,20 @@ def test_counts_of_merges_are_told_again_in_the_next_view_to_all_of_its_members(
     out.clear()
     reunion.view_installed(BASE, 2.0 + TOLD_AGAIN_S, out)
     assert out == []
+
+
+def test_who_comes_back_to_a_side_that_has_admitted_it_meanwhile_installs_its_view() -> None:
+    """B asked the side of C, then that of A; C is heard again, and has admitted it meanwhile."""
+    me = msgspec.structs.replace(member("b"), incarnation=2)
+    third = alone(BASE, "a" * 32)
+    winner = later(alone(BASE, "c" * 32, 2.0))
+    winner = msgspec.structs.replace(winner, members=(member("c"), me))
+    machine = Membership(me, Settings(), Record(me.id, 2, BASE.tag, third, mute=True), 0.0)
+    c = member("c")
+    machine.handle(HelloSeen(c, BASE.tag, winner.id, "COMMIT"), 0.1)
+    machine.handle(LinkCameUp(c.id, 1), 0.1)
+    effects = machine.handle(Received(c.id, Meet(winner, True)), 0.2)
+    assert winner in [effect.view for effect in effects if type(effect) is InstallView]
+    beat = Heartbeat(winner.id, 0.2, (c.id, me.id), 0, None, 1, BASE.tag, winner.root)
+    said = machine.handle(Received(c.id, beat), 0.3)
+    assert Grant in [type(effect.message) for effect in said if type(effect) is Send], "it grants, and serves"

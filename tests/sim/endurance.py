@@ -9,12 +9,12 @@ second say 200,000 words a second, which no simulation in Python plays for a
 day. So
 
 - heartbeats, leases, suspicion and the loop's tick are slower: 15, 35, 50
-  and 1 s, in place of 0.1, 0.5, 1.0 and 0.025: 150, 70, 50 and 40 times as
+  and 3 s, in place of 0.1, 0.5, 1.0 and 0.025: 150, 70, 50 and 120 times as
   long. So a death is noticed 50 times later than in life, and its colonies
   are in danger for as much longer;
 - the hosts' clocks stand still while nothing happens: whenever all hosts are
-  members, every colony has its N peers, and that has been so for half a
-  minute, the calendar goes on to the next death or return. What that leaves
+  members, every colony has its N peers, and that has been so for twenty
+  seconds, the calendar goes on to the next death or return. What that leaves
   out is heartbeats, and the clients' part of peace. How much of the day was
   lived is printed.
 
@@ -51,14 +51,14 @@ from tests.sim.history import Operation, check, check_at_most_once
 # One letter for each host: those of Latin-1, so that their ids have 32 digits.
 LETTERS = "".join(chr(code) for code in (*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B)))
 LETTERS += "".join(chr(code) for code in range(0xC0, 0x100))
-HEARTBEAT_S, LEASE_S, SUSPECT_S, TICK_S = 15.0, 35.0, 50.0, 1.0
+HEARTBEAT_S, LEASE_S, SUSPECT_S, TICK_S = 15.0, 35.0, 50.0, 3.0
 CELLS, CELL_BYTES = 2_000, 1_024  # besides those that the clients work on
 IN_LIFE_S = 0.1, 0.5, 1.0, 0.025
 DOWN_S = (300.0, 1800.0)
 WIPED = 0.2
 ZONES, RACKS = 4, 5  # racks in each; every host is a machine of its own
-PEACE_S = 30.0
-LOOK_S = 5.0
+PEACE_S = 20.0
+LOOK_S = 4.0
 BIRTH_S = 1200.0
 SETTLE_S = 1200.0
 KEYS = tuple(f"{kind}{number}" for kind in "aks" for number in range(40))

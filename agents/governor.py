@@ -160,7 +160,8 @@ class Governor:
     @property
     def is_calm(self) -> bool:
         """Whether no colony led here needs anything, and all were found well placed twice."""
-        return self._idle_round > 1 and not self._dirty and not self.moves and self.share.is_idle
+        placed = self._idle_round > 1 or not self._mine
+        return placed and not self._dirty and not self.moves and self.share.is_idle
 
     # -- the pace -----------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import pytest
 from agents.effects import HelloSeen, InstallView, LinkCameUp, Received, Send
 from agents.history import History
 from agents.membership import Membership, Settings
-from agents.messages.membership import Grant, Heartbeat, Meet
+from agents.messages.membership import Grant, Heartbeat, Meet, Yield
 from agents.record import Record
 from agents.reunion import TOLD_AGAIN_S, Job, Reunion
+from agents.sides import Sides
 from agents.surroundings import MergeCounted
 from agents.views import Charter, Member, View
 from tests.agents.test_lineage import alone, later
@@ -75,3 +76,43 @@ def test_who_comes_back_to_a_side_that_has_admitted_it_meanwhile_installs_its_vi
     beat = Heartbeat(winner.id, 0.2, (c.id, me.id), 0, None, 1, BASE.tag, winner.root)
     said = machine.handle(Received(c.id, beat), 0.3)
     assert Grant in [type(effect.message) for effect in said if type(effect) is Send], "it grants, and serves"
+
+
+class Half:
+    """A side of one host, as its `Sides` sees it."""
+
+    def __init__(self, known: View, me: str, *, serves: bool) -> None:
+        self.said: list[Any] = []
+        contact = SimpleNamespace(told_s=float("-inf"), up=True)
+        self.here: Any = SimpleNamespace(
+            known=known,
+            me=member(me),
+            tag=known.tag,
+            is_member=True,
+            farewell=None,
+            hold_s=None if serves else 0.0,
+            quorum=SimpleNamespace(held=lambda now_s: serves, clear=lambda: None),
+            detector=SimpleNamespace(attested=frozenset),
+            contacts=SimpleNamespace(
+                get=lambda host: contact, up=lambda host: True, listed=lambda view, now_s: None
+            ),
+            do=self.said.append,
+            send_all=self.said.append,
+        )
+        self.sides = Sides(self.here)
+
+
+def test_two_sides_give_in_to_each_other_while_their_words_cross_but_spread_it_no_further() -> None:
+    """Each hears that the other serves, as it did when it said so. B has lost its majority since."""
+    went_on = msgspec.structs.replace(alone(BASE, "a" * 32), members=(member("a"),))
+    a, b = Half(went_on, "a", serves=True), Half(BASE, "b", serves=False)
+    a.sides.on_meet("b" * 32, Meet(BASE, True), 10.0)
+    b.sides.on_meet("a" * 32, Meet(went_on, True), 10.0)
+    assert (a.sides.winner, b.sides.winner) == (BASE, went_on), "by words that were true once"
+    a.sides.on_meet("b" * 32, Meet(BASE, False), 10.1)
+    b.sides.on_meet("a" * 32, Meet(went_on, False), 10.1)
+    for half in (a, b):
+        half.said.clear()
+        half.sides.repeat(10.2)
+        assert not half.sides.hears_winner(10.2), "so both end it, 3 s later, and A serves again"
+        assert Yield not in [type(word) for word in half.said], "or it would go on for ever"

@@ -575,6 +575,7 @@ class Container(Surroundings):
             or self.stopping.is_under_way
             or self.reunion.winner is not None
             or self.periodic.is_copying
+            or self.wandering.is_sampling
             or bool(self.restoring.waiting or self._digests_s)
             or not self.governor.is_calm
         )

@@ -68,6 +68,11 @@ class Wandering:
         self._looked_s = now_s
         self._may_move = float(urges.per_minute)
 
+    @property
+    def is_sampling(self) -> bool:
+        """Whether each tick takes a sample of what is being changed."""
+        return bool(self._urges.hot_share)
+
     def ticked(self, now_s: float, out: Out) -> None:
         """Take samples; decide now and then."""
         if not (self._urges.hot_share or self._urges.bytes_max):

@@ -41,7 +41,7 @@ def _begins_anew(primary: Any, lane: bytes) -> tuple[int, Any]:
 BUGS["what is handed on again is counted twice"] = Bug(
     [(agents.merging, "_so_far", _begins_anew)],
     "0.5 cut A|BC for 5\n5.6 slow A>B for 9\n5.6 slow A>C for 9\n"
-    + "\n".join(f"{6 + 0.2 * n:.2f} reset A>{'BC'[n % 2]}" for n in range(20)),
+    + "\n".join(f"{5.8 + 0.15 * n:.2f} reset A>{'BC'[n % 2]}" for n in range(30)),
     options={
         **TWO_SIDES,
         "policy": "function",

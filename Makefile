@@ -1,7 +1,7 @@
 # The two commands that matter are demo/run and tests/run; these are for who works on the code.
 PYTHON = .venv/bin/python
 
-.PHONY: fuzz check format types contracts fast test sim endurance faults bench venv clean
+.PHONY: fuzz check format types contracts fast test sim endurance balance faults bench venv clean
 
 check: venv
 	$(PYTHON) -m ruff format --check .
@@ -44,6 +44,11 @@ fuzz: venv
 # A hundred simulated hosts for a day, two copies and three; some minutes each.
 endurance: venv
 	nice $(PYTHON) -m tests.sim.endurance
+
+# How even a hundred hosts are and what moves, beside other ways to place; and what a thousand hosts cost.
+balance: venv
+	nice $(PYTHON) -m tests.sim.balance
+	nice $(PYTHON) -m tests.sim.scale
 
 bench:
 	@bash .ci/venv bench

@@ -287,8 +287,11 @@ def init(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     quorum = str(arguments.get("quorum", "majority"))
     if quorum not in ("majority", "available"):
         raise AdminError(BAD, f"quorum is majority or available, not {quorum!r}")
+    apart = str(arguments.get("apart", "host"))
+    if apart not in ("host", "box", "rack", "zone"):
+        raise AdminError(BAD, f"peers stand apart by host, box, rack or zone, not {apart!r}")
     colonies, peers = int(arguments.get("colonies", 64)), int(arguments.get("peers", 2))
-    charter = msgspec.structs.replace(Charter(colonies, peers), quorum=quorum)
+    charter = msgspec.structs.replace(Charter(colonies, peers), quorum=quorum, apart=apart)
     return host.membership.handle(InitOrdered(charter), now_s), {"founding": True}
 
 

@@ -210,7 +210,7 @@ def _births(view: View) -> list[Heir]:
     """Return where the colonies of a new cluster are born: spread evenly."""
     able = set(bearers(view))
     hosts = [Candidate(m.id, labels=m.labels, accepts=m.id in able) for m in view.members]
-    places = first_placement(view.charter.colonies, view.charter.peers, hosts)
+    places = first_placement(view.charter.colonies, view.charter.peers, hosts, hard=view.charter.hard)
     epoch = epoch_in(view.id, 0)
     return [Heir(place.colony, "born", epoch, place.primary or "", {}) for place in places]
 

@@ -194,6 +194,13 @@ QUORUM = Option(
     "of a new cluster: serve only with a majority, or on every side of a split",
     "majority|available",
 )
+APART = Option(
+    "apart",
+    one_of(("host", "box", "rack", "zone")),
+    "host",
+    "of a new cluster: what no two copies of a colony ever share, even if there are fewer copies then",
+    "host|box|rack|zone",
+)
 
 
 # -- sources -----------------------------------------------------------------

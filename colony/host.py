@@ -74,6 +74,8 @@ class Host:
         colonies: How many, if this host founds the cluster; 1 to 65,536.
         quorum: If this host founds the cluster: `majority`, or `available`: hosts without
             a majority go on by themselves, and are merged with the others later.
+        apart: If this host founds the cluster: `host`, `box`, `rack` or `zone`: what no two copies
+            of a colony ever share, even if there are fewer copies then.
         merge: With that, what becomes of a cell that both changed, where its primary is on
             this host: `latest`, `winner`, or a function of the key, the winner's `Entry` and
             the other's (None = dead there) that returns one of the two, a value, or None:
@@ -133,6 +135,7 @@ class Host:
         peers: int = 2,
         colonies: int = 64,
         quorum: str = "majority",
+        apart: str = "host",
         merge: Merge = "latest",
         labels: Mapping[str, str] | None = None,
         state_dir: str | os.PathLike[str] | None = None,
@@ -161,7 +164,7 @@ class Host:
         self._listen = _endpoint(listen)
         self._link = _endpoint(link) if link else None
         self._name, self._seeds = name, seeds_in(join) if join else ()
-        charter, alone_s = _charter(colonies, peers, quorum), _period("solitude", solitude)
+        charter, alone_s = _charter(colonies, peers, quorum, apart), _period("solitude", solitude)
         self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)
         self._merge, self._policy = merge, policy_of(merge)
         self._labels, self._state_dir = _labels(labels or {}), state_dir
@@ -499,8 +502,8 @@ class Host:
 # -- parts -----------------------------------------------------------------------
 
 
-def _charter(colonies: int, peers: int, quorum: str) -> Charter:
-    return Charter(colonies, peers, quorum=quorum)  # type: ignore[arg-type]
+def _charter(colonies: int, peers: int, quorum: str, apart: str) -> Charter:
+    return Charter(colonies, peers, quorum=quorum, apart=apart)  # type: ignore[arg-type]
 
 
 def _endpoint(text: str) -> str:

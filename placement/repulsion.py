@@ -105,6 +105,11 @@ def apart_at_most(hosts: Sequence[Candidate], hard: Level) -> int:
     if hard is Level.HOST:
         return len({host.id for host in hosts})
 
+    names = ("box", "rack", "zone")[hard - 1 :]
+    domains = {tuple(getattr(host.labels, name) for name in names) for host in hosts}
+    if all(all(domain) for domain in domains):
+        return len(domains)
+
     def conflicts(host: Candidate) -> int:
         return sum(1 for other in hosts if penalty_added(host, (other,)).breaks(hard))
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import colony
 from colony.commands.base import Call, Command, Exit, Failure, say, warn
 from colony.config import (
+    APART,
     QUORUM,
     Option,
     UsageError,
@@ -114,6 +115,7 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         "peers",
         "colonies",
         "quorum",
+        "apart",
         "merge",
         "state_dir",
         "witness",
@@ -234,6 +236,7 @@ COMMANDS = (
             Option("peers", whole(1, 16), 2, "copies of each colony, if this host founds the cluster", "N"),
             Option("colonies", whole(1, 65536), 64, "colonies, if this host founds the cluster", "K"),
             QUORUM,
+            APART,
             Option(
                 "merge",
                 one_of(("latest", "winner")),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from colony.commands.base import Asks, Call, Command, Exit, Failure, Json, Positional, warn
-from colony.config import QUORUM, Option, seconds, whole, yes_or_no
+from colony.config import APART, QUORUM, Option, seconds, whole, yes_or_no
 from colony.errors import Unavailable
 
 POLL_S = 0.25  # often enough for people, far too seldom to cost a host anything
@@ -55,6 +55,8 @@ def init(call: Call) -> int:
         order = {"colonies": call["colonies"], "peers": call["peers"]}
         if call["quorum"] != "majority":
             order["quorum"] = call["quorum"]
+        if call["apart"] != "host":
+            order["apart"] = call["apart"]
         store.admin("init", order)
         for status in statuses(store, call["wait"]):
             members = _members(status)
@@ -185,6 +187,7 @@ COMMANDS = (
             Option("colonies", whole(1, 65536), 64, "into how many colonies the keys fall, for ever", "K"),
             Option("peers", whole(1, 16), 2, "copies of each colony", "N"),
             QUORUM,
+            APART,
             _WAIT,
         ),
     ),

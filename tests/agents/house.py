@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from agents.asking import Asking
 from agents.effects import (
@@ -94,10 +94,16 @@ class House:
     """Hosts of one cluster, named by one letter each; their ids are 32 of it."""
 
     def __init__(
-        self, names: str, *, colonies: int = 4, peers: int = 2, limits: Limits | None = None
+        self,
+        names: str,
+        *,
+        colonies: int = 4,
+        peers: int = 2,
+        limits: Limits | None = None,
+        apart: Literal["host", "box"] = "host",
     ) -> None:
         self.now_s = 1000.0
-        self.charter = Charter(colonies=colonies, peers=peers)
+        self.charter = Charter(colonies=colonies, peers=peers, apart=apart)
         self.limits = limits
         self.hosts: dict[str, Container] = {}
         self.members: dict[str, Scripted] = {}

@@ -14,6 +14,7 @@ from agents.messages.replication import CloneAsk, Invite, InviteAnswer, Located
 from agents.peer import PeerStatus
 from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, MoveRefused, RetireOrdered
 from agents.views import Status
+from placement.labels import Labels
 from placement.reasons import Move
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
@@ -285,3 +286,14 @@ def test_no_message_of_moving_is_sent_in_a_house_at_rest() -> None:
             ticked(house, name)
     sent = [m for queue in house.queues.values() for m in queue]
     assert not [m for m in sent if isinstance(m, (CloneAsk, Located, Invite))]
+
+
+def test_peers_that_may_not_share_a_box_are_fewer_if_boxes_are() -> None:
+    house = House("abcd", colonies=4, peers=3, apart="box")
+    boxes: dict[str, Any] = {name: {"labels": Labels(box=f"b{n % 2}")} for n, name in enumerate("abcd")}
+    house.install("abcd", **boxes)
+    house.run(8.0)
+    for colony in range(4):
+        held = [("abcd".index(name)) % 2 for name in house.holders(colony)]
+        assert sorted(held) == [0, 1]
+    assert "without sharing a box" in house.noted("settle")[-1].reason

@@ -213,3 +213,12 @@ def test_hardly_more_copies_move_than_must(what: str, fair: float) -> None:
     outcome = rehearsal(8, colonies=64).happen(what)
     assert kinds(outcome)["copy"] <= 1.6 * fair
     assert outcome.took_s < 20
+
+
+def test_when_a_second_box_comes_peers_that_shared_one_part_by_themselves() -> None:
+    actors = [Actor(f"h{n}", Labels(box="b1")) for n in range(3)]
+    stage = Rehearsal(actors, placed(actors, [1 << 20] * 24, 2), peers=2)
+    outcome = stage.happen("add 2 box=b2")
+    box = {actor.name: actor.labels.box for actor in stage.hosts}
+    assert all({box[host] for host in hosts} == {"b1", "b2"} for hosts in stage.placement())
+    assert outcome.took_s < 60.0 and not outcome.lost and not outcome.at_risk

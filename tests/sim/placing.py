@@ -41,7 +41,6 @@ from agents.surroundings import (
 )
 from agents.survey import Field, Survey
 from agents.views import Charter, Member, Status, View, view_id
-from placement.balance import Means
 from placement.birth import first_placement
 from placement.labels import Labels
 from placement.peers import Peers
@@ -167,10 +166,17 @@ class World:
         sizes: Bytes of each colony.
         peers: Wanted of each.
         seed: Of the order in which hosts decide, and of nothing else.
+        born: Where colonies begin; None = where those of a new cluster do.
     """
 
     def __init__(
-        self, hosts: Sequence[tuple[str, Labels, int]], sizes: Sequence[int], *, peers: int = 3, seed: int = 0
+        self,
+        hosts: Sequence[tuple[str, Labels, int]],
+        sizes: Sequence[int],
+        *,
+        peers: int = 3,
+        seed: int = 0,
+        born: Sequence[Peers] | None = None,
     ) -> None:
         self.chance = random.Random(seed)
         self.now_s = 1000.0
@@ -196,7 +202,8 @@ class World:
         self.cpu_s: list[float] = []
         members = [self._member(name, labels, limit, Status.ACTIVE) for name, labels, limit in hosts]
         self._install(members)
-        self._bear()
+        candidates = [Candidate(member.id, labels=member.labels) for member in members]
+        self._bear(born or first_placement(len(sizes), peers, candidates))
 
     # -- hosts -------------------------------------------------------------------------
 
@@ -231,14 +238,14 @@ class World:
         for site in self.sites.values():
             site.governor.view_installed(self.view)
 
-    def _bear(self) -> None:
-        hosts = [Candidate(member.id, labels=member.labels) for member in self.view.members]
-        for place in first_placement(len(self.sizes), self.charter.peers, hosts):
+    def _bear(self, born: Sequence[Peers]) -> None:
+        for place in born:
             size = self.sizes[place.colony]
             for host in place.holders:
                 self.sites[host].colonies[place.colony] = Copy(place.colony, host, size)
-            self.leader(place.colony, place.primary or "").lead(place.secondaries)
-            self._announce(self.leader(place.colony, place.primary or ""))
+            machine = self.leader(place.colony, place.primary or "")
+            machine.lead(place.secondaries)
+            self._announce(machine)
 
     def join(self, name: str, labels: Labels, limit: int = 0) -> None:
         """Let a host join."""
@@ -569,6 +576,18 @@ def unevenness(figures: Counter[str]) -> float:
     return max(figures.values()) * len(figures) / max(1, sum(figures.values()))
 
 
-def means_of(world: World) -> Means:
-    """Return the means that all hosts know."""
-    return world.base.means
+def dealt(hosts: Sequence[tuple[str, Labels, int]], colonies: int, peers: int) -> list[Peers]:
+    """Return colonies dealt to hosts in turn, each peer in another zone: like a birth, but quick."""
+    zones: dict[str, list[str]] = {}
+    for name, labels, _ in hosts:
+        zones.setdefault(labels.zone, []).append(name)
+    piles = [zones[zone] for zone in sorted(zones)]
+    found = []
+    for colony in range(colonies):
+        turn = [piles[(colony + n) % len(piles)] for n in range(peers)]
+        holders = tuple(
+            pile[(colony // len(piles) + n * (colony // len(piles) // len(pile) + 1)) % len(pile)]
+            for n, pile in enumerate(turn)
+        )
+        found.append(Peers(colony, holders[:1], holders[1:]))
+    return found

@@ -59,7 +59,7 @@ CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: wr
 REFUSALS_MAX = 4  # so many targets may say that others came first; the next one is not asked
 SIZE_BAND, SIZE_MIN = 0.125, 64 * 1024  # a colony that has changed by so much tells everybody
 SIZE_HALF_LIFE_S = 10.0
-NEAR_S = 0.25  # between two looks at what holds a colony where it is: as dear as a look at what moves it
+NEAR_S = 1.0  # between two looks at what holds a colony: some 150 µs, three times a look at what moves it
 
 
 class Host(Household, Protocol):
@@ -421,6 +421,8 @@ class Governor:
     def _stays(self, facts: Facts, hosts: list[Candidate], now_s: float, **named: Any) -> None:
         """Keep why a colony stays where it is, if something draws it elsewhere."""
         near = nearly(facts.colony, facts.active, hosts, primary=facts.primary, bytes_wanted=facts.bytes_used)
+        if near is not None and near.held_by == "turn" and self.is_frozen:
+            near = replace(near, held_by="frozen", held="moves are frozen")
         if near is not None:
             self._decided(now_s, facts.colony, better_step, (facts, hosts), None, near=near, **named)
 

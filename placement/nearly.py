@@ -33,7 +33,7 @@ class Near:
         source: Host id.
         target: Host id; "" = nobody could take it.
         pull: What would get better by it.
-        held_by: What holds it: `veto`, `room`, `cpu`, `nearness`, `margin` or `turn`.
+        held_by: What holds it: `veto`, `room`, `cpu`, `nearness`, `margin`, `turn`, or `frozen` (say hosts).
         held: The same in words, and by how much.
     """
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from agents.bulk import BUSY_BYTES_S, BUSY_FOR_S, CALM_CHUNKS, CLONES_MAX, LATE_S, Bulk, weight
+from agents.bulk import BUSY_BYTES_S, BUSY_FOR_S, CALM_CHUNKS, LATE_S, Bulk, weight
 from agents.messages.replication import CellState, Chunk
 
 CELLS = tuple(CellState(b"k%d" % number, 1, 0.0, bytes(1024)) for number in range(64))
 
 
-def chunk(number: int, colony: int = 0, *, last: bool = False) -> Chunk:
+def chunk(number: int) -> Chunk:
     """Return a chunk of 64 cells of 1 KiB."""
-    return Chunk(colony, 1, 1, number, CELLS, (), last)
+    return Chunk(0, 1, 1, number, CELLS, (), False)
 
 
 @pytest.fixture
@@ -60,33 +60,3 @@ def test_when_the_clients_are_gone_it_is_calm_again(bulk: Bulk) -> None:
     assert len(bulk.take(7.0001 + BUSY_FOR_S)) == CALM_CHUNKS
     bulk.clear()
     assert not bulk
-
-
-def test_the_clone_that_began_first_goes_first_although_its_window_was_empty() -> None:
-    bulk = Bulk()
-    bulk.put("b", chunk(1, 7))
-    bulk.put("b", chunk(1, 8))
-    assert [told.colony for _, told in bulk.take(1.0)] == [7, 8]
-    bulk.put("b", chunk(2, 8))
-    bulk.asked_s = 2.0
-    bulk.put("b", chunk(2, 7, last=True))
-    assert [(to, told.colony) for to, told in bulk.take(2.0)] == [("b", 7)]
-
-
-def test_no_clone_waits_until_a_large_one_before_it_has_ended() -> None:
-    bulk, told = Bulk(), set()
-    for colony in range(16):
-        bulk.put("b", chunk(1, colony))
-    for number in range(200):
-        bulk.put("b", chunk(2 + number, 0))
-        told |= {sent.colony for _, sent in bulk.take(1.0)}
-        bulk.put("b", chunk(1000 + number, 0))
-    assert told == set(range(16))
-
-
-def test_clones_that_were_given_up_leave_nothing_behind() -> None:
-    bulk = Bulk()
-    for number in range(5 * CLONES_MAX):
-        bulk.put("b", chunk(1, number))
-        bulk.take(1.0)
-    assert len(bulk._clones) <= CLONES_MAX and not bulk

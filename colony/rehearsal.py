@@ -11,7 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from agents import admin
 from agents.effects import SaveSnapshot
 from agents.messages.membership import Load
 from agents.record import Record
@@ -217,6 +219,13 @@ class Rehearsal:
             tuple(name_of(host) for host in peers.holders) if peers.primary else ()
             for peers in process.container.places()
         ] or [()] * len(self._sizes)
+
+    def status(self) -> dict[str, Any]:
+        """Return what a host of it answers to `status`: all that `simulate --from-live` asks for."""
+        process = self._knowing()
+        if process is None:
+            raise NoRest("no host is left")
+        return admin.status(process.container, {"colonies": True}, process.now_s)[1]
 
     def _knowing(self) -> Process | None:
         """Return the process with the highest view."""

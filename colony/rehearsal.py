@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from agents import admin
@@ -309,8 +310,11 @@ class Rehearsal:
             number = len(self._actors) + 1
             while f"new-{number}" in self._actors:
                 number += 1
-            actor = self._actors[f"new-{number}"] = Actor(f"new-{number}", stands)
-            self._simulation.add_home(actor.name, stands, _load(actor))
+            name = f"new-{number}"
+            actor = self._actors[name] = Actor(name, stands, id=_id_of(name))
+            home = self._simulation.add_home(actor.name, stands, _load(actor))
+            # Its name gives it its id: one that is counted up could be that of a host on the stage.
+            home.disk.record = Record(actor.id, 0)
             self._simulation.start(actor.name)
 
     def _peers(self, count: str) -> None:
@@ -385,6 +389,11 @@ class Rehearsal:
 def _view_of(process: Process) -> int:
     view = process.container.view
     return view.id if view is not None else 0
+
+
+def _id_of(name: str) -> str:
+    """Return the id of a host that comes; the real one is drawn when it starts, and breaks ties."""
+    return sha256(name.encode()).hexdigest()[:32]
 
 
 def _load(actor: Actor) -> Load:

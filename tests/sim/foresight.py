@@ -9,18 +9,23 @@ made in the cluster too, and what both did is compared, move by move.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from colony.commands.simulate import live
 from colony.rehearsal import Actor, NoRest, Outcome, Rehearsal, placed
 from placement.labels import Labels
 
 KINDS = ("kill host", "kill box", "drain", "add")
+HOSTS, COLONIES, BOXES = (5, 12), (32, 64, 96, 128), (3, 6)
 OTHER_DELAYS = 1_000_003  # the rehearsal's seed is another one by so much
 BYTES_MEDIAN, BYTES_SIGMA, BYTES_MAX = 300_000, 1.3, 8_000_000  # of a colony: a few are many times as large
 
@@ -63,60 +68,56 @@ class Compared:
         return self.expected == self.seen
 
 
-@dataclass(slots=True)
-class Tally:
-    """What many changes came to."""
-
-    changes: Counter[str] = field(default_factory=Counter)
-    equal: Counter[str] = field(default_factory=Counter)
-    shifts: Counter[str] = field(default_factory=Counter)  # foreseen, came, both
-    figures: Counter[str] = field(default_factory=Counter)  # which figures of the outcome were equal
-    bytes_off: list[float] = field(default_factory=list)
-    restless: int = 0
-
-    def add(self, one: Compared) -> None:
-        """Count one change."""
-        kind = one.change.kind
-        self.changes[kind] += 1
-        self.equal[kind] += one.is_equal
-        both = one.expected & one.seen
-        self.shifts.update({"foreseen": len(one.expected), "came": len(one.seen), "both": len(both)})
-        for name, (told, came) in figures(one).items():
-            self.figures[name] += told == came
-        sent = max(1, one.came.bytes_sent)
-        self.bytes_off.append(abs(one.foreseen.bytes_sent - one.came.bytes_sent) / sent)
-        self.restless += bool(one.unrest)
-
-    def lines(self) -> Iterator[str]:
-        """Yield the figures, for people."""
-        count, equal, shifts = self.changes.total(), self.equal.total(), self.shifts
-        kinds = ", ".join(f"{kind} {self.equal[kind]}/{self.changes[kind]}" for kind in self.changes)
-        yield f"{equal} of {count} changes foreseen move by move ({kinds})"
-        yield (
-            f"single moves: {shifts['came']} came, {shifts['foreseen']} were foreseen, {shifts['both']} both; "
-            f"precision {shifts['both'] / max(1, shifts['foreseen']):.3f}, "
-            f"recall {shifts['both'] / max(1, shifts['came']):.3f}"
-        )
-        told = ", ".join(f"{name} {self.figures[name]}/{count}" for name in self.figures)
-        worst = sorted(self.bytes_off)
-        yield (
-            f"foreseen exactly: {told}; bytes off by {worst[count // 2]:.1%} (median), {worst[-1]:.1%} (worst)"
-        )
-        if self.restless:
-            yield f"{self.restless} stages moved before anything happened"
+Row = dict[str, Any]  # one change in figures; JSON, so that slices of a long run can be added up
 
 
-def figures(one: Compared) -> dict[str, tuple[object, object]]:
-    """Return figures of the outcome: foreseen, and as they came."""
+def row_of(one: Compared) -> Row:
+    """Return what came of one comparison, in figures."""
     told, came = one.foreseen, one.came
+    copies = abs(_count(told, "copy") - _count(came, "copy"))
+    uneven = _per_host(told, "copy"), _per_host(came, "copy")
+    off = max((abs(uneven[0][host] - uneven[1][host]) for host in {*uneven[0], *uneven[1]}), default=0)
+    # A move begins with who goes: which copies and which roles leave their place, wherever to.
+    leaves = {(kind, colony, source) for kind, colony, source, _ in one.expected}
+    left = {(kind, colony, source) for kind, colony, source, _ in one.seen}
     return {
-        "copies": (_count(told, "copy"), _count(came, "copy")),
-        "copies per host": (_per_host(told, "copy"), _per_host(came, "copy")),
-        "primaries": (_count(told, "primary"), _count(came, "primary")),
-        "at risk": (told.at_risk, came.at_risk),
-        "lost": (told.lost, came.lost),
-        "settled": (told.settled, came.settled),
+        "number": one.change.seed,
+        "kind": one.change.kind,
+        "said": line_of(one),
+        "equal": one.is_equal,
+        "unrest": one.unrest,
+        "whole": [len(one.expected), len(one.seen), len(one.expected & one.seen)],
+        "leave": [len(leaves), len(left), len(leaves & left)],
+        "copies off": copies / max(1, _count(came, "copy")),
+        "copies of a host off": off,
+        "bytes off": abs(told.bytes_sent - came.bytes_sent) / max(1, came.bytes_sent),
+        "settled": told.settled == came.settled,
+        "lost": told.lost == came.lost,
+        "at risk off": abs(told.at_risk - came.at_risk),
     }
+
+
+def sums(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what many changes came to, for people."""
+    count = len(rows)
+    kinds: dict[str, list[bool]] = {}
+    for row in rows:
+        kinds.setdefault(row["kind"], []).append(row["equal"])
+    each = ", ".join(f"{kind} {sum(equal)}/{len(equal)}" for kind, equal in kinds.items())
+    yield f"{sum(row['equal'] for row in rows)} of {count} changes foreseen move by move ({each})"
+    for name, words in (("whole", "moves, from where to where"), ("leave", "what leaves, wherever to")):
+        told, came, both = (sum(row[name][part] for row in rows) for part in range(3))
+        precision, recall = both / max(1, told), both / max(1, came)
+        yield f"{words}: {told} foreseen, {came} came; precision {precision:.3f}, recall {recall:.3f}"
+    for name in ("copies off", "bytes off", "copies of a host off", "at risk off"):
+        worst = sorted(row[name] for row in rows)
+        shown = [worst[count // 2], worst[min(count - 1, count * 9 // 10)], worst[-1]]
+        shape = "{:.1%}" if "host" not in name and "risk" not in name else "{}"
+        median, most, last = (shape.format(value) for value in shown)
+        yield f"{name}: {median} (median), {most} (90 %), {last} (worst)"
+    for name in ("settled", "lost"):
+        yield f"{name} as foreseen: {sum(row[name] for row in rows)} of {count}"
+    yield f"stages that moved before anything happened: {sum(bool(row['unrest']) for row in rows)}"
 
 
 def _per_host(outcome: Outcome, kind: str) -> Counter[str]:
@@ -142,15 +143,20 @@ def shifts(before: Sequence[tuple[str, ...]], after: Sequence[tuple[str, ...]]) 
     return frozenset(found)
 
 
-def changes(count: int, seed: int, first: int = 0) -> Iterator[Change]:
-    """Yield random changes; each is a function of its number and the seed."""
+def changes(count: int, seed: int, first: int = 0, *, small: bool = False) -> Iterator[Change]:
+    """Yield random changes; each is a function of its number and the seed.
+
+    `small`: of the smallest clusters only.
+    """
     for number in range(first, first + count):
-        yield _change(KINDS[number % len(KINDS)], Random(f"{seed}/{number}"), number)
+        yield _change(KINDS[number % len(KINDS)], Random(f"{seed}/{number}"), number, small=small)
 
 
-def _change(kind: str, chance: Random, number: int) -> Change:
-    hosts, colonies, peers = chance.randint(5, 12), chance.choice((32, 64, 96, 128)), chance.choice((2, 3))
-    boxes = chance.randint(3, min(6, hosts))
+def _change(kind: str, chance: Random, number: int, *, small: bool) -> Change:
+    hosts, colonies, peers = chance.randint(*HOSTS), chance.choice(COLONIES), chance.choice((2, 3))
+    if small:
+        hosts, colonies = HOSTS[0], COLONIES[0]
+    boxes = chance.randint(BOXES[0], min(BOXES[1], hosts))
     while kind == "kill box" and 2 * -(-hosts // boxes) >= hosts - 1:
         boxes += 1  # a majority has to stay
     actors = tuple(Actor(f"h{n + 1}", Labels(box=f"b{n % boxes + 1}")) for n in range(hosts))
@@ -200,29 +206,35 @@ def foretold(cluster: Rehearsal, change: Change) -> tuple[Rehearsal, Outcome, fr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare, and print; 1 = fewer than `--least` of the changes were foreseen."""
+    """Compare, and print; 1 = fewer than `--least` of the changes were foreseen, or some came to no rest."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--changes", type=int, default=100)
-    parser.add_argument("--first", type=int, default=0, help="number of the first: for slices")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--least", type=float, default=0.0, help="share that must be foreseen move by move")
-    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--keep", type=Path, help="rows of JSON: go on where the last run ended")
+    parser.add_argument("--for", type=float, default=inf, dest="for_s", help="seconds, then stop")
     asked = parser.parse_args(arguments)
-    tally, began_s = Tally(), time.monotonic()
-    for change in changes(asked.changes, asked.seed, asked.first):
+    until_s = time.monotonic() + asked.for_s
+    rows: list[Row] = []
+    if asked.keep is not None and asked.keep.exists():
+        rows = [json.loads(line) for line in asked.keep.read_text().splitlines()]
+    restless = 0
+    for change in changes(asked.changes - len(rows), asked.seed, len(rows)):
+        if time.monotonic() > until_s:
+            break
         try:
-            one = compared(change)
+            rows.append(row_of(compared(change)))
         except NoRest as error:
             print(f"{change.seed}: {change.what}: {error}", file=sys.stderr)
-            tally.changes[change.kind] += 1
+            restless += 1
             continue
-        tally.add(one)
-        if asked.verbose:
-            print(line_of(one), flush=True)
-    for line in tally.lines():
-        print(line)
-    print(f"{time.monotonic() - began_s:.0f} s")
-    return int(tally.equal.total() < asked.least * tally.changes.total())
+        print(rows[-1]["said"], flush=True)
+        if asked.keep is not None:
+            with asked.keep.open("a") as kept:
+                kept.write(json.dumps(rows[-1]) + "\n")
+    if rows:
+        print("\n".join(sums(rows)))
+    return int(restless > 0 or sum(row["equal"] for row in rows) < asked.least * len(rows))
 
 
 def line_of(one: Compared) -> str:

@@ -1,7 +1,7 @@
 # The two commands that matter are demo/run and tests/run; these are for who works on the code.
 PYTHON = .venv/bin/python
 
-.PHONY: fuzz check format types contracts fast test sim endurance balance faults bench venv clean
+.PHONY: fuzz check format types contracts fast test sim endurance balance foresight faults bench venv clean
 
 check: venv
 	$(PYTHON) -m ruff format --check .
@@ -49,6 +49,10 @@ endurance: venv
 balance: venv
 	nice $(PYTHON) -m tests.sim.balance
 	nice $(PYTHON) -m tests.sim.scale
+
+# A hundred random changes of simulated clusters, rehearsed from a status before they are made: some ten minutes.
+foresight: venv
+	nice $(PYTHON) -m tests.sim.foresight --changes 100 --seed 1
 
 bench:
 	@bash .ci/venv bench

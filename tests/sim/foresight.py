@@ -99,6 +99,9 @@ def row_of(one: Compared) -> Row:
 
 def sums(rows: Sequence[Row]) -> Iterator[str]:
     """Yield what many changes came to, for people."""
+    everything, rows = rows, [row for row in rows if "whole" in row]
+    if not rows:
+        return
     count = len(rows)
     kinds: dict[str, list[bool]] = {}
     for row in rows:
@@ -117,6 +120,7 @@ def sums(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{name}: {median} (median), {most} (90 %), {last} (worst)"
     for name in ("settled", "lost"):
         yield f"{name} as foreseen: {sum(row[name] for row in rows)} of {count}"
+    yield f"clusters that came to no rest: {len(everything) - count}"
     yield f"stages that moved before anything happened: {sum(bool(row['unrest']) for row in rows)}"
 
 
@@ -184,11 +188,28 @@ def compared(change: Change) -> Compared:
     Raises:
         NoRest: The cluster, or the rehearsal, did not come to rest.
     """
-    actors, peers = change.actors, change.peers
-    cluster = Rehearsal(actors, placed(actors, change.sizes, peers), peers=peers, seed=change.seed)
+    cluster = stood(change)
+    rehearsal, foreseen, expected = foretold(cluster, change)
+    return made(cluster, change, rehearsal, foreseen, expected)
+
+
+def stood(change: Change) -> Rehearsal:
+    """Return the cluster before the change, at rest."""
+    roles = placed(change.actors, change.sizes, change.peers)
+    cluster = Rehearsal(change.actors, roles, peers=change.peers, seed=change.seed)
     if change.before:
         cluster.happen(change.before)
-    rehearsal, foreseen, expected = foretold(cluster, change)
+    return cluster
+
+
+def made(
+    cluster: Rehearsal,
+    change: Change,
+    rehearsal: Rehearsal,
+    foreseen: Outcome,
+    expected: frozenset[Shift],
+) -> Compared:
+    """Make the change in the cluster, and put beside it what was foreseen."""
     before = cluster.placement()
     came = cluster.happen(change.what)
     seen = shifts(before, cluster.placement())
@@ -218,23 +239,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     if asked.keep is not None and asked.keep.exists():
         rows = [json.loads(line) for line in asked.keep.read_text().splitlines()]
-    restless = 0
     for change in changes(asked.changes - len(rows), asked.seed, len(rows)):
         if time.monotonic() > until_s:
             break
         try:
             rows.append(row_of(compared(change)))
         except NoRest as error:
-            print(f"{change.seed}: {change.what}: {error}", file=sys.stderr)
-            restless += 1
-            continue
+            said = f"{change.seed}: {change.what}: {error}"
+            rows.append({"number": change.seed, "kind": change.kind, "said": said, "equal": False})
         print(rows[-1]["said"], flush=True)
         if asked.keep is not None:
             with asked.keep.open("a") as kept:
                 kept.write(json.dumps(rows[-1]) + "\n")
     if rows:
         print("\n".join(sums(rows)))
-    return int(restless > 0 or sum(row["equal"] for row in rows) < asked.least * len(rows))
+    missed = sum(row["equal"] for row in rows) < asked.least * len(rows)
+    return int(any("whole" not in row for row in rows) or missed)
 
 
 def line_of(one: Compared) -> str:
@@ -243,7 +263,8 @@ def line_of(one: Compared) -> str:
     missed, wrong = len(one.seen - one.expected), len(one.expected - one.seen)
     cluster = f"{len(change.actors)} hosts, {len(change.sizes)} colonies of {change.peers}"
     said = "as foreseen" if one.is_equal else f"{missed} not foreseen, {wrong} did not come"
-    return f"{change.seed}: {cluster}, {change.before or 'as born'}: {change.what}: {len(one.seen)} moves, {said}"
+    happened = f"{change.before or 'as born'}: {change.what}"
+    return f"{change.seed}: {cluster}, {happened}: {len(one.seen)} moves, {said}"
 
 
 if __name__ == "__main__":

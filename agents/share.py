@@ -103,6 +103,10 @@ class Share:
             return False  # what still comes may yet fail
         return not (self._claims or self._invites) or now_s - self._grown[1] > STALLED_S
 
+    def is_patient(self, now_s: float) -> bool:
+        """Return whether this host asked for relief that did not come yet: it will ask again."""
+        return any(now_s - at_s < ASKED_S for at_s in self._asked_s.values())
+
     def _claim(self, now_s: float) -> None:
         """Find out, now and then, what this host may ask others for."""
         if now_s - self._claimed_s < CLAIM_S:

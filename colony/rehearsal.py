@@ -18,6 +18,7 @@ from agents import admin
 from agents.effects import SaveSnapshot
 from agents.messages.membership import Load
 from agents.record import Record
+from agents.share import ASKED_S
 from agents.sim_host import Process
 from agents.sim_network import Shape
 from agents.sim_settings import SimSettings
@@ -34,6 +35,7 @@ BULK_BYTES_S = 120e6  # what a host sends while it serves: as measured on two co
 REST_MAX_S = 300.0  # virtual seconds in which a cluster must come to rest
 HOSTS_MAX = 1_000
 REST_S = 3.0  # so long nothing moves: the cluster rests
+PATIENCE_S = ASKED_S + 1.0  # longer, if a host still wants to be rid of something
 STEP_S = 0.25
 _TAG = "0" * 31 + "1"
 _STOP = "rehearsal"
@@ -336,7 +338,7 @@ class Rehearsal:
         state: object = None
         at_risk = 0
         calm_s = REST_S + 20 * self._simulation.settings.charter.heartbeat_s
-        while timeline.now_s - changed_s < calm_s:
+        while timeline.now_s - changed_s < calm_s + (PATIENCE_S if self._waits() else 0.0):
             timeline.run_until(timeline.now_s + STEP_S)
             now, is_calm = self._state()
             places = self.placement()
@@ -349,6 +351,10 @@ class Rehearsal:
             if timeline.now_s - began_s > REST_MAX_S:
                 raise NoRest(f"the cluster did not come to rest within {REST_MAX_S:g} s: {self._unrest()}")
         return changed_s, at_risk
+
+    def _waits(self) -> bool:
+        """Return whether some host carries too much, was told "not now", and will ask again."""
+        return any(p.container.governor.share.is_patient(p.now_s) for p in self._simulation.processes())
 
     def _state(self) -> tuple[object, bool]:
         """Return what must stay the same for the cluster to rest, and whether it may rest at all."""

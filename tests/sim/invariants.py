@@ -168,7 +168,9 @@ class Watch:
         if self.lost.get(note.colony, -1) >= view.id:
             return
         for other, machine in self._peers(note.colony, view):
-            if machine.status is PeerStatus.ACTIVE and other.container.view == view:
+            # What a snapshot alone brought is no peer before a census has had its say.
+            is_held = machine.status is PeerStatus.ACTIVE and not machine.restored
+            if is_held and other.container.view == view:
                 self.fail(f"colony {note.colony} is named lost, but {other.home.name} holds it")
         self.lost[note.colony] = view.id
         self.lost_guests.update(self.truths.get(note.colony, _Truth()).places)

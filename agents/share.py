@@ -105,7 +105,7 @@ class Share:
 
     def is_patient(self, now_s: float) -> bool:
         """Return whether this host asked for relief that did not come yet: it will ask again."""
-        return any(now_s - at_s < ASKED_S for at_s in self._asked_s.values())
+        return any(now_s - at_s < ASKED_S + 2 * RELIEF_S for at_s in self._asked_s.values())
 
     def _claim(self, now_s: float) -> None:
         """Find out, now and then, what this host may ask others for."""

@@ -150,7 +150,7 @@ def shifts(before: Sequence[tuple[str, ...]], after: Sequence[tuple[str, ...]]) 
 def changes(count: int, seed: int, first: int = 0, *, small: bool = False) -> Iterator[Change]:
     """Yield random changes; each is a function of its number and the seed.
 
-    `small`: of the smallest clusters only.
+    `small`: of the smallest clusters only, as they were born.
     """
     for number in range(first, first + count):
         yield _change(KINDS[number % len(KINDS)], Random(f"{seed}/{number}"), number, small=small)
@@ -168,7 +168,7 @@ def _change(kind: str, chance: Random, number: int, *, small: bool) -> Change:
         min(BYTES_MAX, int(BYTES_MEDIAN * chance.lognormvariate(0.0, BYTES_SIGMA))) for _ in range(colonies)
     )
     before, added = "", ""
-    if chance.random() < 0.5:
+    if not small and chance.random() < 0.5:
         added = f"b{chance.randint(1, boxes)}"
         before = f"add 1 box={added}"
     host, box = chance.choice(actors).name, f"b{chance.randint(1, boxes)}"

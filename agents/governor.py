@@ -466,7 +466,7 @@ class Governor:
             reason = "moves are frozen"
         elif facts is not None and message.role == RELIEVE:
             reason = self._asked_to_relieve(sender, facts, now_s, out)
-        elif facts is not None and not facts.coming and not facts.going and message.colony not in self._dirty:
+        elif facts is not None and self._is_content(facts, now_s):
             field = self.survey.look(now_s)
             near = [host for host in map(field.of, {*facts.active, sender}) if host is not None]
             given = (facts.colony, facts.active, near)
@@ -483,6 +483,15 @@ class Governor:
                 self._begin(move.colony, (order, move), facts.bytes_used, now_s, out)
                 reason = ""
         out.append(Send(sender, InviteAnswer(message.colony, not reason, reason)))
+
+    def _is_content(self, facts: Facts, now_s: float) -> bool:
+        """Return whether a colony is free to move; after a new view many have not been looked at yet."""
+        if facts.coming or facts.going:
+            return False
+        if facts.colony not in self._dirty:
+            return True
+        holders = [host for host in map(self.survey.look(now_s).of, facts.active) if host is not None]
+        return urgent_step(facts, holders, self.settled.number) is None
 
     def _asked_to_relieve(self, sender: str, facts: Facts, now_s: float, out: Out) -> str:
         """A host carries too much: its peer moves to one that carries less, if there is any."""

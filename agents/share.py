@@ -13,6 +13,7 @@ counts as done, or too much moves, and most of it goes back.
 from __future__ import annotations
 
 from collections import deque
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from agents.effects import Effect, Send
@@ -127,16 +128,20 @@ class Share:
         self._at = (self._at + len(window)) % max(1, len(places))
 
     def _fitting(self, moves: list[Move], due: dict[str, int], sizes: dict[int, int]) -> list[Move]:
-        """Return a copy of each giver, the most loaded first: the one whose size is about what is due."""
+        """Return some copies, in turn one of each giver, the most loaded first; of the size that is due.
+
+        As many as may be under way at a time: with just one of each giver a joiner takes seconds, or minutes.
+        """
         wanted = max(0, due["weight"]) / max(1, due["copy"])
-        best: dict[str, tuple[float, Move]] = {}
-        for move in moves:
+        of_giver: dict[str, list[tuple[float, int, Move]]] = {}
+        for place, move in enumerate(moves):
             if move.kind == "copy":
                 off = abs(sizes.get(move.colony, 0) + COPY_BYTES - wanted)
-                if move.source not in best or off < best[move.source][0]:
-                    best[move.source] = off, move
+                of_giver.setdefault(move.source, []).append((off, place, move))
+        rounds = zip_longest(*(sorted(offered) for offered in of_giver.values()))
+        copies = [found[2] for turn in rounds for found in turn if found is not None]
         roles = [move for move in moves if move.kind != "copy"]
-        return [*(move for _, move in best.values()), *roles]
+        return [*copies[:INVITES_MAX], *roles]
 
     def _comes(self, colony: int) -> bool:
         host = self._governor.host

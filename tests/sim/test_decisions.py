@@ -90,7 +90,7 @@ class Counting:
 def lived_through() -> Counting:
     """Play a cluster's life: birth, joins, a death, a leave, an eviction, and calm."""
     settings = SimSettings(charter=CHARTER, machines=3)
-    simulation = Simulation("ABCDEF", random.Random(11), settings, run_closure)
+    simulation = Simulation("ABCDEF", random.Random(13), settings, run_closure)
     counting = Counting(simulation)
     simulation.observer = counting
 
@@ -102,9 +102,10 @@ def lived_through() -> Counting:
     run_for(1.0)
     simulation.init("A")
     run_for(4.0)
-    simulation.start("B")
+    simulation.start("B")  # its fair share parts some of them, and the others part later
+    run_for(6.0)
     simulation.start("C")
-    run_for(12.0)
+    run_for(8.0)
     simulation.crash("B")
     run_for(6.0)
     simulation.start("B")

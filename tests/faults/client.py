@@ -23,6 +23,7 @@ import colony
 from tests.real.load import Load
 
 STALE_EVERY_S = 0.1
+STALE_S = 2.5  # of seven hosts one may be in reach, and each is given 0.3 s before another is asked
 ONCE_OF = 5  # puts, one goes to a cell of its own: if it is lost, that is plain to see
 ONCE = "once-"
 READ_S = 10.0
@@ -77,8 +78,7 @@ class SideLoad(Load):
 
     def _ask_stale(self) -> None:
         chance = random.Random(self.prefix)
-        timeout_s = min(1.0, self.timeout_s)
-        with colony.connect(self.addresses, timeout=timeout_s, keys=self.keys_from) as store:
+        with colony.connect(self.addresses, timeout=STALE_S, keys=self.keys_from) as store:
             while not self._end.wait(STALE_EVERY_S):
                 call_s, key = time.monotonic(), chance.choice(self.stale_keys)
                 try:

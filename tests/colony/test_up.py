@@ -368,7 +368,7 @@ def test_percentiles_are_right_to_two_percent() -> None:
 
 def test_bench_runs_the_mix_and_reports_it() -> None:
     store = FakeStore()
-    load = bench.Load(workers=2, for_s=0.05, warm_up_s=0.0, sessions=10, value_bytes=16)
+    load = bench.Load(workers=2, for_s=0.5, warm_up_s=0.0, sessions=10, value_bytes=16)
     result = bench.run("tcp://x:1", load, lambda *_, **__: store)
     told = result.as_json()
     assert told["all"]["ops"] > 10 and told["reads"]["ops"] > told["writes"]["ops"] > 0 == told["failed"]

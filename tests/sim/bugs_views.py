@@ -204,7 +204,7 @@ BUGS["LEARNING peers count as ACTIVE later"] = Bug(
     [(Colony, "_view_installed", _learners_are_active)],
     only(move, move, move, crash, pause, count=(10, 30)),
     options={**TWO, "shape": SLOW_BULK},
-    seeds=20,
+    seeds=60,
 )
 BUGS["a link that comes back sends nothing again"] = Bug(
     [(Colony, "_link_came_up", nothing), (Container, "_link_came_up", nothing)],

@@ -74,8 +74,12 @@ class Client:
             return Reply(request.id, UNAVAILABLE, text="no answer")
 
     def order(self, host: int, command: str, **arguments: Any) -> dict[str, Any]:
-        """Return a host's answer to an operator's command."""
+        """Return a host's answer to an operator's command; one without a core for a while is asked again."""
         reply = self.ask(host, Admin(self._next(), command, arguments))
+        for _ in range(20):
+            if reply.code != UNAVAILABLE:
+                break
+            reply = self.ask(host, Admin(self._next(), command, arguments))
         assert reply.code == OK, reply.text
         answer: dict[str, Any] = json.loads(reply.text)
         return answer

@@ -25,7 +25,7 @@ from agents.messages.replication import (
 from tests.real.hosts import PATIENCE_S, Hosts, until
 from tests.real.mortal_host import sign
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(180)]
 
 COLONIES = 8
 STEPS = {
@@ -83,7 +83,10 @@ def test_kill_9_at_each_step_of_a_move() -> None:
                 store.mutate(key, lambda done, word: [*done, word], f"before {step}")
                 sign(Path(hosts.folder.name), state, kind).touch()
                 dead = moved_until_somebody_dies(hosts, store, key, others)
-                store.mutate(key, lambda done, word: [*done, word], f"after {step}")
+                try:
+                    store.mutate(key, lambda done, word: [*done, word], f"after {step}")
+                except colony.ColonyError as error:
+                    pytest.fail(f"{step}: {error}; lost: {hosts.status()['lost']}\n{hosts.logs()}")
                 entry = store.entry(key)
                 assert entry is not None and len(entry.value) == 2 * number + 2, entry
                 versions.append(entry.version)

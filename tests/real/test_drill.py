@@ -18,7 +18,7 @@ from colony.cli import main
 from tests.real.hosts import ROOT, Hosts, until
 from tests.real.load import Load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 def colony(hosts: Hosts, *words: str) -> int:

@@ -79,7 +79,9 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
     candidates = host.candidates()
     peers = host.places()
     settled = host.governor.settled.number
-    faulty = {v.colony for v in check(peers, candidates, max(1, settled))} if peers else set()
+    wanted = view.charter.peers if view is not None else 0
+    # Before it has settled on a number nothing less than what is wanted is healthy.
+    faulty = {v.colony for v in check(peers, candidates, settled or max(1, wanted))} if peers else set()
     answer: dict[str, Any] = {
         "tag": membership.tag,
         "stage": membership.stage.value,
@@ -100,7 +102,7 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
         "frozen": view is not None and view.is_frozen,
         "colonies": {
             "count": len(peers),
-            "wanted": view.charter.peers if view is not None else 0,
+            "wanted": wanted,
             "settled": settled,
             "healthy": len(peers) - len(faulty),
             "degraded": len(faulty),

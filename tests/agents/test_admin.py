@@ -15,6 +15,7 @@ from agents.keys import colony_of
 from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Put
 from agents.surroundings import Limits
 from agents.views import Charter, Status
+from placement.settle import Settled
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
 
@@ -51,6 +52,14 @@ def test_status_shows_what_is_lost_and_what_is_short() -> None:
     house.run(0.2)
     _, answer = asked(house, "status")
     assert answer["colonies"]["lost"] == 2
+
+
+def test_before_a_host_has_settled_on_a_number_one_peer_is_not_healthy() -> None:
+    house = House("abc", colonies=6, peers=2)
+    house.install("abc")
+    house.hosts["a"].governor.settled = Settled(0)  # as it is until it has looked at its colonies
+    _, answer = asked(house, "status")
+    assert answer["colonies"]["settled"] == 0 and answer["colonies"]["healthy"] == 0
 
 
 def test_a_clone_under_way_is_shown_where_it_starts_and_elsewhere() -> None:

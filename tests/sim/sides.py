@@ -87,22 +87,13 @@ class Probe:
         self._until_s = until_s
         self._must = must
         self._told: Reply | None = None
-        self._is_again = False
-        self._ask()
+        trial.simulation.ask(self, f"tcp://{host}", request)
         trial.after(ANSWER_S, self._judge)
 
-    def _ask(self) -> None:
-        self._trial.simulation.ask(self, f"tcp://{self._host}", self.request)
-
     def replied(self, reply: Reply) -> None:
-        """Take the answer; who must serve may be in the middle of a hand-over once, and is asked again."""
+        """Take the answer."""
         self._told = reply
-        if reply.code in self._allowed or self._trial.now_s >= self._until_s:
-            return
-        if self._must and reply.code == UNAVAILABLE and not self._is_again:
-            self._is_again = True
-            self._trial.after(ANSWER_S / 2, self._ask)
-        else:
+        if reply.code not in self._allowed and self._trial.now_s < self._until_s:
             self._trial.complain(f"{self._host} answered {self.request} with {reply}")
 
     def _judge(self) -> None:

@@ -8,7 +8,8 @@ starts, or between its death and its return.
 from __future__ import annotations
 
 import random
-import socket
+
+from colony.up_processes import is_free
 
 FIRST, COUNT = 10_000, 11_000
 LINK_ABOVE = 10_000  # where a host puts its link's port if that is free; Linux's floor is 32,768
@@ -22,17 +23,7 @@ def free_port() -> int:
     """Return a loopback port that nobody listens on, and which this process was not given before."""
     for _ in range(TRIES_MAX):
         port = FIRST + _chance.randrange(COUNT)
-        if port not in _given and _is_free(port) and _is_free(port + LINK_ABOVE):
+        if port not in _given and is_free(port) and is_free(port + LINK_ABOVE):
             _given.add(port)
             return port
     raise RuntimeError(f"no free port from {FIRST} to {FIRST + COUNT}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -154,7 +154,10 @@ class Governor:
 
     def has_room(self, bytes_used: int) -> bool:
         """Return whether one more clone of this size may leave now."""
-        room, bytes_room = self._room()
+        return self._fits(*self._room(), bytes_used)
+
+    def _fits(self, room: int, bytes_room: int, bytes_used: int) -> bool:
+        """Return whether a clone may leave beside those under way; alone, one of any size may."""
         return room > 0 and (bytes_room >= bytes_used or room == self.host.limits.clones_max)
 
     @property
@@ -204,7 +207,7 @@ class Governor:
 
     def held(self, colony: int, now_s: float) -> str:
         """Return why a colony does not do now what would be better; "" = nothing holds it."""
-        _, until_s = self._rests_s.get(colony, (0.0, float("-inf")))
+        until_s = self._rests_until_s(colony)
         if self.is_frozen:
             return "moves are frozen (colony thaw)"
         if now_s - self._view_s < CALM_S:
@@ -215,13 +218,16 @@ class Governor:
             return f"{len(self.moves)} moves are under way here (--moves-max)"
         return ""
 
+    def _rests_until_s(self, colony: int) -> float:
+        """Return until when a colony rests after its last move."""
+        return self._rests_s.get(colony, (0.0, float("-inf")))[1]
+
     def _better_given(
         self, facts: Facts, field: Field, now_s: float
     ) -> tuple[list[Candidate], dict[str, Any]]:
         """Return the hosts that a colony looks at for a better place, and what else counts."""
-        _, until_s = self._rests_s.get(facts.colony, (0.0, float("-inf")))
         around = field.around(facts.colony, facts.active, self._turn)
-        named: dict[str, Any] = {"apart_only": now_s < until_s, "turn": self._turn}
+        named: dict[str, Any] = {"apart_only": now_s < self._rests_until_s(facts.colony), "turn": self._turn}
         named |= {"means": field.means, "hard": self.hard, "frozen": self.is_frozen}
         return _without(self._refused(facts.colony, now_s), around), named
 
@@ -254,8 +260,7 @@ class Governor:
         named: dict[str, Any] = {"colonies": colonies, "now": now, "hard": self.hard}
         settled = settled_number(wanted, candidates, **named)
         if settled != self.settled:
-            given = (wanted, candidates)
-            self.ledger.note(now_s, view.id, HOST, settled_number, given, settled, **named)
+            self._decided(now_s, HOST, settled_number, (wanted, candidates), settled, **named)
             reason = str(settled.shortfall) if settled.shortfall else "as many peers as wanted"
             details = {"settled": settled.number, "wanted": wanted}
             out.append(Note("settle", reason, details=details, cause=Cause("view", view=view.id)))
@@ -285,7 +290,7 @@ class Governor:
             elif not isinstance(order, CloneOrdered):
                 self._decided(now_s, colony, urgent_step, given, order, **named)
                 self._give(colony, order, 0, out)
-            elif room > 0 and (bytes_room >= facts.bytes_used or room == self.host.limits.clones_max):
+            elif self._fits(room, bytes_room, facts.bytes_used):
                 room -= 1
                 bytes_room -= facts.bytes_used
                 self._decided(now_s, colony, urgent_step, given, order, **named)
@@ -306,7 +311,7 @@ class Governor:
         if some is field.hosts or not isinstance(order, (Lack, CloneOrdered)):
             return order, hosts, named
         if isinstance(order, CloneOrdered):
-            near = [host for host in map(field.of, holders) if host is not None and not host.leaving]
+            near = [host for host in field.those(holders) if not host.leaving]
             target = field.of(order.target)
             if target is not None and not any(penalty_added(target, near)):
                 return order, hosts, named
@@ -468,7 +473,7 @@ class Governor:
             reason = self._asked_to_relieve(sender, facts, now_s, out)
         elif facts is not None and self._is_content(facts, now_s):
             field = self.survey.look(now_s)
-            near = [host for host in map(field.of, {*facts.active, sender}) if host is not None]
+            near = field.those(dict.fromkeys((*facts.active, sender)))
             given = (facts.colony, facts.active, near)
             named: dict[str, Any] = {"primary": facts.primary, "bytes_wanted": facts.bytes_used}
             named |= {"to": sender, "means": field.means}
@@ -490,35 +495,40 @@ class Governor:
             return False
         if facts.colony not in self._dirty:
             return True
-        holders = [host for host in map(self.survey.look(now_s).of, facts.active) if host is not None]
+        holders = self.survey.look(now_s).those(facts.active)
         return urgent_step(facts, holders, self.settled.number) is None
 
     def _asked_to_relieve(self, sender: str, facts: Facts, now_s: float, out: Out) -> str:
         """A host carries too much: its peer moves to one that carries less, if there is any."""
-        _, until_s = self._rests_s.get(facts.colony, (0.0, float("-inf")))
-        if facts.coming or facts.going or facts.colony in self._dirty or now_s < until_s:
+        rests = now_s < self._rests_until_s(facts.colony)
+        if facts.coming or facts.going or facts.colony in self._dirty or rests:
             return "busy, or moved just now"
         field = self.survey.look(now_s)
         hosts = field.around(facts.colony, facts.active, self._turn)
         hosts = _without(self._refused(facts.colony, now_s), hosts)
-        given = (facts, hosts, sender, field.means)
-        found = relief(*given)
-        if found is None:
-            return "nobody carries so much less"
-        self._decided(now_s, facts.colony, relief, given, found)
-        self._begin(facts.colony, found, facts.bytes_used, now_s, out)
-        return ""
+        agrees = self._agrees(relief, (facts, hosts, sender, field.means), now_s, out)
+        return "" if agrees else "nobody carries so much less"
 
     def _asked_to_shed(self, sender: str, facts: Facts, now_s: float, out: Out) -> str:
         """A colony with fewer peers has outbid this one: its peer there goes, if another one stays."""
-        near = [host for host in map(self.survey.look(now_s).of, facts.active) if host is not None]
-        given = (facts, near, sender)
-        found = make_room(*given)
+        given = (facts, self.survey.look(now_s).those(facts.active), sender)
+        return "" if self._agrees(make_room, given, now_s, out) else "nothing to give up there"
+
+    def _agrees(
+        self,
+        rule: Callable[..., tuple[Order, Move] | None],
+        given: tuple[Facts, *tuple[Any, ...]],
+        now_s: float,
+        out: Out,
+    ) -> bool:
+        """Do what a rule finds for a colony, if it finds anything."""
+        found = rule(*given)
         if found is None:
-            return "nothing to give up there"
-        self._decided(now_s, facts.colony, make_room, given, found)
+            return False
+        facts = given[0]
+        self._decided(now_s, facts.colony, rule, given, found)
         self._begin(facts.colony, found, facts.bytes_used, now_s, out)
-        return ""
+        return True
 
 
 def _without(refused: set[str], hosts: list[Candidate]) -> list[Candidate]:

@@ -231,9 +231,13 @@ def make_room(facts: Facts, candidates: Sequence[Candidate], source: str) -> tup
         return None
     if not any(host.id != source for host in standing(facts.active, candidates)):
         return None
-    because = "its room goes to a colony that has fewer peers"
-    move = Move(facts.colony, "shed", source, source, because, "shed")
-    return RetireOrdered(source, because, Cause("shed", facts.colony, source)), move
+    return _give_up(facts.colony, source, "its room goes to a colony that has fewer peers")
+
+
+def _give_up(colony: int, host: str, because: str) -> tuple[Order, Move]:
+    """Return the retirement of a secondary that goes nowhere else."""
+    move = Move(colony, "shed", host, host, because, "shed")
+    return RetireOrdered(host, because, Cause("shed", colony, host)), move
 
 
 def _shed(facts: Facts, candidates: Sequence[Candidate], turn: int) -> tuple[Order, Move] | None:
@@ -248,8 +252,7 @@ def _shed(facts: Facts, candidates: Sequence[Candidate], turn: int) -> tuple[Ord
         excess = 1.0 - FILL_FULL / host.fill()
         if facts.bytes_used and _luck(facts.colony, host.id, turn) < 2 * excess:
             because = f"{host.called} is filled to {host.fill():.0%}, and nobody else has room"
-            move = Move(facts.colony, "shed", host.id, host.id, because, "shed")
-            return RetireOrdered(host.id, because, Cause("shed", facts.colony, host.id)), move
+            return _give_up(facts.colony, host.id, because)
     return None
 
 

@@ -204,20 +204,20 @@ class Share:
             if machine.primary is None and colony not in self._asked_s and host.me not in entry.going:
                 movable.append((entry.bytes_used + COPY_BYTES, colony))
         for _ in range(RELIEFS_MAX):
-            colony = self._first_to_go(movable, excess + EVEN * field.means.weight)
-            if colony is None or excess <= EVEN * field.means.weight:
+            found = self._first_to_go(movable, excess + EVEN * field.means.weight)
+            if found is None or excess <= EVEN * field.means.weight:
                 return
-            weight = next(weight for weight, one in movable if one == colony)
-            movable = [(size, one) for size, one in movable if one != colony]
+            movable.remove(found)
+            weight, colony = found
             excess -= weight
             self._asked_s[colony] = now_s
             out.append(Send(host.directory.primary(colony), Invite(colony, RELIEVE)))
 
-    def _first_to_go(self, movable: list[tuple[int, int]], excess: float) -> int | None:
-        """Return the largest copy that is not too large for what is too much; None = enough goes."""
-        order = [(-weight, tie_order(one, self._governor.host.me), one) for weight, one in movable]
-        fitting = [one for one in order if -one[0] <= excess]
-        return min(fitting)[2] if fitting else None
+    def _first_to_go(self, movable: list[tuple[int, int]], excess: float) -> tuple[int, int] | None:
+        """Return the largest copy (weight, colony) that is not too large for what is too much, if any."""
+        me = self._governor.host.me
+        fitting = [(weight, colony) for weight, colony in movable if weight <= excess]
+        return min(fitting, key=lambda one: (-one[0], tie_order(one[1], me), one[1]), default=None)
 
     def _ask_for_more(self, now_s: float, out: list[Effect]) -> None:
         """Ask the primaries of crowded hosts to move something here."""

@@ -8,6 +8,7 @@ hosts there are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from agents.household import Household
@@ -49,6 +50,10 @@ class Field:
         """Return a member as it is seen; None = it is none."""
         place = self.place_of.get(host)
         return self.hosts[place] if place is not None else None
+
+    def those(self, hosts: Iterable[str]) -> list[Candidate]:
+        """Return these hosts as they are seen, but for those that are no members."""
+        return [host for host in map(self.of, hosts) if host is not None]
 
 
 class Survey:

@@ -12,8 +12,8 @@
 - For the same reason silence from a time in which this host heard no majority
   holds nobody dead: whom it cut off is given time to be heard again.
 - An attested death needs neither silence nor a lease wait.
-- While all are heard nothing is looked at: since when the longest silence of
-  them lasts says until when that is so, however many members there are.
+- Looked at are only those that are doubted: since when the longest silence
+  of the others lasts says until when nobody else will be, however many there are.
 
 Source: SWIM's indirect confirmation and Lifeguard's local health
 (arXiv:1707.00788), with heartbeats to everybody in place of probes.
@@ -51,12 +51,12 @@ class Trace:
     incarnation: int
     heard_s: float
     up: bool = False
-    hears: tuple[str, ...] | None = None  # what its last heartbeat of this view said; None = there was none
-    said: frozenset[str] = frozenset()  # the same
+    misses: bytes | None = None  # what its last heartbeat of this view said; None = there was none
+    said: frozenset[str] = frozenset()  # whom it hears, by that
     said_s: float = -inf
     deaf_s: float = inf  # since when it says that it does not hear us
-    vouched_s: float = -inf  # when another host last said that it hears this one
-    vouched_since_s: float = -inf  # since when others have said so without a pause
+    vouched_s: float = -inf  # while it is doubted: when another host last said that it hears this one
+    vouched_since_s: float = -inf  # and since when others have said so without a pause
     attested: bool = False
     stopped: bool = False  # its process was seen to be stopped since it was heard
 
@@ -74,8 +74,8 @@ class Detector:
         self._is_alone = False  # it hears no majority
         self._back_s = -inf  # since when it hears one again
         self._others: tuple[str, ...] = ()
-        self._calm_until_s = -inf  # until then all are heard, whatever is said
-        self._uncounted_s = -inf  # when the last word came whose vouching is not counted yet
+        self._doubted: frozenset[str] = frozenset()  # who may be anything but HEARD
+        self._looked_until_s = -inf  # until then nobody else is, whatever is said
 
     def watch(self, view: View, up: frozenset[str], now_s: float, *, grace: bool) -> None:
         """Watch the members of a view from now on.
@@ -86,8 +86,6 @@ class Detector:
                 may need as long as anybody to say their first word), or not
                 at all (after a restart: they may be dead for days).
         """
-        if self._uncounted_s > -inf:
-            self._catch_up()
         self._view = view
         self._suspect_s = view.charter.suspect_s
         before = self._traces
@@ -104,18 +102,35 @@ class Detector:
             trace.vouched_s, trace.vouched_since_s = old.vouched_s, old.vouched_since_s
             self._traces[member.id] = trace
         self._others = tuple(self._traces)
-        self._calm_until_s = -inf
+        self._doubted &= self._traces.keys()
+        self._looked_until_s = -inf
 
     def is_calm(self, now_s: float) -> bool:
         """Return whether every member is HEARD; costs nothing while that is so."""
-        if now_s >= self._calm_until_s:
-            oldest_s = inf
-            for trace in self._traces.values():
-                if trace.attested or not trace.up or trace.deaf_s < inf:
-                    return False
+        if now_s >= self._looked_until_s:
+            self._look(now_s)
+        return not self._doubted
+
+    def _look(self, now_s: float) -> None:
+        """Sort out whom to doubt."""
+        before, doubted, oldest_s = self._doubted, [], inf
+        for host, trace in self._traces.items():
+            is_quiet = now_s - trace.heard_s >= self._suspect_s / 2
+            if is_quiet or trace.attested or not trace.up or trace.deaf_s < inf:
+                doubted.append(host)
+            else:
                 oldest_s = min(oldest_s, trace.heard_s)
-            self._calm_until_s = oldest_s + self._suspect_s / 2
-        return now_s < self._calm_until_s
+        self._doubted = frozenset(doubted)
+        self._looked_until_s = oldest_s + self._suspect_s / 2
+        for host in self._doubted - before:
+            # Until now nobody counted who vouches for it: whoever's last word does, did so all along.
+            words_s = (t.said_s for other, t in self._traces.items() if other != host and host in t.said)
+            self._traces[host].vouched_s = max(words_s, default=-inf)
+            self._traces[host].vouched_since_s = -inf
+
+    def _is_plain(self, host: str, now_s: float) -> bool:
+        """Return whether a member is HEARD, without a look at it; False = perhaps not."""
+        return now_s < self._looked_until_s and host not in self._doubted
 
     def heard_from(self, host: str, incarnation: int, now_s: float) -> bool:
         """Note a word of a member; True if it had been silent or is new."""
@@ -125,51 +140,48 @@ class Detector:
         anew = trace.said_s == -inf
         trace.heard_s = now_s
         trace.stopped = False
+        if host in self._doubted and trace.up and trace.deaf_s == inf and not trace.attested:
+            self._looked_until_s = -inf  # no more
         return anew
 
-    def hearsay(self, host: str, hears: tuple[str, ...], now_s: float) -> None:
-        """Note whom a member hears, by a heartbeat of the same view."""
+    def hearsay(self, host: str, misses: bytes, now_s: float) -> None:
+        """Note whom a member hears, by a heartbeat of the same view: all but those at these places."""
         trace = self._traces.get(host)
-        if trace is None:
+        if trace is None or self._view is None:
             return
+        is_calm = self.is_calm(
+            now_s
+        )  # before the word counts: a word is no reason that it was true all along
+        if misses != trace.misses:
+            said = self._view.all_but(misses)
+            if said is None:
+                return  # no word about this view
+            trace.misses, trace.said = misses, said
+            is_deaf = self._me not in said
+            if is_deaf is not (trace.deaf_s < inf):
+                trace.deaf_s = now_s if is_deaf else inf
+                self._looked_until_s = -inf
         trace.said_s = now_s
-        if hears == trace.hears and self.is_calm(now_s):
-            self._uncounted_s = now_s  # the same as ever, and nobody is doubted
+        if is_calm:
             return
-        if self._uncounted_s > -inf:
-            self._catch_up()
-        if hears != trace.hears:
-            trace.hears, trace.said = hears, frozenset(hears)
-        if self._me in trace.said:
-            trace.deaf_s = inf
-        else:
-            trace.deaf_s = min(trace.deaf_s, now_s)
-            self._calm_until_s = -inf
-        for heard in hears:
-            other = self._traces.get(heard)
-            if other is None or heard == host:
-                continue
-            if now_s - other.vouched_s >= self._suspect_s:
-                other.vouched_since_s = now_s
-            other.vouched_s = now_s
-
-    def _catch_up(self) -> None:
-        """Count the words that came while all was calm: who was vouched for before, was so all along."""
-        for trace in self._traces.values():
-            if trace.vouched_s > -inf:
-                trace.vouched_s = max(trace.vouched_s, self._uncounted_s)
-        self._uncounted_s = -inf
+        for heard in self._doubted & trace.said:
+            if heard != host:
+                other = self._traces[heard]
+                if now_s - other.vouched_s >= self._suspect_s:
+                    other.vouched_since_s = now_s
+                other.vouched_s = now_s
 
     def link_up(self, host: str) -> None:
         """Note that the link to a host stands."""
         if host in self._traces:
             self._traces[host].up = True
+            self._looked_until_s = -inf
 
     def link_down(self, host: str) -> None:
         """Note that the link to a host broke."""
         if host in self._traces:
             self._traces[host].up = False
-            self._calm_until_s = -inf
+            self._looked_until_s = -inf
 
     def note_alone(self, is_alone: bool, now_s: float) -> None:
         """Note whether this host hears no majority: it may be the one that is cut off."""
@@ -194,7 +206,7 @@ class Detector:
         if trace is None or trace.incarnation > incarnation or trace.attested:
             return False
         trace.attested = True
-        self._calm_until_s = -inf
+        self._looked_until_s = -inf
         return True
 
     def stopped(self, host: str, incarnation: int) -> None:
@@ -209,6 +221,8 @@ class Detector:
 
     def hears(self, host: str, now_s: float) -> bool:
         """Return whether a member was heard within our patience."""
+        if self._is_plain(host, now_s):
+            return host in self._traces
         trace = self._traces.get(host)
         if trace is None or trace.attested:
             return False
@@ -216,7 +230,7 @@ class Detector:
 
     def heard(self, now_s: float) -> tuple[str, ...]:
         """Return the other members that we hear, most senior first."""
-        if now_s < self._calm_until_s:
+        if self.is_calm(now_s):
             return self._others
         return tuple(host for host in self._traces if self.hears(host, now_s))
 
@@ -249,7 +263,7 @@ class Detector:
 
     def verdict(self, host: str, now_s: float) -> Verdict:
         """Return what to think of a member of the view now."""
-        if now_s < self._calm_until_s or host == self._me:
+        if self._is_plain(host, now_s) or host == self._me:
             return Verdict.HEARD
         trace = self._traces[host]
         if trace.attested:
@@ -274,4 +288,9 @@ class Detector:
 
     def _heard_by_another(self, host: str, now_s: float) -> bool:
         """Return whether a fresh heartbeat of somebody else hears the host."""
-        return any(host in hears for other, hears in self.said(now_s).items() if other != host)
+        fresh_s = self._suspect_s + self.doubt_s(now_s)
+        return any(
+            host in trace.said and not trace.attested and now_s - trace.said_s < fresh_s
+            for other, trace in self._traces.items()
+            if other != host
+        )

@@ -14,6 +14,7 @@ to the holder. Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from math import inf
 
 from agents.views import View
@@ -31,12 +32,13 @@ class Grants:
             view by this host, or its own start after a restart.
     """
 
-    __slots__ = ("_floor_s", "_last_s", "_lease_s", "fenced")
+    __slots__ = ("_floor_s", "_last_s", "_lease_s", "_owed", "fenced")
 
     def __init__(self, lease_s: float, floor_s: float, *, fenced: bool = False) -> None:
         self._lease_s = lease_s
         self._floor_s = floor_s
         self._last_s: dict[str, float] = {}
+        self._owed: dict[str, float] = {}
         self.fenced = fenced
 
     def grant(self, host: str, now_s: float) -> bool:
@@ -46,9 +48,24 @@ class Grants:
         self._last_s[host] = now_s
         return True
 
+    def is_urgent(self, host: str, now_s: float, beat_s: float) -> bool:
+        """Return whether the last lease of a host may not last for two heartbeats more, or it has none."""
+        return now_s - self._last_s.get(host, -inf) >= self._lease_s - 2 * beat_s
+
+    def owe(self, host: str, sent_s: float, now_s: float) -> None:
+        """Grant a lease that is told later; it counts as granted now, and runs from `sent_s` there."""
+        if self.grant(host, now_s):
+            self._owed[host] = sent_s
+
+    def take_owed(self) -> list[tuple[str, float]]:
+        """Return (host, when it sent the heartbeat that is answered) of leases that are to be told now."""
+        owed, self._owed = self._owed, {}
+        return list(owed.items())
+
     def fence(self) -> None:
-        """Grant nothing any more; what was granted runs out by itself."""
+        """Grant nothing any more; what was granted and told runs out by itself."""
         self.fenced = True
+        self._owed.clear()
 
     def left_s(self, host: str, now_s: float) -> float:
         """Return how long a lease of `host` may still run, drift added; >= 0.
@@ -69,7 +86,7 @@ class Quorum:
     the owner's thread replaces.
     """
 
-    __slots__ = ("_expiry_s", "_incarnations", "_lease_s", "_me", "_needed", "_until_s", "_view")
+    __slots__ = ("_expiry_s", "_incarnations", "_lease_s", "_me", "_needed", "_sorted", "_until_s", "_view")
 
     def __init__(self) -> None:
         self._until_s = -inf
@@ -79,6 +96,7 @@ class Quorum:
         self._needed = 1
         self._incarnations: dict[str, int] = {}
         self._expiry_s: dict[str, float] = {}
+        self._sorted: list[float] = []  # all of the above: sorting them anew with each grant costs too much
 
     def held(self, now_s: float) -> bool:
         """Return whether a majority's leases are unexpired."""
@@ -92,34 +110,38 @@ class Quorum:
         self._lease_s = view.charter.lease_s
         self._needed = view.majority
         self._incarnations = {member.id: member.incarnation for member in view.members}
-        self._expiry_s = {me: inf}  # a host hears itself; the fence ends this one too
+        self._expiry_s, self._sorted = {me: inf}, [inf]  # a host hears itself; the fence ends this one too
         self._recount()
 
     def granted(self, host: str, incarnation: int, view: int, sent_s: float, now_s: float) -> bool:
         """Count a grant; False if it is none of this view or of a stranger."""
         if view != self._view or self._incarnations.get(host) != incarnation or host == self._me:
             return False
-        if sent_s > now_s or self._expiry_s.get(host, -inf) >= sent_s + self._lease_s:
+        expiry_s, old_s = sent_s + self._lease_s, self._expiry_s.get(host, -inf)
+        if sent_s > now_s or old_s >= expiry_s:
             return False  # of another process's clock, or overtaken
-        self._expiry_s[host] = sent_s + self._lease_s
+        self._forget(old_s)
+        self._expiry_s[host] = expiry_s
+        insort(self._sorted, expiry_s)
         self._recount()
         return True
 
     def fence(self) -> None:
         """End the grant to itself: it has accepted a successor of the view."""
-        self._expiry_s.pop(self._me, None)
+        self._forget(self._expiry_s.pop(self._me, -inf))
         self._recount()
 
     def clear(self) -> None:
         """Hold nothing until a view is installed: undead, or left cleanly."""
         self._view = 0
         self._incarnations = {}
-        self._expiry_s = {}
+        self._expiry_s, self._sorted = {}, []
         self._until_s = -inf
+
+    def _forget(self, expiry_s: float) -> None:
+        if expiry_s > -inf:
+            del self._sorted[bisect_left(self._sorted, expiry_s)]
 
     def _recount(self) -> None:
         """Set the instant until which a majority's grants run."""
-        if len(self._expiry_s) < self._needed:
-            self._until_s = -inf
-        else:
-            self._until_s = sorted(self._expiry_s.values(), reverse=True)[self._needed - 1]
+        self._until_s = self._sorted[-self._needed] if len(self._sorted) >= self._needed else -inf

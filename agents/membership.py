@@ -100,6 +100,11 @@ Hearer = Callable[[str, Any, float], None]
 
 LATE_BEATS = 2  # a loop at rest ticks once per heartbeat: one that has missed a tick was stalled
 
+# With more members a grant waits for the next heartbeat to the same host, and leaves in one frame with it:
+# half the frames. It is up to a heartbeat older then; in a crowd the middle one of many counts, so that no
+# single late loop adds to that. Few hosts keep all of the lease: there the lateness of one host counts.
+CROWD = 30
+
 # What means something inside one cluster only; the rest says its tag, or is for anybody.
 AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish, Yield)
 
@@ -410,15 +415,17 @@ class Membership:
             message = self.heartbeat(now_s)
             self._load_news = False
             self.send_all(message)
+            for host, sent_s in self.grants.take_owed():
+                self.do(Send(host, Grant(message.view, sent_s, self.me.incarnation)))
 
     def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
         """Return what we say ten times a second."""
         assert self.known is not None
         load = self.loads.get(self.me.id) if self._load_news else None
-        hears = self.heard(now_s)
+        misses = self.known.misses(self.heard(now_s))
         me = self.me.incarnation
         root = self.known.root
-        return Heartbeat(self.known.id, now_s, hears, self.directory_digest, load, me, tag, root)
+        return Heartbeat(self.known.id, now_s, misses, self.directory_digest, load, me, tag, root)
 
     def _repeat(self, now_s: float) -> None:
         """Knock, repeat wishes, and bring links in line with what is wanted."""
@@ -542,15 +549,22 @@ class Membership:
         if beat.view < known.id:
             self.encounters.compare(sender, beat.view, now_s)
         elif beat.view == known.id:
-            self.detector.hearsay(sender, beat.hears, now_s)
+            self.detector.hearsay(sender, beat.misses, now_s)
             if not self.is_member:
                 return
-            if self.grants.grant(sender, now_s):
-                self.do(Send(sender, Grant(known.id, beat.sent_s, self.me.incarnation)))
+            self._answer(sender, beat, known, now_s)
             if anew:  # it has just installed our view, and needs our grant as we need its
                 self.do(Send(sender, self.heartbeat(now_s, self.tag)))
         if self.farewell is not None and beat.view >= self.farewell.view.id:
             self.farewell.confirmed(sender)
+
+    def _answer(self, sender: str, beat: Heartbeat, known: View, now_s: float) -> None:
+        """Grant the sender a lease: at once, or in a crowd with our next heartbeat."""
+        beat_s = known.charter.heartbeat_s
+        if len(known.members) > CROWD and not self.grants.is_urgent(sender, now_s, beat_s):
+            self.grants.owe(sender, beat.sent_s, now_s)
+        elif self.grants.grant(sender, now_s):
+            self.do(Send(sender, Grant(known.id, beat.sent_s, self.me.incarnation)))
 
     def _on_grant(self, sender: str, grant: Grant, now_s: float) -> None:
         if not self.orders.renounced:

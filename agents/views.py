@@ -212,6 +212,30 @@ class View(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Host ids, most senior first."""
         return tuple(member.id for member in self.members)
 
+    def misses(self, heard: tuple[str, ...]) -> bytes:
+        """Return the places of all members but these, a bit for each; b"" = none is missing.
+
+        The first member is the lowest bit of the first byte; zero bytes at the end are left out.
+        """
+        if len(heard) == len(self.members):
+            return b""
+        there = frozenset(heard)
+        bits = sum(1 << place for place, host in enumerate(self.ids) if host not in there)
+        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+    def all_but(self, misses: bytes) -> frozenset[str] | None:
+        """Return all members but those at these places; None = there are no such places in this view."""
+        bits = int.from_bytes(misses, "little")
+        if not bits:
+            return self._everybody
+        if bits >> len(self.members):
+            return None
+        return frozenset(host for place, host in enumerate(self.ids) if not bits >> place & 1)
+
+    @cached_property
+    def _everybody(self) -> frozenset[str]:
+        return frozenset(self.ids)
+
     @property
     def root(self) -> int:
         """Id of the first view of this generation's lineage; 0 = nothing was ever forced."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from agents.fields import MEMBERS_MAX, Count, Finite, Hosts, Id, Seconds, Text
+from agents.fields import MEMBERS_MAX, Count, Finite, Hosts, Id, Places, Seconds, Text
 from agents.views import Member, View
 
 
@@ -63,16 +63,18 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """I am here; whom I hear; what I know (`digest` of the directory).
+    """I am here; whom I don't hear; what I know (`digest` of the directory).
 
-    `incarnation` is the sender's: the view must list exactly it. The first
-    on a link, and the first of a view, say the cluster's tag too, for the
-    link may be older than the tag. `root` names the lineage of the view.
+    `misses` are places in `view` (see `View.misses`): names of all that are
+    heard would be most of what a large cluster says. `incarnation` is the
+    sender's: the view must list exactly it. The first on a link, and the first
+    of a view, say the cluster's tag too, for the link may be older than the
+    tag. `root` names the lineage of the view.
     """
 
     view: Count
     sent_s: Seconds
-    hears: Hosts
+    misses: Places
     digest: Count = 0
     load: Load | None = None
     incarnation: Count = 0

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.leases import DRIFT, STRETCH, Grants, Quorum
+from agents.membership import CROWD
 from agents.views import Charter, Member, View
+from tests.sim.beats import beats_of
 
 LEASE_S = 0.5
 
@@ -119,3 +121,33 @@ def test_whatever_the_clocks_the_holder_is_out_before_the_proposer_installs(
     left_s = grants.left_s("b", granter * (flight_s + thinks_s))
     installs_s = flight_s + thinks_s + left_s / proposer
     assert installs_s >= ends_s - 1e-9
+
+
+# -- in a crowd -----------------------------------------------------------------------
+
+
+def test_a_grant_that_is_owed_counts_from_when_it_was_given_and_is_told_once() -> None:
+    grants = Grants(LEASE_S, 0.0)
+    assert grants.is_urgent("b", 10.0, 0.1), "it has none"
+    grants.owe("b", 9.9, 10.0)
+    assert not grants.is_urgent("b", 10.1, 0.1) and grants.is_urgent("b", 10.3, 0.1)
+    assert grants.left_s("b", 10.0) == pytest.approx(LEASE_S * STRETCH)
+    assert grants.take_owed() == [("b", 9.9)] and grants.take_owed() == []
+
+
+def test_a_grant_that_is_owed_is_not_told_behind_the_fence() -> None:
+    grants = Grants(LEASE_S, 0.0)
+    grants.owe("b", 9.9, 10.0)
+    grants.fence()
+    grants.owe("c", 9.9, 10.0)
+    assert grants.take_owed() == []
+
+
+@pytest.mark.parametrize("hosts", [CROWD, CROWD + 10])
+def test_in_a_crowd_heartbeats_and_grants_share_a_frame_and_every_heartbeat_is_answered(hosts: int) -> None:
+    beats = beats_of(hosts)
+    others = hosts - 1
+    assert 9 * others <= beats.grants_s <= 10 * others and beats.has_quorum
+    frames = 1 if hosts > CROWD else 2
+    assert 9 * frames * others <= beats.frames_s <= 10 * frames * others
+    assert beats.bytes_s < 10 * others * 100, "whoever is heard is not named"

@@ -324,7 +324,7 @@ def test_a_repeated_frame_is_delivered_once() -> None:
 def test_chunks_travel_on_the_bulk_plane_with_numbers_of_their_own() -> None:
     world = up(in_view=True)
     chunk = Chunk(0, 0, 1, 1, (), (), last=True)
-    world.send("a", "b", ack(1), chunk, Heartbeat(1, 0.0, ()), ack(2))
+    world.send("a", "b", ack(1), chunk, Heartbeat(1, 0.0, b""), ack(2))
     planes = world.pipe("a", "b").planes
     assert [(f.number, f.view, f.messages) for f in planes[BULK] if isinstance(f, Frame)] == [
         (1, 1, (chunk,))
@@ -551,7 +551,7 @@ def test_order_holds_under_any_faults_and_the_link_comes_up_again_after_them(see
     check_pairs(world)
     for _ in range(3):  # heartbeats find a silent loss at the end of a pipe, as they would in life
         for route in ("ab", "ba"):
-            world.send(*route, Heartbeat(1, 0.0, ()))
+            world.send(*route, Heartbeat(1, 0.0, b""))
         world.run(PAIR_WITHIN_S + 1.0)
     agreed = pair(world)
     assert agreed is not None

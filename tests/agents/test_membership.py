@@ -167,7 +167,7 @@ def test_one_that_believes_in_an_old_view_is_told_that_it_is_dead_and_not_admitt
     machine.handle(HelloSeen(ghost, machine.tag, 1, "COMMIT"), now_s)
     machine.handle(LinkCameUp(ghost.id, 1), now_s)
     effects = machine.handle(
-        Received(ghost.id, Heartbeat(1, 0.0, (), incarnation=1, tag=machine.tag)), now_s + 1
+        Received(ghost.id, Heartbeat(1, 0.0, b"", incarnation=1, tag=machine.tag)), now_s + 1
     )
     assert YouAreDead(1, machine.view) in [effect.message for effect in effects if isinstance(effect, Send)]  # type: ignore[arg-type]
 

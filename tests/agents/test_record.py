@@ -63,9 +63,7 @@ def test_a_restarted_host_grants_nothing_and_holds_no_quorum() -> None:
     machine = restarted(Record("b", 2, "t", VIEW))
     assert machine.stage is Stage.DISCOVERY and machine.view is None
     for other in "ac":
-        effects = machine.handle(
-            Received(other, Heartbeat(1, 1.0, ("a", "c"), incarnation=1, tag="t")), 100.0
-        )
+        effects = machine.handle(Received(other, Heartbeat(1, 1.0, b"", incarnation=1, tag="t")), 100.0)
         assert not any(isinstance(message, Grant) for message in answers(effects))
         machine.handle(Received(other, Grant(1, 99.9, 1)), 100.0)
     assert not machine.quorum.held(100.0)
@@ -73,7 +71,7 @@ def test_a_restarted_host_grants_nothing_and_holds_no_quorum() -> None:
 
 def test_what_a_proposal_contains_is_no_reason_to_refuse_it() -> None:
     machine = restarted(Record("b", 2, "t", VIEW))
-    machine.handle(Received("c", Heartbeat(1, 1.0, ("c",), incarnation=1, tag="t")), 100.0)
+    machine.handle(Received("c", Heartbeat(1, 1.0, b"\x03", incarnation=1, tag="t")), 100.0)
     effects = machine.handle(Received("a", Accept(1, Ballot(1, "a"), OTHER)), 100.0)
     assert isinstance(answers(effects)[0], Accepted), "though it hears c, which this drops"
 

@@ -73,7 +73,7 @@ def test_who_comes_back_to_a_side_that_has_admitted_it_meanwhile_installs_its_vi
     machine.handle(LinkCameUp(c.id, 1), 0.1)
     effects = machine.handle(Received(c.id, Meet(winner, True)), 0.2)
     assert winner in [effect.view for effect in effects if type(effect) is InstallView]
-    beat = Heartbeat(winner.id, 0.2, (c.id, me.id), 0, None, 1, BASE.tag, winner.root)
+    beat = Heartbeat(winner.id, 0.2, b"", 0, None, 1, BASE.tag, winner.root)
     said = machine.handle(Received(c.id, beat), 0.3)
     assert Grant in [type(effect.message) for effect in said if type(effect) is Send], "it grants, and serves"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.fields import ATTRIBUTES_MAX, INT_MAX, KEY_BYTES_MAX, Lane
+from agents.fields import ATTRIBUTES_MAX, INT_MAX, KEY_BYTES_MAX, MEMBERS_MAX, Lane
 from agents.framing import UNGATED
 from agents.messages.client import OK, Admin, Get, Greet, Patch, Put, Reply, Request
 from agents.messages.membership import Accepted, Ballot, Heartbeat, Install, Membership, Wish
@@ -43,7 +43,7 @@ LINK_FRAMES = [
     Hello(PROTOCOL, PROTOCOL, "0.1", "f" * 32, 3, "HOLD", MEMBER, 1, 2),
     Goodbye("no"),
     Frame(1, 2, 3, 4, (Replicate(0, 1, 2, 0.5, (ENTRY, Entry(2, 3, b"k", (("a", b"1"),), ("b",)))),)),
-    Frame(1, 2, 3, 0, (Heartbeat(1, 2.0, ("a" * 32,)), Install(VIEW), Wish("leave", "a", 1))),
+    Frame(1, 2, 3, 0, (Heartbeat(1, 2.0, b"\x05"), Install(VIEW), Wish("leave", "a", 1))),
     Frame(1, 2, 3, 0, (Accepted(1, Ballot(1, "a"), {"a" * 32: 0.5}),)),
     Frame(1, 2, 3, 1, (Chunk(0, 1, 1, 1, (CellState(b"k", 1, 0.0, b"x"),), (), last=True),)),
 ]
@@ -76,10 +76,10 @@ def _with(message: Any, **changes: Any) -> Any:
 @pytest.mark.parametrize(
     "message",
     [
-        Heartbeat(-1, 0.0, ()),
-        Heartbeat(1, float("nan"), ()),
-        Heartbeat(1, float("inf"), ()),
-        Heartbeat(1, 0.0, ("x" * 65,)),
+        Heartbeat(-1, 0.0, b""),
+        Heartbeat(1, float("nan"), b""),
+        Heartbeat(1, float("inf"), b""),
+        Heartbeat(1, 0.0, b"x" * (MEMBERS_MAX // 8 + 1)),
         Accepted(1, Ballot(1, "a"), {"a": float("nan")}),
         Install(_with(VIEW, id=INT_MAX + 1)),
         Install(_with(VIEW, members=(_with(MEMBER, incarnation=-5),))),
@@ -111,7 +111,7 @@ def test_a_frame_holds_a_message_at_least_and_no_more_than_the_limit() -> None:
     with pytest.raises(WireError):
         decode_link_frame(encode(Frame(1, 2, 3, 4, ())))
     with pytest.raises(WireError):
-        decode_link_frame(encode(Frame(1, 2, 3, 4, (Heartbeat(1, 0.0, ()),) * (MESSAGES_MAX + 1))))
+        decode_link_frame(encode(Frame(1, 2, 3, 4, (Heartbeat(1, 0.0, b""),) * (MESSAGES_MAX + 1))))
     with pytest.raises(WireError):
         decode_requests(encode([Greet(1)] * (MESSAGES_MAX + 1)))
 

@@ -1,10 +1,11 @@
 """What many hosts cost: `python -m tests.sim.scale --hosts 10 30 100 300 1000`.
 
-For each size: CPU of one host's decisions in peace and after deaths, bytes of
-heartbeats, memory of what a host knows of all others; then how long it takes
-until every colony has its peers again, when a share of all hosts dies at once
-(`--kill`). Decisions are those of `tests.sim.placing`; every host would spend
-what one is measured to spend here, on a core of its own.
+For each size: CPU of one host's decisions in peace and after deaths, bytes,
+frames and CPU of heartbeats and leases (`tests.sim.beats`), memory of what a
+host knows of all others; then how long it takes until every colony has its
+peers again, when a share of all hosts dies at once (`--kill`). Decisions are
+those of `tests.sim.placing`; every host would spend what one is measured to
+spend here, on a core of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ import tracemalloc
 from dataclasses import dataclass
 
 from agents.directory import Directory
-from agents.messages.membership import Grant, Heartbeat, Load
 from agents.survey import Survey
-from agents.wire import Frame, encode
+from tests.sim.beats import beats_beside_dead, beats_of
 from tests.sim.placing import Site, World, dealt, site_plan
 
 COLONIES_A_HOST = 16.384
 PEERS, COLONY_BYTES = 3, 1 << 20
-HEARTBEAT_S, LOAD_S = 0.1, 1.0
 
 
 @dataclass(slots=True)
@@ -83,20 +82,6 @@ def survey_ms(world: World) -> float:
     return (time.thread_time() - began_s) / 5 * 1e3
 
 
-def heartbeat_bytes_s(world: World) -> float:
-    """Return the bytes per second that one host sends to all others in peace."""
-    ids = world.view.ids
-    load = Load(0.3, 1 << 33, 1 << 34, 1 << 25, 1000, 16, 33, 0.001, 1e5, 0, False)
-
-    def size(*messages: object) -> int:
-        return len(encode(Frame(1, 1, 1 << 20, 0, messages)))  # type: ignore[arg-type]
-
-    beat = size(Heartbeat(world.view.id, 1e5, ids, 1 << 40, None, 3), Grant(world.view.id, 1e5, 3))
-    loaded = size(Heartbeat(world.view.id, 1e5, ids, 1 << 40, load, 3), Grant(world.view.id, 1e5, 3))
-    per_link = (beat * (LOAD_S / HEARTBEAT_S - 1) + loaded) / LOAD_S
-    return per_link * (len(ids) - 1)
-
-
 def memory_bytes(world: World) -> int:
     """Return what one host's directory and survey take."""
     tracemalloc.start()
@@ -139,7 +124,9 @@ def main() -> int:
     parser.add_argument("--of", type=int, default=1000, help="hosts of which a share is killed")
     options = parser.parse_args()
     if options.hosts:
-        print("hosts colonies  p50 ms   p99 ms   max ms survey ms  beats kB/s  what it knows MB")
+        print(
+            "hosts colonies  p50 ms   p99 ms   max ms survey ms  knows MB  kB/s  frames/s  CPU %  beside dead"
+        )
     for hosts in options.hosts:
         world = built(hosts)
         world.run(1.0, step_s=0.25)
@@ -148,8 +135,10 @@ def main() -> int:
         world.run(1.0, step_s=0.25)
         figures = (costs.p50_ms, costs.p99_ms, costs.max_ms, survey_ms(world))
         row = " ".join(f"{figure:>8.2f}" for figure in figures)
-        sent, kept = heartbeat_bytes_s(world) / 1e3, memory_bytes(world) / 1e6
-        print(f"{hosts:>5} {len(world.sizes):>8} {row} {sent:>12.1f} {kept:>8.1f}", flush=True)
+        beats, kept = beats_of(hosts), memory_bytes(world) / 1e6
+        said = f"{beats.bytes_s / 1e3:>7.1f} {beats.frames_s:>7.0f} {beats.cpu:>7.2%}"
+        beside = f"{beats_beside_dead(hosts).cpu:>7.2%}"
+        print(f"{hosts:>5} {len(world.sizes):>8} {row} {kept:>8.1f} {said} {beside}", flush=True)
     if options.kill:
         print("killed    hosts   copies     lost    alone  missing   cloned  seconds   p99 ms   max ms")
         for share in options.kill:

@@ -159,6 +159,7 @@ class Performer(Order):
         said: What machines are still to be told, in order.
         is_mute: The durable record could not be written: nothing more may be said.
         bulk: Chunks of clones that have not left.
+        answered: Requests of embedding threads, ever; those given up count in time, too.
 
     Args:
         tools: What to work with.
@@ -182,6 +183,7 @@ class Performer(Order):
     ) -> None:
         super().__init__(tools, tools.container.colony_of)
         self.halt: Halt | None = None
+        self.answered = 0
         self._tools = tools
         self._clients = tools.clients
         self._run_closure = run_closure
@@ -290,6 +292,7 @@ class Performer(Order):
         if type(caller) is ClientCaller:
             self._clients.answer(caller, reply)
         elif callable(caller):
+            self.answered += 1
             try:
                 caller(reply)
             except Exception as error:

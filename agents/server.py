@@ -25,6 +25,7 @@ from agents.access import Roster, refusal
 from agents.baton import Baton, Caller
 from agents.bodies import Body, ColonyActor, HostActor
 from agents.clients import ClientCaller, Clients
+from agents.cores import HomeCore, new_home
 from agents.dispatcher import Dispatcher
 from agents.effects import (
     Halt,
@@ -60,7 +61,11 @@ REST_S = 0.1  # between ticks while nothing is under way: a heartbeat
 LATE_S = 0.1  # a heartbeat: from here on silence of others may be our own
 HOST_FRAMES = 256  # a turn of about 10 ms at the very most
 CLIENT_FRAMES = 128  # fewer: clients must not starve replication
-SUBMISSIONS = 512
+SUBMISSIONS, SUBMISSIONS_MIN = (
+    512,
+    8,
+)  # a turn; fewer cost more in frames than is gained by sending them early
+SHARE = 4  # of what is under way: while other hosts work on one part of it, this one works on the next
 SUBMISSIONS_MAX = 65_536
 LAST_WORDS_S = 0.2  # what is queued has so long to leave when the door shuts
 BROKEN_TURNS_MAX = 100  # in a row
@@ -134,7 +139,7 @@ class Server:
         self.perform = self.performer.perform  # the actors' way there, without a step between
         self.late_s = 0.0
         self.late_count, self.late_total_s = 0, 0.0
-        self.submitted = 0  # requests of embedding threads, ever
+        self.submitted = self._submitted_before = 0  # requests of embedding threads, ever
         self.ticked_s = clock()  # when the loop last took a tick; any thread may read it
         self.vitals = vitals
         if vitals is not None:
@@ -158,10 +163,10 @@ class Server:
         self._tick_due_s = 0.0
         self._sample_due_s = 0.0
         self._has_owned_up = self._is_hurried = False
-        self._broken_ticks = 0
-        self._broken_turns = 0
+        self._broken_ticks = self._broken_turns = 0
         self._has_begun = False
         self._ident = 0
+        self.home: HomeCore | None = None  # where callers of a shared process wait
 
     # -- from other threads ------------------------------------------------------
 
@@ -259,6 +264,8 @@ class Server:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)  # a full collection over a large heap stalls heartbeats
+        else:
+            self.home = self.workers.home = new_home(threading.get_native_id())
         self._tick_due_s = self._sample_due_s = self.clock()
         try:
             while self.performer.halt is None and not self._is_stopping:
@@ -422,7 +429,9 @@ class Server:
 
     def _take_submissions(self) -> None:
         submissions, performer = self._submissions, self.performer
-        ready = min(len(submissions), SUBMISSIONS)
+        waiting = len(submissions)
+        share = (self.submitted - performer.answered + waiting) // SHARE
+        ready = min(waiting, max(SUBMISSIONS_MIN, min(share, SUBMISSIONS)))
         self.submitted += ready
         performer.bulk.asked_s = self.clock()
         for _ in range(ready):
@@ -539,10 +548,17 @@ class Server:
                 self.note(note)
         if now_s >= self._sample_due_s:
             self._sample_due_s = now_s + 1.0
+            if self.submitted == self._submitted_before:
+                self.performer.answered = (
+                    self.submitted
+                )  # what was not answered by now has been asked elsewhere
+            self._submitted_before = self.submitted
             if self._sample is not None:
                 self.workers.submit(self._sample, self._sampled)
             if self._read_roster is not None:
                 self.workers.submit(self._read_roster, self._roster_read)
+        if self.home is not None:
+            self.home.look(now_s)
         if not self._is_hurried:
             rest_s = min(self.container.rests_until_s(now_s), now_s + REST_S, self._sample_due_s)
             self._tick_due_s = max(self._tick_due_s, rest_s)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
+
+from agents.cores import HomeCore, go_back, go_near
 
 THREADS_MAX = 2  # slow work beside one I/O thread: more would only fight it for the interpreter
 WAITING_MAX = 1024
@@ -29,6 +31,9 @@ class Workers:
         wake: Called on a worker's thread when a result has come.
         threads_max: >= 1.
         waiting_max: Jobs that may wait or run at one time; >= 1.
+
+    Attributes:
+        home: Where its threads wait; None = anywhere.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Workers:
         self._under_way = 0
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self.home: HomeCore | None = None
 
     @property
     def under_way(self) -> int:
@@ -100,7 +106,9 @@ class Workers:
             thread.join(patience_s)
 
     def _work(self) -> None:
-        while (task := self._jobs.get()) is not None:
+        if self.home is not None:
+            go_back(self.home.cores)  # it began where the loop has to stay
+        while (task := self._next()) is not None:
             job, then = task
             result, error = None, None
             try:
@@ -111,3 +119,13 @@ class Workers:
                 error = RuntimeError(repr(caught))
             self._done.append((then, result, error))
             self._wake()
+
+    def _next(self) -> tuple[Job, Then] | None:
+        try:
+            return self._jobs.get_nowait()
+        except Empty:
+            before = go_near(self.home)
+        try:
+            return self._jobs.get()
+        finally:
+            go_back(before)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from agents import client_link
 from agents.client_link import Curve
+from agents.cores import HomeCore, go_back, go_near
 from agents.messages.client import CONFLICT, MOVED, UNAVAILABLE, Get, Reply
 from colony import drafts
 from colony.affinity import COOL_S, Affinity
@@ -40,6 +41,7 @@ class Loop(Protocol):
     """What is needed of the running host: `agents.server.Server`."""
 
     container: Any
+    home: HomeCore | None
 
     def submit(self, request: Any, callback: Callable[[Reply], None]) -> bool: ...
 
@@ -81,16 +83,20 @@ class Waiter:
         """Let `wait` return; `reply` is set."""
         self._lock.release()
 
-    def wait(self, timeout_s: float) -> Reply | None:
-        """Return the reply, or None if it does not come in time."""
+    def wait(self, timeout_s: float, home: HomeCore | None = None) -> Reply | None:
+        """Return the reply, or None if it does not come in time; waits near `home`."""
         if self.reply is not None or self.has_led:
             self.is_gone = True
             return self.reply
         is_woken = False
+        if home is not None:
+            home.is_wanted = True
+        before = go_near(home)
         try:
             is_woken = self._lock.acquire(timeout=timeout_s)
         finally:  # a signal's handler may raise in the midst of it
             self.is_gone = not is_woken
+            go_back(before)
         return self.reply
 
 
@@ -164,7 +170,7 @@ class Embedded:
             if not self._server.call(request, came, waiter, patience_s):
                 lanes.give(lane)
                 return self._thin.mutate(draft, timeout_s)
-            reply = waiter.wait(patience_s)
+            reply = waiter.wait(patience_s, self._server.home)
         finally:
             self._server.leave(waiter)
             self._crowd.pass_on()

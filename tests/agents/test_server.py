@@ -267,6 +267,30 @@ def test_what_one_turn_says_to_one_host_leaves_as_one_outbox() -> None:
         assert server.container.links.flushed == [{"b": [Ack(2, 1, 6)], "c": [Ack(2, 1, 6)]}]
 
 
+@pytest.mark.parametrize(("handed_in", "turns"), [(100, [25, 25, 25, 25]), (20, [8, 8, 4]), (3, [3])])
+def test_a_turn_takes_its_share_of_what_is_under_way_that_others_begin_early(
+    handed_in: int, turns: list[int]
+) -> None:
+    server = Server(FakeContainer(), Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"))
+    machine = server.container.colony(2)
+    machine.script = lambda event, now_s: [Send("b", Retire(2, 1))] if type(event) is Requested else []
+    for number in range(handed_in):
+        assert server.submit(Get(number, b"2"), lambda reply: None)
+    server.start()
+    try:
+        until(lambda: server.submitted == handed_in and len(server.container.links.flushed) == len(turns))
+        assert [len(outbox["b"]) for outbox in server.container.links.flushed] == turns
+    finally:
+        server.stop()
+
+
+def test_what_is_never_answered_does_not_count_as_under_way_for_good() -> None:
+    with serving() as server:
+        server.container.colony(2).script = lambda event, now_s: [Send("b", Retire(2, 1))]
+        server.submit(Get(1, b"2"), lambda reply: None)
+        until(lambda: server.submitted == 1 == server.performer.answered)
+
+
 def test_mutations_of_one_turn_leave_as_one_message_for_each_host() -> None:
     def mutation(seq: int, committed: int = 0, epoch: int = 1, colony: int = 2) -> Replicate:
         return Replicate(colony, epoch, committed, 0.0, (Entry(seq, PUT, b"k", b"v"),))

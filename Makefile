@@ -41,13 +41,15 @@ faults: venv
 fuzz: venv
 	nice -n 10 $(PYTHON) -m tests.fuzz --seconds 600
 
-# A hundred simulated hosts for a day, two copies and three; some minutes each.
+# A hundred simulated hosts for a day, two copies and three; some six minutes each.
 endurance: venv
 	nice $(PYTHON) -m tests.sim.endurance
 
-# How even a hundred hosts are and what moves, beside other ways to place; and what a thousand hosts cost.
+# How even a hundred hosts are and what moves, beside other ways to place; that nothing moves in an hour of peace, nor in
+# one of noise; what a thousand hosts cost, and how they come back when many die. An hour or so in all.
 balance: venv
 	nice $(PYTHON) -m tests.sim.balance
+	nice $(PYTHON) -m tests.sim.steady
 	nice $(PYTHON) -m tests.sim.scale
 
 # A hundred random changes of simulated clusters, rehearsed from a status before they are made: some ten minutes.

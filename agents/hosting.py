@@ -125,6 +125,7 @@ KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 HOME_KINDS = frozenset((Locate, Migrate))  # keyed too, but answered at home alone
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
 DIGEST_EVERY_S = 1.0
+ASKED_MAX = 4  # in that time: while much moves all hosts differ, and each question names all colonies
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
 
 Out = list[Effect]
@@ -204,6 +205,7 @@ class Container(Surroundings):
         self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
         self._had_quorum = False
         self._digests_s: dict[str, float] = {}
+        self._asked_s: list[float] = []
         self.admission = Admission(self)
         self.pulse = Pulse()
         self._leaving_emptied = False
@@ -507,8 +509,10 @@ class Container(Surroundings):
         out.extend(Send(sender, located) for located in self.directory.newer_than(message.known))
 
     def _compare_digests(self, now_s: float, out: Out) -> None:
-        """Ask who knows something else for a while what it is."""
+        """Ask who knows something else for a while what it is; not too many at once."""
         mine = self.directory.digest
+        self._asked_s = [at_s for at_s in self._asked_s if now_s - at_s < DIGEST_EVERY_S]
+        due = []
         for host, theirs in self.membership.peer_digests.items():
             if theirs == mine or self.view is None or self.view.member(host) is None:
                 self._digests_s.pop(host, None)
@@ -516,8 +520,11 @@ class Container(Surroundings):
             since = self._digests_s.setdefault(host, now_s)
             # What is known of theirs is as old as their last heartbeat.
             if now_s - since >= max(DIGEST_EVERY_S, 2 * self.view.charter.heartbeat_s):
-                self._digests_s[host] = now_s
-                out.append(Send(host, WantLocations(self.directory.known())))
+                due.append((since, host))
+        for _, host in sorted(due)[: ASKED_MAX - len(self._asked_s)]:  # whoever waits longest
+            self._asked_s.append(now_s)
+            self._digests_s[host] = now_s
+            out.append(Send(host, WantLocations(self.directory.known())))
 
     def _peer_gone(self, event: PeerGone, now_s: float, out: Out) -> None:
         """Nothing to keep: the machine stays, empty, and answers for itself."""

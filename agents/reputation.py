@@ -109,14 +109,16 @@ class Reputation:
 
         It may have been a restart, and so may the minute that it took.
         """
+        if host not in self._deaths_s and host not in self._absences_s:
+            return 0.0  # of all members, four times a second
         deaths = sorted(self._deaths_s.get(host, ()))[1:]
         flaps = sum(_faded(death_s, now_s) for death_s in deaths)
         return flaps + max(0.0, self._absent_s(host, now_s) / ABSENCE_S - 1.0)
 
     def box_record(self, labels: Labels, now_s: float) -> float:
         """Return what speaks against a box: the times it lost hosts, faded; the first one is free."""
-        deaths = self._boxes_s.get((labels.zone, labels.rack, labels.box), [])[1:]
-        return sum(_faded(death_s, now_s) for death_s in deaths)
+        deaths = self._boxes_s.get((labels.zone, labels.rack, labels.box))
+        return sum(_faded(death_s, now_s) for death_s in deaths[1:]) if deaths else 0.0
 
     def wait_s(self, host: str, now_s: float) -> float:
         """Return how long the host still has to wait before it is admitted again.

@@ -218,11 +218,14 @@ def connected(hosts: Sequence[str], words: Mapping[str, Collection[str]]) -> tup
     """
     rank = {host: place for place, host in enumerate(hosts)}
     everybody = frozenset(hosts)
-    pairs = {  # by sets: nearly all hear each other, and of pairs there are many
+    # By sets: nearly all hear each other, and of pairs there are many. Once for each set: many are the same.
+    sets = {id(word): word for word in words.values()}
+    missed = {one: everybody.difference(word) for one, word in sets.items()}
+    pairs = {
         (min(rank[a], rank[b]), max(rank[a], rank[b]))
         for a in hosts
         if a in words
-        for b in everybody.difference(words[a])
+        for b in missed[id(words[a])]
         if a != b
     }
     return largest_connected(hosts, [(hosts[a], hosts[b]) for a, b in sorted(pairs)])

@@ -64,6 +64,7 @@ class Survey:
         self._field = Field([])
         self._view = 0
         self._made_s = 0.0
+        self._kept: dict[str, tuple[tuple[object, ...], Candidate]] = {}  # what each was made of, and it
         self._given: set[str] = set()  # hosts whose figures say what they will have, once it is done
 
     def candidates(self) -> list[Candidate]:
@@ -80,6 +81,8 @@ class Survey:
             return Field([])
         if view.id != self._view or not 0 <= now_s - self._made_s < FRESH_S:
             self._view, self._made_s = view.id, now_s
+            if len(self._kept) > 2 * len(view.members):  # hosts that have gone
+                self._kept.clear()
             self._field = Field(self.candidates(), self._field.means)
         elif directory.touched or self._given:
             self._renew(view, directory.touched | self._given)
@@ -88,19 +91,9 @@ class Survey:
         return self._field
 
     def _renew(self, view: View, changed: set[str]) -> None:
-        directory = self.host.directory
-        for host_id in changed:
-            seen = self._field.of(host_id)
-            if seen is not None:
-                self._field.put(
-                    replace(
-                        seen,
-                        bytes_used=directory.bytes_used[host_id],
-                        bytes_going=directory.bytes_going[host_id],
-                        copies=directory.copies[host_id],
-                        primaries=directory.primaries[host_id],
-                    )
-                )
+        for member in map(view.member, changed):
+            if member is not None:
+                self._field.put(self._candidate(member))
         self._field.means = Means.of(self._field.hosts, self._field.means)
 
     def give(
@@ -135,26 +128,52 @@ class Survey:
     def _candidate(self, member: Member) -> Candidate:
         directory, reputation = self.host.directory, self.host.membership.reputation
         load = self.host.membership.loads.get(member.id) or Load()
-        full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
-        free = load.steady_free if load.steady_free >= 0 else load.memory_free
-        leaving = member.status is Status.LEAVING
-        return Candidate(
-            id=member.id,
-            name=member.name,
-            labels=member.labels,
-            memory_free=free if load.memory_total else None,
-            bytes_max=member.bytes_max,
-            bytes_used=directory.bytes_used[member.id],
-            bytes_going=directory.bytes_going[member.id],
-            cpu=load.steady_cpu if load.steady_cpu >= 0 else load.cpu,
-            copies=directory.copies[member.id],
-            primaries=directory.primaries[member.id],
-            accepts=not (leaving or member.witness or full),
-            joining=member.status is Status.JOINING,
-            leaving=leaving,
-            witness=member.witness,
-            flaps=round(reputation.record(member.id, self._made_s)),
-            box_flaps=round(reputation.box_record(member.labels, self._made_s)),
-            traffic=load.traffic,
-            because="is full" if full else "",
+        made_of = (
+            member,
+            load,
+            directory.bytes_used[member.id],
+            directory.bytes_going[member.id],
+            directory.copies[member.id],
+            directory.primaries[member.id],
+            round(reputation.record(member.id, self._made_s)),
+            round(reputation.box_record(member.labels, self._made_s)),
         )
+        kept = self._kept.get(member.id)
+        if kept is None or kept[0] != made_of:
+            kept = self._kept[member.id] = made_of, _candidate_of(*made_of)
+        return kept[1]
+
+
+def _candidate_of(
+    member: Member,
+    load: Load,
+    bytes_used: int,
+    bytes_going: int,
+    copies: int,
+    primaries: int,
+    flaps: int,
+    box_flaps: int,
+) -> Candidate:
+    full = bool(member.bytes_max) and load.bytes_used >= member.bytes_max
+    free = load.steady_free if load.steady_free >= 0 else load.memory_free
+    leaving = member.status is Status.LEAVING
+    return Candidate(
+        id=member.id,
+        name=member.name,
+        labels=member.labels,
+        memory_free=free if load.memory_total else None,
+        bytes_max=member.bytes_max,
+        bytes_used=bytes_used,
+        bytes_going=bytes_going,
+        cpu=load.steady_cpu if load.steady_cpu >= 0 else load.cpu,
+        copies=copies,
+        primaries=primaries,
+        accepts=not (leaving or member.witness or full),
+        joining=member.status is Status.JOINING,
+        leaving=leaving,
+        witness=member.witness,
+        flaps=flaps,
+        box_flaps=box_flaps,
+        traffic=load.traffic,
+        because="is full" if full else "",
+    )

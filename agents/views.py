@@ -19,6 +19,7 @@ from placement.labels import Labels, Level
 NUMBER_BITS = 32
 COUNT_BITS = 16
 GENERATION_MAX = (1 << 15) - 1
+SAID_MAX = 64  # of different words on who is heard
 FORKS_MAX = 32  # generations remembered: a cluster that was split more often since is another one
 
 
@@ -225,16 +226,21 @@ class View(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     def all_but(self, misses: bytes) -> frozenset[str] | None:
         """Return all members but those at these places; None = there are no such places in this view."""
-        bits = int.from_bytes(misses, "little")
-        if not bits:
-            return self._everybody
-        if bits >> len(self.members):
-            return None
-        return frozenset(host for place, host in enumerate(self.ids) if not bits >> place & 1)
+        said = self._said.get(misses)
+        if said is None:
+            bits = int.from_bytes(misses, "little")
+            if bits >> len(self.members):
+                return None
+            if len(self._said) >= SAID_MAX:
+                self._said.clear()
+            said = frozenset(host for place, host in enumerate(self.ids) if not bits >> place & 1)
+            self._said[misses] = said
+        return said
 
     @cached_property
-    def _everybody(self) -> frozenset[str]:
-        return frozenset(self.ids)
+    def _said(self) -> dict[bytes, frozenset[str]]:
+        """What `all_but` has returned: a thousand members mostly say the same, and each set is large."""
+        return {}
 
     @property
     def root(self) -> int:

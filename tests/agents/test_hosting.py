@@ -17,7 +17,7 @@ from agents.effects import (
     ShareReached,
     Ticked,
 )
-from agents.hosting import Container
+from agents.hosting import ASKED_MAX, Container
 from agents.keys import colony_of
 from agents.messages.client import (
     FULL,
@@ -256,6 +256,23 @@ def test_equal_digests_and_strangers_digests_ask_nothing() -> None:
         house.now_s += 0.05
         house.tell("b", Ticked())
         assert not any(isinstance(m, WantLocations) for queue in house.queues.values() for m in queue)
+
+
+def test_when_all_differ_a_few_are_asked_each_second_and_everybody_in_turn() -> None:
+    """While a large cluster moves much; a question names all colonies."""
+    house = founded("abcdefghij")
+    house.run(2.0)
+    asked: list[str] = []
+    for _ in range(79):
+        house.now_s += 0.05
+        for letter in "acdefghij":
+            house.members["b"].peer_digests[letter * 32] = 7
+        before = len(asked)
+        out: list[Any] = []
+        house.hosts["b"]._compare_digests(house.now_s, out)
+        asked += [effect.to for effect in out]
+        assert len(asked) - before <= ASKED_MAX
+    assert len(asked) == 3 * ASKED_MAX and len(set(asked)) == 9
 
 
 # -- messages that make no sense -------------------------------------------------------------------

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from agents.messages.membership import Load
 from placement.labels import Labels
 from placement.repulsion import penalty_of
 from placement.resources import Candidate
@@ -126,38 +122,16 @@ def _row(
     )
 
 
-def table(hosts: int, boxes: int, colonies: int, seed: int) -> tuple[World, list[Row]]:
-    """Return a cluster at rest, and the figures of all ways to place its colonies."""
+def table(hosts: int, boxes: int, colonies: int, seed: int) -> list[Row]:
+    """Return the figures of all ways to place the colonies of a cluster at rest."""
     world = grown(hosts, boxes, colonies, seed)
     sites = [(name, labels) for name, labels, _ in site_plan(hosts, boxes, 3)]
-    return world, [
+    return [
         ours(world),
         theirs("rendezvous hashing", lambda h: rivals.rendezvous(h, colonies, PEERS), sites, world.sizes),
         theirs("ring, 128 virtual nodes", lambda h: rivals.ring(h, colonies, PEERS), sites, world.sizes),
         redis(sites, world.sizes),
     ]
-
-
-def quiet(world: World, seconds: float, *, noise: float = 0.0, step_s: float = 1.0) -> int:
-    """Return how many moves a cluster at rest makes in some time, loads and sizes shaken by `noise`."""
-    world = copy.deepcopy(world)
-    chance = random.Random("noise")
-    sizes = list(world.sizes)
-
-    def shaken(load: Load) -> Load:
-        free = int(load.memory_free * chance.uniform(1 - noise, 1 + noise))
-        return msgspec.structs.replace(load, memory_free=free, cpu=0.5 * chance.uniform(1 - noise, 1 + noise))
-
-    world.noise = shaken if noise else world.noise
-    world.tally = Tally()
-    until_s = world.now_s + seconds
-    while world.now_s < until_s:
-        if noise:
-            for site in world.sites.values():
-                for colony, machine in site.colonies.items():
-                    machine.peer.cells.bytes_used = int(sizes[colony] * chance.uniform(1 - noise, 1 + noise))
-        world.step(step_s)
-    return world.tally.copies + world.tally.roles + world.tally.retired
 
 
 def main() -> int:
@@ -167,24 +141,19 @@ def main() -> int:
     parser.add_argument("--boxes", type=int, default=30)
     parser.add_argument("--colonies", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quiet-s", type=float, default=3600.0, help="virtual time without any move")
     options = parser.parse_args()
     began_s = time.monotonic()
-    world, rows = table(options.hosts, options.boxes, options.colonies, options.seed)
+    rows = table(options.hosts, options.boxes, options.colonies, options.seed)
     print(
         f"{options.hosts} hosts on {options.boxes} boxes in 3 zones, {options.colonies} colonies of {PEERS}"
     )
     print(f"{'':<28} {'bytes':>9} {'primaries':>9} {'too near':>8} {'join':>8} {'leave':>8}")
     for row in rows:
         print(row, flush=True)
-    still = quiet(world, options.quiet_s, step_s=2.0)
-    print(f"moves in {options.quiet_s:g} s of peace: {still}", flush=True)
-    noisy = quiet(world, options.quiet_s / 6, noise=0.1)
-    print(f"moves in {options.quiet_s / 6:g} s with noise of a tenth: {noisy}")
     print(f"({time.monotonic() - began_s:.0f} s)")
     best = rows[0]
     kept = max(best.bytes_uneven, best.primaries_uneven, best.join, best.leave) <= BOUND
-    return 0 if kept and not (best.too_near or still or noisy) else 1
+    return 0 if kept and not best.too_near else 1
 
 
 if __name__ == "__main__":

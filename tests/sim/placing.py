@@ -190,7 +190,7 @@ class World:
         self.directory = Directory(len(sizes))
         self.sites: dict[str, Site] = {}
         self.view = View("t" * 32, view_id(0, 1), self.charter, ())
-        self.noise: Callable[[Load], Load] = lambda load: load
+        self.noise: Callable[[str, Load], Load] = lambda host, load: load
         self._done: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._sends_s: dict[str, float] = {}
@@ -414,7 +414,7 @@ class World:
             used = bytes_used[member.id]
             free = MEMORY_BYTES - used
             self.membership.loads[member.id] = self.noise(
-                Load(memory_free=free, memory_total=MEMORY_BYTES, bytes_used=used)
+                member.id, Load(memory_free=free, memory_total=MEMORY_BYTES, bytes_used=used)
             )
 
     # -- carrying out --------------------------------------------------------------------

@@ -11,6 +11,7 @@ spend here, on a core of its own.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 import tracemalloc
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from agents.directory import Directory
 from agents.survey import Survey
 from tests.sim.beats import beats_beside_dead, beats_of
-from tests.sim.placing import Site, World, dealt, site_plan
+from tests.sim.placing import Site, Tally, World, dealt, site_plan
 
 COLONIES_A_HOST = 16.384
 PEERS, COLONY_BYTES = 3, 1 << 20
@@ -47,11 +48,11 @@ class Costs:
         return max(self.rounds, default=0.0) * 1e3
 
 
-def built(hosts: int) -> World:
+def built(hosts: int, colony_bytes: int = COLONY_BYTES) -> World:
     """Return a cluster of this size."""
     plan = site_plan(hosts, max(3, hosts * 3 // 10), 3)
     colonies = max(64, round(hosts * COLONIES_A_HOST))
-    return World(plan, [COLONY_BYTES] * colonies, peers=PEERS, born=dealt(plan, colonies, PEERS))
+    return World(plan, [colony_bytes] * colonies, peers=PEERS, born=dealt(plan, colonies, PEERS))
 
 
 def timed(world: World) -> Costs:
@@ -97,23 +98,59 @@ def memory_bytes(world: World) -> int:
     return used
 
 
-def recovery(hosts: int, share: float) -> str:
-    """Return what comes of so many hosts dying at once."""
-    world = built(hosts)
+@dataclass(slots=True)
+class Recovery:
+    """What came of so many hosts dying at once.
+
+    Attributes:
+        killed: Hosts.
+        lost: Colonies of which no copy was left.
+        lost_expected: How many those are on average, whoever dies.
+        alone: Colonies with one copy left.
+        missing: Copies that were to be made.
+        copies: Copies that were made, until none was missing.
+        bytes_sent: What those carried.
+        seconds: How long that took, from the promotions on.
+        still_missing: 0, or it was not done in time.
+        costs: CPU of the rounds meanwhile.
+    """
+
+    killed: int
+    lost: int
+    lost_expected: float
+    alone: int
+    missing: int
+    copies: int
+    bytes_sent: int
+    seconds: float
+    still_missing: int
+    costs: Costs
+
+    def __str__(self) -> str:
+        return (
+            f"{self.killed:>6} {self.lost:>6} {self.lost_expected:>8.1f} {self.alone:>6} {self.missing:>8} "
+            f"{self.copies:>7} {self.bytes_sent / 1e9:>8.1f} {self.seconds:>8.1f} "
+            f"{self.costs.p99_ms:>8.1f} {self.costs.max_ms:>8.1f}"
+            + (f"  {self.still_missing} STILL MISSING" if self.still_missing else "")
+        )
+
+
+def recovery(world: World, count: int, *, step_s: float = 0.1, most_s: float = 600.0) -> Recovery:
+    """Let so many hosts die at once, and wait until every colony that is left has its peers again."""
     world.run(2.0, step_s=0.5)
-    count = max(1, round(hosts * share))
     dead = world.chance.sample(world.view.ids, count)
-    whole = sum(len(peers.holders) for peers in world.places())
+    all_dead = math.comb(len(world.view.ids), PEERS)
+    expected = len(world.sizes) * math.comb(count, PEERS) / all_dead
     lost = world.kill(dead)
-    at_risk = sum(len(peers.holders) == 1 for peers in world.places())
+    alone = sum(len(peers.holders) == 1 for peers in world.places())
     missing = world.missing()
+    world.tally = Tally()
     costs, began_s = timed(world), world.now_s
-    while world.missing() and world.now_s - began_s < 600.0:
-        world.step(0.25 if hosts > 300 else 0.05)
-    took_s = world.now_s - began_s
-    figures = (count, whole, len(lost), at_risk, missing, world.tally.copies)
-    row = " ".join(f"{figure:>8}" for figure in figures)
-    return f"{share:>7.1%} {row} {took_s:>8.1f} {costs.p99_ms:>8.1f} {costs.max_ms:>8.1f}"
+    while world.missing() and world.now_s - began_s < most_s:
+        world.step(step_s)
+    tally, took_s = world.tally, world.now_s - began_s
+    counts = len(lost), expected, alone, missing, tally.copies, tally.bytes_sent
+    return Recovery(count, *counts, took_s, world.missing(), costs)
 
 
 def main() -> int:
@@ -122,6 +159,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, nargs="*", default=[10, 30, 100, 300, 1000])
     parser.add_argument("--kill", type=float, nargs="*", default=[0.001, 0.01, 0.1, 0.25, 0.33, 0.5])
     parser.add_argument("--of", type=int, default=1000, help="hosts of which a share is killed")
+    parser.add_argument("--mib", type=int, default=32, help="MiB of each colony of those")
     options = parser.parse_args()
     if options.hosts:
         print(
@@ -139,11 +177,17 @@ def main() -> int:
         said = f"{beats.bytes_s / 1e3:>7.1f} {beats.frames_s:>7.0f} {beats.cpu:>7.2%}"
         beside = f"{beats_beside_dead(hosts).cpu:>7.2%}"
         print(f"{hosts:>5} {len(world.sizes):>8} {row} {kept:>8.1f} {said} {beside}", flush=True)
+    status = 0
     if options.kill:
-        print("killed    hosts   copies     lost    alone  missing   cloned  seconds   p99 ms   max ms")
-        for share in options.kill:
-            print(recovery(options.of, share), flush=True)
-    return 0
+        print(
+            "killed   lost expected  alone  missing  cloned       GB  seconds   p99 ms   max ms "
+            f"(of {options.of}, {options.mib} MiB a colony)"
+        )
+    for share in options.kill:
+        told = recovery(built(options.of, options.mib << 20), max(1, round(options.of * share)))
+        print(told, flush=True)
+        status |= bool(told.still_missing)
+    return status
 
 
 if __name__ == "__main__":

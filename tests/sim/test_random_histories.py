@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from agents import membership
 from tests.sim.batch import Tally, survey, tasks
 from tests.sim.plans import PLANS
 from tests.sim.splits import SPLITS
@@ -28,6 +29,14 @@ def judge(tally: Tally, plans: tuple[str, ...], capsys: pytest.CaptureFixture[st
 
 def test_some_histories(capsys: pytest.CaptureFixture[str]) -> None:
     judge(survey(list(tasks(FEW, tuple(PLANS)))), tuple(PLANS), capsys)
+
+
+@pytest.mark.sim
+def test_some_histories_in_which_grants_wait_as_they_do_in_a_crowd(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(membership, "CROWD", 0)
+    judge(survey(list(tasks(FEW, tuple(PLANS), first_seed=20_000))), tuple(PLANS), capsys)
 
 
 @pytest.mark.sim

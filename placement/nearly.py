@@ -17,7 +17,7 @@ from placement.balance import CROWDED, Means, copy_gain
 from placement.choice import standing, target_vetoes
 from placement.moves import better_spread, even_roles, rebalance, relieve
 from placement.reasons import Move
-from placement.repulsion import near_words, penalty_added
+from placement.repulsion import near_words, penalty_added, penalty_of
 from placement.resources import COPY_BYTES, Candidate, format_bytes
 
 FORCES = ("repulsion", "memory", "copies", "roles")  # the strongest first
@@ -91,6 +91,8 @@ def _pulled_apart(
     bytes_wanted: int,
 ) -> Near | None:
     """Two copies stand too near, and could stand apart if some host took one."""
+    if not any(penalty_of(standing(holders, candidates))):
+        return None  # nearly always so: what follows makes all candidates anew
     free = better_spread(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
     move = free or better_spread(colony, holders, _open(candidates), primary=primary)
     if move is None:

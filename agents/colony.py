@@ -155,6 +155,7 @@ class Colony:
         self.learner: Learner | None = None
         self.handed: Handed | None = None
         self.change = 0
+        self._told: Located | None = None  # what was announced last, in this epoch
         self.restored = False  # a snapshot brought the peer, and no census has had its say yet
         self._wake_s = float("inf")
         self._lanes_s = 0.0
@@ -594,6 +595,7 @@ class Colony:
         """Be primary in the peer's (new) epoch."""
         self.handed = None
         self.change = 0
+        self._told = None
         self._wake_s = float("inf")
         self.primary = primary = Primary(self.peer, ack_set)
         primary.commit(now_s, out)
@@ -606,9 +608,18 @@ class Colony:
         if view is None or primary is None:
             return
         self.change += 1
-        located = self._located(primary)
+        self._told = located = self._located(primary)
         out.extend(Send(host, located) for host in view.ids if host != self.host.me)
         out.append(TellHost(LocationChanged(located)))
+
+    def _announce_if_news(self, primary: Primary, out: Out) -> None:
+        """After a census: tell all hosts if something is another; else those that the view admitted."""
+        view, told = self.host.view, self._told
+        if view is None or told is None or _place(told) != _place(self._located(primary)):
+            self._announce(out)
+            return
+        new = [m.id for m in view.members if m.entered == view.id and m.id != self.host.me]
+        out.extend(Send(host, told) for host in new)
 
     def _located(self, primary: Primary) -> Located:
         cells, going = self.peer.cells, primary.transfers.going
@@ -661,7 +672,7 @@ class Colony:
             return
         if self.primary is not None:
             self._check_ack_set(self.primary, others, now_s, out)
-            self._announce(out)
+            self._announce_if_news(self.primary, out)
             return
         if event.kept:
             return  # this peer has handed over since; the heir speaks for itself
@@ -784,3 +795,8 @@ class Colony:
         if now_s - self._lanes_s > LANE_TICK_S:
             self._lanes_s = now_s
             self.peer.cells.forget_lanes(self.peer.clock_s(now_s))
+
+
+def _place(located: Located) -> tuple[Any, ...]:
+    """Return what of an entry of the directory says where a colony is, not what it weighs."""
+    return located.epoch, located.primary, located.peers, located.learners, located.going

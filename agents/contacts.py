@@ -22,6 +22,7 @@ class Contact:
         first_knock_s: When this incarnation first knocked.
         seed: The shell found it at an address given at the start.
         told_s: When it was last told that it is dead, or sent the view.
+        ahead: The later view that it spoke of last, and when first.
         introduced: Zombies that it was told of on this link.
         lost: Why the link went down last.
         hears: Whom it hears, by its last knock.
@@ -40,6 +41,7 @@ class Contact:
     knocked_s: float = -inf
     first_knock_s: float = -inf
     told_s: float = -inf
+    ahead: tuple[int, float] = (0, -inf)
     introduced: set[str] = field(default_factory=set)
     lost: str = ""
     hears: frozenset[str] = frozenset()

@@ -51,6 +51,7 @@ class Trace:
     incarnation: int
     heard_s: float
     up: bool = False
+    is_new: bool = False  # admitted just now; the link to it was neither up nor down yet
     misses: bytes | None = None  # what its last heartbeat of this view said; None = there was none
     said: frozenset[str] = frozenset()  # whom it hears, by that
     said_s: float = -inf
@@ -98,7 +99,8 @@ class Detector:
                 old = Trace(member.incarnation, -inf)
             # An old silence goes on counting: joins in a row must not hide a death.
             heard_s = now_s if grace and old.heard_s == -inf else old.heard_s
-            trace = Trace(member.incarnation, heard_s, member.id in up, attested=old.attested)
+            is_new = grace and (old.heard_s == -inf or old.is_new)
+            trace = Trace(member.incarnation, heard_s, member.id in up, is_new, attested=old.attested)
             trace.vouched_s, trace.vouched_since_s = old.vouched_s, old.vouched_since_s
             self._traces[member.id] = trace
         self._others = tuple(self._traces)
@@ -180,7 +182,7 @@ class Detector:
     def link_down(self, host: str) -> None:
         """Note that the link to a host broke."""
         if host in self._traces:
-            self._traces[host].up = False
+            self._traces[host].up = self._traces[host].is_new = False
             self._looked_until_s = -inf
 
     def note_alone(self, is_alone: bool, now_s: float) -> None:
@@ -274,7 +276,7 @@ class Detector:
             if now_s - trace.deaf_s >= DEAF_S + doubt_s:
                 return Verdict.BROKEN
             quiet = silence_s >= self._suspect_s / 2 + doubt_s
-            return Verdict.SUSPECT if quiet or not trace.up else Verdict.HEARD
+            return Verdict.SUSPECT if quiet or not (trace.up or trace.is_new) else Verdict.HEARD
         if not self._heard_by_another(host, now_s):
             # The other half of a split, of which some are back: the rest comes in a moment.
             is_fresh = not self._is_alone and now_s - self._back_s < BACK_TIMES * self._suspect_s

@@ -23,6 +23,7 @@ from agents.standing import Standing
 from agents.succession import too_old
 from agents.views import Member, View
 
+AHEAD_S = 0.02  # between two installs of a view where nothing is lost; the next heartbeat asks
 TOLD_EVERY_S = 0.2  # so rarely is one told that it is dead or behind; it sends ten heartbeats a second
 
 
@@ -193,6 +194,16 @@ class Encounters:
         here.detector.link_down(event.host)
         if here.is_member:
             here.watch(now_s)
+
+    def overheard(self, other: str, view: int, now_s: float) -> None:
+        """A heartbeat names a later view: mostly that is under way to us, too; if not, ask for it."""
+        contact, known = self._here.contacts.get(other), self._here.known
+        if contact is not None and known is not None and not known.charter.is_available:
+            if contact.ahead[0] != view:
+                contact.ahead = view, now_s
+            if now_s - contact.ahead[1] < AHEAD_S:
+                return
+        self.compare(other, view, now_s)
 
     def compare(self, other: str, view: int, now_s: float) -> None:
         """Another host spoke of another view: whoever is behind gets the later one."""

@@ -5,7 +5,8 @@ can say how long the last one may still run at its holder. `Quorum` belongs
 to the holder. Rules:
 
 - A lease runs from the *sending* of the heartbeat, on the sender's clock.
-- Only grants of the installed view count, from incarnations that it lists.
+- Only grants of the installed view count, and unexpired ones of earlier views of its generation;
+  both from incarnations that it lists.
 - After the fence nothing is granted until the next view is installed.
 - Rates of two clocks differ by at most `DRIFT` each from true time, so a
   lease of `L` on the holder's clock has surely run out when the granter has
@@ -17,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from math import inf
 
-from agents.views import View
+from agents.views import View, generation_of
 
 DRIFT = 0.05  # the faults assumed: clocks drift by at most 5 % in rate
 STRETCH = (1 + DRIFT) / (1 - DRIFT)
@@ -103,14 +104,26 @@ class Quorum:
         return now_s < self._until_s
 
     def install(self, view: View, me: str) -> None:
-        """Start afresh in a view that lists this host."""
-        self._until_s = -inf
+        """Go on in a view that lists this host: leases that run count in it, of whoever it still lists.
+
+        Else every view would be a pause of service, for those too that it does not touch. It can't
+        outlive a drop: a majority of this view granted, and of these some member accepts the view
+        that drops this host. It made its grant before it installed this one, and says how long a
+        grant of that moment can run at most (`Grants.left_s`, the floor).
+        """
+        before = self._incarnations if generation_of(self._view) == generation_of(view.id) else {}
         self._view = view.id
         self._me = me
         self._lease_s = view.charter.lease_s
         self._needed = view.majority
         self._incarnations = {member.id: member.incarnation for member in view.members}
-        self._expiry_s, self._sorted = {me: inf}, [inf]  # a host hears itself; the fence ends this one too
+        self._expiry_s = {
+            host: expiry_s
+            for host, expiry_s in self._expiry_s.items()
+            if host in before and self._incarnations.get(host) == before[host]
+        }
+        self._expiry_s[me] = inf  # a host hears itself; the fence ends this one too
+        self._sorted = sorted(self._expiry_s.values())
         self._recount()
 
     def granted(self, host: str, incarnation: int, view: int, sent_s: float, now_s: float) -> bool:

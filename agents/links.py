@@ -47,6 +47,7 @@ KEPT_FRAMES_MAX = 4_096  # per link
 KEPT_BYTES_MAX = 64 * 1024 * 1024  # over all links
 NOTED_MAX = 256  # refusals remembered, so that each is noted once
 ANSWER_EVERY_S = 0.05  # at most so often is one host sent a view, or asked for one
+AHEAD_S = 0.02  # what comes ahead of its view mostly has that view on its heels: not asked for at once
 
 __all__ = ["ClosePipe", "DeliverMessages", "Links", "OpenPipe", "SendFrame", "State"]
 
@@ -240,6 +241,7 @@ class Links:
                 out.extend(self.hang_up(host, now_s))
                 continue
             if link.is_up:
+                self._ask_for_view(link, now_s, out)
                 link.listen(self._silent_s, now_s, out)
                 continue
             was_refusing = link.state is State.REFUSING
@@ -337,13 +339,19 @@ class Links:
             if len(link.kept) >= KEPT_FRAMES_MAX or kept_bytes > KEPT_BYTES_MAX:
                 link.down("too much came ahead of its view", now_s, out)
                 return
+            if not link.kept:
+                link.asked_s = max(link.asked_s, now_s + AHEAD_S - ANSWER_EVERY_S)
             link.keep(frame.view, frame.messages, size)
-            if now_s - link.asked_s >= ANSWER_EVERY_S:
-                link.asked_s = now_s
-                link.send((WantView(self._view_id),), 0, CONTROL, out)
+            self._ask_for_view(link, now_s, out)
         elif self._view is not None and now_s - link.told_s >= ANSWER_EVERY_S:
             link.told_s = now_s
             link.send((Install(self._view),), 0, CONTROL, out)
+
+    def _ask_for_view(self, link: Link, now_s: float, out: Out) -> None:
+        """Ask for the view that what was kept waits for, if anything was and still does."""
+        if link.kept and now_s - link.asked_s >= ANSWER_EVERY_S:
+            link.asked_s = now_s
+            link.send((WantView(self._view_id),), 0, CONTROL, out)
 
     def _add(self, member: Member, now_s: float, *, is_wanted: bool) -> Link:
         link = Link(self._home, member, is_wanted=is_wanted, now_s=now_s)

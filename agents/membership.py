@@ -535,7 +535,7 @@ class Membership:
             return self.sides.greet(sender, now_s)
         known = self.known
         if known is None or beat.view > known.id:
-            self.encounters.compare(sender, beat.view, now_s)
+            self.encounters.overheard(sender, beat.view, now_s)
         if beat.load is not None:
             self.loads[sender] = beat.load
         self.peer_digests[sender] = beat.digest

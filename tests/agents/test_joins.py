@@ -20,7 +20,6 @@ from tests.agents.assembly import CHARTER, Assembly, founded
 NO_QUORUM = "not yet: no quorum there now: its missing members have to come back"
 LOOKING = "not yet: it is itself looking for its cluster"
 COME_IN = "come in: by the next view"
-AGREEING = "not yet: no quorum there now: the next view is being agreed on"
 LEAVES = "not yet: this host leaves: ask another"
 
 
@@ -258,7 +257,7 @@ def same_asks_leaving_equal() -> Meeting:
     world = founded("abcj")
     empty = _leaving(world, "c")
     world.crash("j")
-    return Meeting(world, "c", AGREEING, empty, "abj")
+    return Meeting(world, "c", COME_IN, empty, "abj")
 
 
 def same_asks_leaving_newer() -> Meeting:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agents.leases import DRIFT, STRETCH, Grants, Quorum
 from agents.membership import CROWD
-from agents.views import Charter, Member, View
+from agents.views import Charter, Member, View, view_id
 from tests.sim.beats import beats_of
 
 LEASE_S = 0.5
@@ -68,12 +68,35 @@ def test_a_grant_that_does_not_count(host: str, incarnation: int, number: int, s
     assert not two.held(10.0)
 
 
-def test_grants_of_one_view_end_with_the_next() -> None:
+def test_leases_that_run_count_in_the_next_view_and_for_no_longer() -> None:
     two = quorum("a", "b")
     two.granted("b", 1, 1, 10.0, 10.0)
-    two.install(view("a", "b", number=2), "a")
+    two.fence()
     assert not two.held(10.0)
-    assert not two.granted("b", 1, 1, 10.0, 10.0)
+    two.install(view("a", "b", number=2), "a")
+    assert two.held(10.0 + LEASE_S - 0.001) and not two.held(10.0 + LEASE_S)
+    assert not two.granted("b", 1, 1, 10.2, 10.2), "of the view before, and late"
+
+
+@pytest.mark.parametrize(
+    ("later", "incarnation", "held"),
+    [("abc", 1, True), ("abcd", 1, False), ("ac", 1, False), ("abc", 2, False)],
+    ids=["the same", "of more a majority", "from whom it still lists", "from that very incarnation"],
+)
+def test_of_leases_from_before_those_count_that_the_view_would_count(
+    later: str, incarnation: int, held: bool
+) -> None:
+    three = quorum("a", "b", "c")
+    three.granted("b", 1, 1, 10.0, 10.0)
+    three.install(view(*later, number=2, incarnation=incarnation), "a")
+    assert three.held(10.1) is held
+
+
+def test_no_lease_outlives_its_generation() -> None:
+    two = quorum("a", "b")
+    two.granted("b", 1, 1, 10.0, 10.0)
+    two.install(view("a", "b", number=view_id(1, 1)), "a")
+    assert not two.held(10.1)
 
 
 def test_an_overtaken_grant_does_not_shorten_the_lease() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agents.effects import HelloSeen, Note
 from agents.links import (
+    AHEAD_S,
     KEPT_FRAMES_MAX,
     SILENT_S,
     STRANGERS_MAX,
@@ -408,6 +409,8 @@ def test_a_frame_of_a_later_view_is_kept_until_that_view_is_installed() -> None:
     world.send("a", "b", ack(2))
     world.send("a", "b", ack(3), Installed(3))
     world.run()
+    assert world.end("a").got == [], "mostly the view is under way, too"
+    world.run(AHEAD_S)
     assert world.end("a").got == [(B.id, WantView(1))]
     assert world.end("b").got == [(A.id, Installed(3))], "what is about views passes the gate"
     world.install("b", view_of(2, A, B))

@@ -11,6 +11,7 @@ from agents.effects import (
     HangUp,
     HelloSeen,
     InitOrdered,
+    InstallView,
     LeaveOrdered,
     LinkCameUp,
     LoadMeasured,
@@ -419,7 +420,10 @@ def test_several_leave_at_once_the_most_senior_too() -> None:
 
 def test_a_leaver_goes_on_answering_until_a_majority_without_it_has_installed() -> None:
     world = founded("abc")
-    world.crash_at = lambda site, effect: site.name == "b" and world.member("c").gone_for_good
+    gone = world.site("c").id
+    world.crash_at = lambda site, effect: (  # before it can say that it has installed it
+        site.name == "b" and type(effect) is InstallView and gone not in effect.view.ids
+    )
     leave(world, "c")
     world.run(3.0)
     assert world.site("b").machine is None

@@ -43,6 +43,7 @@ from placement.reasons import Move
 from placement.repulsion import penalty_added
 from placement.resources import Candidate
 from placement.settle import Settled, settled_number
+from placement.ties import tie_order
 
 Out = list[Effect]
 
@@ -54,6 +55,7 @@ SWEEP_MAX = 64  # so many of them; one costs some 20 µs
 REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
+PLANNED_S = 0.5  # over so long a host spreads what it does for who leaves: clients are served beside it
 REFUSED_S = 1.0  # before a refused target is asked again
 CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
 REFUSALS_MAX = 4  # so many targets may say that others came first; the next one is not asked
@@ -91,8 +93,10 @@ class Governor:
         self._turn = 0
         self._leaving = 0  # the view that marked a member LEAVING last
         self._leavers: frozenset[str] = frozenset()
+        self._installed = 0
         self.ledger = Ledger()
         self._near_s = float("-inf")
+        self._planned_s = float("-inf")  # when the next order for a leaver's sake may be given
 
     # -- what is told -------------------------------------------------------------
 
@@ -101,7 +105,7 @@ class Governor:
         leavers = frozenset(member.id for member in view.members if member.status is Status.LEAVING)
         if leavers - self._leavers:
             self._leaving = view.id
-        self._leavers = leavers
+        self._leavers, self._installed = leavers, view.id
         self._view_s = float("nan")  # known at the next tick
         self._sweep_s = float("-inf")
         self._dirty.update(self._mine)
@@ -175,6 +179,9 @@ class Governor:
         self._step_s = now_s
         if self._view_s != self._view_s:  # a view was installed
             self._view_s = now_s
+            if self._leaving == self._installed:
+                # Not all hosts at one moment: with as many orders, the next view, or a client, would wait.
+                self._planned_s = now_s + PLANNED_S * _chance(self.host.me, self._leaving)
         machines = self.host.colonies
         if now_s - self._sweep_s >= SWEEP_S:
             self._sweep_s = now_s
@@ -276,6 +283,8 @@ class Governor:
         for _, colony, facts in self._most_endangered(field, has_room=room > 0):
             order, hosts, named = self._urgent_order(facts, field, now_s, fair)
             given = (facts, hosts, self.settled.number)
+            if self._can_wait(order, facts, now_s):
+                continue
             if isinstance(order, Lack):
                 if self._lacks.get(colony) != order.because:
                     self._decided(now_s, colony, urgent_step, given, order, **named)
@@ -295,6 +304,18 @@ class Governor:
                 bytes_room -= facts.bytes_used
                 self._decided(now_s, colony, urgent_step, given, order, **named)
                 self._give(colony, order, facts.bytes_used, out)
+
+    def _can_wait(self, order: Order | Lack | None, facts: Facts, now_s: float) -> bool:
+        """Return whether an order is for a leaver's sake alone, and another such one was given just now."""
+        is_planned = isinstance(order, (CloneOrdered, HandOverOrdered)) and order.cause == facts.leaving
+        if not is_planned or facts.leaving is None or len(facts.active) < self.settled.number:
+            return False
+        if now_s < self._planned_s:
+            return True
+        # The more there is to do, the closer: however much it is, the spreading takes no longer.
+        gap_s = PLANNED_S / max(1, len(self._dirty))
+        self._planned_s = max(self._planned_s, now_s - STEP_S) + gap_s
+        return False
 
     def _urgent_order(
         self, facts: Facts, field: Field, now_s: float, fair: float
@@ -529,6 +550,11 @@ class Governor:
         self._decided(now_s, facts.colony, rule, given, found)
         self._begin(facts.colony, found, facts.bytes_used, now_s, out)
         return True
+
+
+def _chance(host: str, view: int) -> float:
+    """Return a number from 0 to 1 that is another one for each host and view."""
+    return tie_order(view, host) / (1 << 64)
 
 
 def _without(refused: set[str], hosts: list[Candidate]) -> list[Candidate]:

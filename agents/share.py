@@ -28,6 +28,7 @@ from placement.settle import Settled, carriers, fair_share
 from placement.ties import tie_order
 
 INVITES_MAX = 8
+INVITES_STEP, INVITES_SHARE = 2, 50  # at a time: so many, or of what is due one in so many
 CLAIM_S = 0.25
 CLAIM_WINDOW = 256  # colonies looked at each time: some 40 µs each
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten
@@ -228,7 +229,8 @@ class Share:
         self._claim(now_s)
         due = self._due()
         open_now = sum(bool(kind) for kind, _, _ in self._invites.values())
-        while self._claims and open_now < INVITES_MAX:
+        left = max(INVITES_STEP, (due["copy"] + due["role"]) // INVITES_SHARE)
+        while self._claims and open_now < INVITES_MAX and left > 0:
             move = self._claims.popleft()
             primary, entry = host.directory.primary(move.colony), host.directory.entries[move.colony]
             if not primary or primary == host.me or entry is None or due[move.kind] <= 0:
@@ -237,6 +239,7 @@ class Share:
             if weight > 2 * max(0, due["weight"]):
                 continue  # it would carry more than others then
             open_now += 1
+            left -= 1
             due[move.kind] -= 1
             due["weight"] -= weight
             self._invites[move.colony] = (move.kind, now_s, weight)

@@ -127,7 +127,9 @@ class Hosts:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with log.open("wb") as out:
             command = self._command(name, arguments)
-            popen = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=ROOT)
+            popen = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, cwd=ROOT
+            )
         process = Process(name, box, port, popen, log, state_dir, ip)
         self.processes[name] = process
         return process

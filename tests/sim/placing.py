@@ -141,6 +141,11 @@ class Site:
         """Bytes that its machine still has."""
         return None
 
+    @property
+    def bytes_measured(self) -> int:
+        """Bytes that it carried then."""
+        return 0
+
     def places(self) -> list[Peers]:
         """Return where every colony lives."""
         return self.world.places()

@@ -29,6 +29,7 @@ from agents.views import Charter
 from placement import choice
 from placement.reasons import Move
 from placement.settle import Settled
+from placement.ties import tie_order
 from tests.sim.clients import run_closure
 
 pytestmark = pytest.mark.sim  # a whole life of a cluster: a second or two
@@ -144,6 +145,9 @@ def life() -> Counting:
         add(ledger, entry)
 
     patch.setattr(Ledger, "_add", added)
+    patch.setattr(
+        "agents.governor.PLANNED_S", 0.0
+    )  # many decide at one moment: each knows what was given before
     patch.setattr(Governor, "_begin", began)
     patch.setattr(transfers, "order_hand_over", ordered)
     with patch.context():
@@ -271,7 +275,7 @@ def test_a_change_of_the_rules_or_of_what_was_recorded_is_seen(
     life: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as planted:
-        planted.setattr(choice, "crowd_step", lambda hosts: 1)  # one copy more matters from now on
+        planted.setattr(choice, "tie_order", lambda colony, host: -tie_order(colony, host))
         assert differing(life)
     with monkeypatch.context() as planted:
         planted.setattr(Entry, "candidates", property(lambda entry: entry.sight.candidates()))

@@ -1,0 +1,188 @@
+"""Joins and leaves while serving: what a client's p99 is during the wave, beside quiet.
+
+Eight hosts on four boxes, a moderate and steady load whose whole history is
+checked. In turns: quiet, one host joins; quiet, two join; quiet, one leaves
+by SIGTERM; quiet, two leave. A wave lasts from the joiners' first word (or the
+signal) until nothing has moved any more: to start Python takes half a second
+of a core, which elsewhere is on another box than that of those who serve.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import colony
+from tests.bench.harness import Plan, Row, Sample, note, summary
+from tests.real.hosts import PATIENCE_S, Hosts, until
+from tests.real.load import Load
+
+HOSTS, BOXES, COLONIES, PEERS = 8, 4, 64, 2
+CELLS, CELL_BYTES = 20_000, 1_024  # what there is to move, beside the cells of the load
+RATE, THREADS = 400.0, 5  # operations per second in all: a third of a core here
+QUIET_S = 10.0
+STILL_S = 2.0  # nothing has moved for so long: the wave is over
+LOOK_S = 0.25  # between two looks, in waves and in quiet alike
+MUST_TIMES = 2.0
+
+
+class Boxes(Hosts):
+    """Hosts that end with this process, whatever becomes of it."""
+
+    def _command(self, name: str, arguments: list[str]) -> list[str]:
+        return [sys.executable, "-m", "colony.up_child", str(os.getpid()), "host", *arguments]
+
+
+@dataclass
+class Wave:
+    """One wave, and the quiet before it.
+
+    Attributes:
+        what: In words.
+        quiet: Operations before it.
+        busy: Operations during it.
+        lasted_s: How long it lasted.
+        moved: Copies that came to stand elsewhere.
+    """
+
+    what: str
+    quiet: Sample
+    busy: Sample
+    worst_ms: float
+    lasted_s: float
+    moved: int
+
+
+@dataclass
+class Scene:
+    """A cluster under load, and what is measured of it."""
+
+    hosts: Hosts
+    load: Load
+    waves: list[Wave] = field(default_factory=list)
+
+    def quiet(self, seconds: float) -> tuple[float, float]:
+        """Let some time go by, looked at as often as waves are; return its beginning and end."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            self._table()
+            time.sleep(LOOK_S)
+        return began, time.monotonic()
+
+    def wave(self, what: str, strike: Callable[[], Any], *, quiet_s: float) -> Wave:
+        """Measure quiet, then what `strike` brings about (from when it says), until all is still."""
+        quiet = self.quiet(quiet_s)
+        before, began = self._table(), time.monotonic()
+        began = strike() or began
+        ended, after = self._still(before)
+        moved = sum(len(after[colony] - before[colony]) for colony in before)
+        busy, worst_ms = self._sample(began, ended)
+        wave = Wave(what, self._sample(*quiet)[0], busy, worst_ms, ended - began, moved)
+        self.waves.append(wave)
+        return wave
+
+    def _sample(self, since_s: float, until_s: float) -> tuple[Sample, float]:
+        took = [op.return_s - op.call_s for op in list(self.load.history) if since_s <= op.call_s < until_s]
+        return summary(took, until_s - since_s), max(took) * 1e3
+
+    def _table(self) -> dict[int, frozenset[str]]:
+        try:
+            rows = self.hosts.status(table=True)["table"]
+        except colony.ColonyError:
+            return {}
+        return {row["colony"]: frozenset([row["primary"], *row["secondaries"]]) for row in rows}
+
+    def _still(self, before: dict[int, frozenset[str]]) -> tuple[float, dict[int, frozenset[str]]]:
+        """Wait until the wave is over; return when it was, and who holds what then."""
+        seen, changed_s = before, time.monotonic()
+        end_s = changed_s + PATIENCE_S
+        while time.monotonic() < end_s:
+            time.sleep(LOOK_S)
+            table = self._table()
+            status = self.hosts.status()
+            here = {name for name, process in self.hosts.processes.items() if process.is_alive}
+            active = {m["name"] for m in status["view"]["members"] if m["status"] == "ACTIVE"}
+            healthy = status["colonies"]["healthy"] == self.hosts.colonies
+            if table != seen or active != here or not healthy:
+                seen, changed_s = table, time.monotonic()
+            elif time.monotonic() - changed_s >= STILL_S:
+                return changed_s, seen
+        raise RuntimeError(f"not still in {PATIENCE_S:g} s: {active} of {here}, {status['colonies']}")
+
+
+def run(plan: Plan) -> None:
+    """Measure; adds rows to the plan. A figure is of all rounds together, by medians of their ratios."""
+    waves: list[Wave] = []
+    with Boxes(HOSTS, boxes=BOXES, peers=PEERS, colonies=COLONIES) as hosts:
+        fill(hosts)
+        with Load(hosts.addresses, keys=300, writers=3, readers=2, rate=RATE / THREADS) as load:
+            scene = Scene(hosts, load)
+            for _ in range(plan.rounds):
+                one_round(scene)
+        note(f"history of {len(load.history)} operations: {load.verify()}")
+        waves = scene.waves
+    for what in dict.fromkeys(wave.what for wave in waves):
+        _row(plan, what, [wave for wave in waves if wave.what == what])
+
+
+def one_round(scene: Scene, quiet_s: float = QUIET_S) -> None:
+    """One host joins, two join, one leaves, two leave: after it there are as many as before."""
+    hosts = scene.hosts
+    names: list[str] = []
+    for what, strike in (
+        ("one host joins", lambda: join(hosts, 1, names)),
+        ("two hosts join at once", lambda: join(hosts, 2, names)),
+        ("one host leaves", lambda: leave(hosts, names[:1])),
+        ("two hosts leave at once", lambda: leave(hosts, names[1:])),
+    ):
+        wave = scene.wave(what, strike, quiet_s=quiet_s)
+        note(
+            f"{what}: {wave.lasted_s:.1f} s, {wave.moved} copies; p50 {wave.quiet.p50_ms:.2f} -> "
+            f"{wave.busy.p50_ms:.2f}, p99 {wave.quiet.p99_ms:.2f} -> {wave.busy.p99_ms:.2f} ms "
+            f"({wave.busy.p99_ms / wave.quiet.p99_ms:.2f} times), worst {wave.worst_ms:.0f} ms"
+        )
+
+
+def join(hosts: Hosts, count: int, names: list[str]) -> float:
+    """Start hosts, and wait for the first word of any; return when it came."""
+    started = [hosts.start() for _ in range(count)]
+    names += [process.name for process in started]
+    until(lambda: any(process.log.stat().st_size for process in started), "a joiner's first word")
+    return time.monotonic()
+
+
+def leave(hosts: Hosts, names: list[str]) -> None:
+    """SIGTERM hosts, and wait until each has left by itself."""
+    gone = [hosts.processes.pop(name) for name in names]
+    for process in gone:
+        process.popen.send_signal(signal.SIGTERM)
+    for process in gone:
+        status = process.popen.wait(PATIENCE_S)
+        assert status == 0, f"{process.name} left with status {status}:\n{process.log.read_text()[-2000:]}"
+
+
+def fill(hosts: Hosts, cells: int = CELLS, size: int = CELL_BYTES, prefix: str = "bulk-") -> None:
+    """Write cells that have something to move."""
+    value = random.Random(1).randbytes(size)
+    with colony.connect(hosts.addresses, codec="raw", timeout=20.0) as store:
+        for at in range(0, cells, 500):
+            store.set_many({f"{prefix}{number}": value for number in range(at, min(at + 500, cells))})
+    until(lambda: hosts.healthy(), "healthy after the first writes")
+
+
+def _row(plan: Plan, what: str, waves: list[Wave]) -> None:
+    ratios = sorted(wave.busy.p99_ms / wave.quiet.p99_ms for wave in waves)
+    quiet = statistics.median(wave.quiet.p99_ms for wave in waves)
+    busy = statistics.median(wave.busy.p99_ms for wave in waves)
+    lasted = statistics.median(wave.lasted_s for wave in waves)
+    text = f"p99 {quiet:.2f} -> {busy:.2f} ms, {lasted:.1f} s"
+    spread = (ratios[0], ratios[-1])
+    row = Row(f"{what}, p99 times quiet", text, "", statistics.median(ratios), MUST_TIMES, True, spread)
+    plan.add(row)

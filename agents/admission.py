@@ -6,12 +6,14 @@ find the same free room. The host judges by its own, fresh figures:
 
 * whoever asks says how heavy this host may be then; who comes too late looks
   elsewhere;
+* cells are born, and grow, while there is room: under `--max-bytes`, and in the machine's memory;
 * when room is short, copies have a price: a colony with fewer copies outbids
   one with more, whose copy here is given up or asked to go.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import Protocol
 
 from agents.causes import Cause
@@ -28,6 +30,8 @@ from placement.resources import COPY_BYTES, format_bytes
 COUNT_S = 0.1
 ASKED_S = 1.0  # a colony that was asked to go is not asked again so soon
 SHED = "shed"
+NEAR_BYTES = 256 << 20  # with less than that left by the machine, births are counted against it
+ROOM_S = 5.0  # without a refusal: the spell is over
 
 
 class Host(Household, Protocol):
@@ -35,7 +39,11 @@ class Host(Household, Protocol):
 
     @property
     def memory_free(self) -> int | None:
-        """Bytes that the machine still has; None = not measured."""
+        """Bytes that the machine still has for cells; None = not measured."""
+
+    @property
+    def bytes_measured(self) -> int:
+        """Bytes that this host carried then."""
 
 
 class Admission:
@@ -44,6 +52,9 @@ class Admission:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.bytes_now = 0  # what is here, and what was promised room
+        self.bytes_most = inf  # so much may be here, by the limit and by the machine's memory
+        self._refused = 0  # births since somebody was told of it
+        self._full_s = -inf  # when the last one was refused, of a spell that was noted
         self._counted_s = float("-inf")
         self._promised: dict[int, int] = {}  # colony -> bytes that were admitted
         self._asked_s: dict[int, float] = {}
@@ -56,7 +67,8 @@ class Admission:
         if now_s - self._counted_s < COUNT_S:
             return
         self._counted_s = now_s
-        if not (self._promised or self.host.limits.bytes_max):
+        self.bytes_most = self._most()
+        if not self._promised and self.bytes_most == inf:
             return
         self._forget_ended()
         here = sum(c.peer.cells.bytes_used for c in self.host.colonies.values())
@@ -64,12 +76,24 @@ class Admission:
 
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many; if not, they count from now on."""
-        if not self.host.limits.bytes_max:
+        if self.bytes_most == inf:
             return False
-        if self.bytes_now + bytes_more > self.host.limits.bytes_max:
+        if self.bytes_now + bytes_more > self.bytes_most:
             return True
         self.bytes_now += bytes_more  # until the next count
         return False
+
+    def refused(self) -> None:
+        """Note that a cell was not born, or did not grow, for lack of room."""
+        self._refused += 1
+
+    def _most(self) -> float:
+        """Return the bytes that this host may carry; inf = it has all the room that it likes."""
+        limit: float = self.host.limits.bytes_max or inf
+        free = self.host.memory_free
+        if free is not None and free < NEAR_BYTES:
+            limit = min(limit, self.host.bytes_measured + free)
+        return limit
 
     def _forget_ended(self) -> None:
         self._promised = {c: size for c, size in self._promised.items() if self._learns(c)}
@@ -84,6 +108,18 @@ class Admission:
         return sum(
             max(0, size - colonies[colony].peer.cells.bytes_used) for colony, size in self._promised.items()
         )
+
+    def _say_if_full(self, now_s: float, out: list[Effect]) -> None:
+        if self._refused:
+            if self._full_s == -inf:
+                have, most = format_bytes(self.bytes_now), format_bytes(int(self.bytes_most))
+                text = f"births and growth are refused (Full): {have} of {most} are used"
+                out.append(Note("full", text, host=self.host.me))
+            self._refused, self._full_s = 0, now_s
+        elif self._full_s > -inf and now_s - self._full_s >= ROOM_S:
+            self._full_s = -inf
+            text = f"none was refused for {ROOM_S:.0f} s"
+            out.append(Note("room", text, host=self.host.me, cause=Cause("full", host=self.host.me)))
 
     # -- who comes ----------------------------------------------------------------------
 
@@ -131,8 +167,8 @@ class Admission:
     def _outbid(self, colony: int, bytes_wanted: int) -> str:
         """There is no room: see whether copies of colonies that have more of them should go."""
         directory = self.host.directory
-        limit = self.host.limits.bytes_max
-        short = self.bytes_now + bytes_wanted - limit if limit else bytes_wanted
+        limit = self.bytes_most
+        short = int(self.bytes_now + bytes_wanted - limit) if limit < inf else bytes_wanted
         tenants = []
         for other, machine in self.host.colonies.items():
             entry = directory.entries[other] if other < len(directory.entries) else None
@@ -151,7 +187,8 @@ class Admission:
         return f"this host's memory limit is reached ({format_bytes(bytes_wanted)} wanted)"
 
     def ticked(self, now_s: float, out: list[Effect]) -> None:
-        """Have those go that were outbid since."""
+        """Have those go that were outbid since; say that births are refused, and that they are no more."""
+        self._say_if_full(now_s, out)
         if not self._bids:
             return
         self._asked_s = {c: at_s for c, at_s in self._asked_s.items() if now_s - at_s < ASKED_S}

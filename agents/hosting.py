@@ -113,7 +113,7 @@ from agents.views import Member, Status, View
 from agents.wandering import Urges, Wandering
 from agents.wire import SPOKEN, Versions
 from placement.peers import Peers
-from placement.resources import Candidate
+from placement.resources import Candidate, spare
 
 SOFTWARE = "0.1.0"
 HOST_KINDS = frozenset((Census, Located, WantLocations, Invite, InviteAnswer))
@@ -289,14 +289,24 @@ class Container(Surroundings):
         """Return "" if a clone may come in, or why not."""
         return self.admission.admits(colony, sender, bytes_wanted, weight_max)
 
+    def refused_birth(self) -> None:
+        """Note that a cell was not born, or did not grow, for lack of room."""
+        self.admission.refused()
+
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many."""
         return self.admission.is_full(bytes_more)
 
     @property
     def memory_free(self) -> int | None:
-        """Bytes that the machine still has; None = not measured."""
-        return self.load.memory_free if self.load.memory_total else None
+        """Bytes that the machine still has for cells; None = not measured."""
+        load = self.load
+        return spare(load.memory_free, load.memory_total) if load.memory_total else None
+
+    @property
+    def bytes_measured(self) -> int:
+        """What this host carried when `memory_free` was measured."""
+        return self.load.bytes_used
 
     @property
     def is_settled(self) -> bool:

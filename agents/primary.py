@@ -15,7 +15,7 @@ import msgspec
 
 from agents import migration
 from agents.causes import Cause
-from agents.cells import Cell, after, batches, dna_bytes, whole
+from agents.cells import Cell, after, batches, dna_bytes, patched, whole
 from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
 from agents.evaluate import (
     Refusal,
@@ -244,7 +244,24 @@ class Primary:
     def _is_too_much(self, request: Mutation) -> bool:
         """Return whether the host has no room for what a request brings."""
         dna = request.dna if type(request) is Put else request.changed if type(request) is Patch else None
-        return dna is not None and self.peer.host.is_full(len(request.key) + dna_bytes(dna))
+        if dna is None or not self.peer.host.is_full(len(request.key) + dna_bytes(dna)):
+            return False
+        _, cell = self._latest(request.key)
+        if cell is not None:  # what grows by nothing needs no room
+            new = patched(cell[2], dna, request.gone) if type(request) is Patch else dna
+            if dna_bytes(new) <= dna_bytes(cell[2]):
+                return False
+        self.peer.host.refused_birth()
+        return True
+
+    def _has_no_room(self, live: Cell | None, key_bytes: int, dna: bytes) -> bool:
+        """Return whether what a function made of a cell is too much."""
+        if live is not None and len(dna) <= dna_bytes(live[2]):
+            return False
+        if not self.peer.host.is_full(key_bytes + len(dna)):
+            return False
+        self.peer.host.refused_birth()
+        return True
 
     def _latest(self, key: bytes) -> tuple[int, Cell | None]:
         """Return the cell after all that is sequenced; seq 0 = committed."""
@@ -378,7 +395,7 @@ class Primary:
             reply = Reply(request.id, FAILED, text=f"the closure's value has {len(dna)} bytes")
             self._refuse(caller, request, reply, now_s, out)
             return
-        elif dna is not None and host.is_full(len(request.key) + len(dna)):
+        elif dna is not None and self._has_no_room(live, len(request.key), dna):
             reply = Reply(request.id, FULL, text="this host's memory limit is reached")
         if reply is not None:
             out.append(Answer(caller, reply))

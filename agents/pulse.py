@@ -13,6 +13,7 @@ import msgspec
 from agents.colony import Colony
 from agents.messages.membership import Load
 from placement.attraction import Steady
+from placement.resources import reserve, spare
 
 CPU_BAND = 0.08  # more than a tenth of noise at the thresholds
 FREE_BAND = 0.10
@@ -34,9 +35,15 @@ class Pulse:
         return msgspec.structs.replace(
             load,
             steady_cpu=min(1.0, self._cpu.took(load.cpu, now_s)),
-            steady_free=int(self._free.took(load.memory_free, now_s)),
+            steady_free=int(self._memory_free(load, now_s)),
             traffic=self._traffic.took(self._mutations_per_s(colonies, now_s), now_s),
         )
+
+    def _memory_free(self, load: Load, now_s: float) -> float:
+        """Return what is free: that it is little is said at once, that it is more only when it has lasted."""
+        if load.memory_total and spare(load.memory_free, load.memory_total) < reserve(load.memory_total):
+            self._free = Steady(band=FREE_BAND, relative=True)
+        return self._free.took(load.memory_free, now_s)
 
     def _mutations_per_s(self, colonies: Iterable[Colony], now_s: float) -> float:
         """Return how many mutations the primaries here have sequenced since the last time."""

@@ -90,6 +90,9 @@ class Surroundings(Protocol):
     def admits(self, colony: int, sender: str, bytes_wanted: int, weight_max: int = 0) -> str:
         """Return "" if a clone may come in, or why not."""
 
+    def refused_birth(self) -> None:
+        """Note that a cell was not born, or did not grow, for lack of room."""
+
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many."""
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from agents.household import Household
 from agents.messages.membership import Load
 from agents.views import Member, Status, View
+from placement.attraction import FILL_GOOD
 from placement.balance import Means, fair_weight
-from placement.resources import Candidate
+from placement.resources import Candidate, spare
 from placement.sampling import sampled
 from placement.settle import carriers
 
@@ -125,13 +126,23 @@ class Survey:
         hosts = carriers(self._field.hosts)
         return fair_weight(hosts, directory.set_bytes, len(directory.entries), settled)
 
+    def _bytes_used(self, member: Member, load: Load) -> int:
+        """Return what a host carries; near its limit by its own, fresh word, if that is more.
+
+        Sizes in the directory are means over seconds, with what is to come: by these a host would
+        be full before anybody made room on it.
+        """
+        used = self.host.directory.bytes_used[member.id]
+        near = bool(member.bytes_max) and load.bytes_used > FILL_GOOD * member.bytes_max
+        return max(used, load.bytes_used) if near else used
+
     def _candidate(self, member: Member) -> Candidate:
         directory, reputation = self.host.directory, self.host.membership.reputation
         load = self.host.membership.loads.get(member.id) or Load()
         made_of = (
             member,
             load,
-            directory.bytes_used[member.id],
+            self._bytes_used(member, load),
             directory.bytes_going[member.id],
             directory.copies[member.id],
             directory.primaries[member.id],
@@ -161,7 +172,7 @@ def _candidate_of(
         id=member.id,
         name=member.name,
         labels=member.labels,
-        memory_free=free if load.memory_total else None,
+        memory_free=spare(free, load.memory_total) if load.memory_total else None,
         bytes_max=member.bytes_max,
         bytes_used=bytes_used,
         bytes_going=bytes_going,

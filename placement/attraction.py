@@ -94,6 +94,14 @@ def cpu_band(cpu: float) -> int:
     return (cpu > CPU_BUSY) + (cpu > CPU_SATURATED)
 
 
+def too_busy_for(taker: Candidate, giver: Candidate) -> bool:
+    """Return whether a saturated CPU keeps a host from taking what another one has.
+
+    Not if that one's is, too: where all are saturated alike, nobody would get anything.
+    """
+    return cpu_band(taker.cpu) == 2 > cpu_band(giver.cpu)
+
+
 def traffic_band(traffic: float, mean: float) -> int:
     """Return 1 for a host that takes half as many mutations again as the mean, and not just a few; else 0."""
     return int(traffic > max(TRAFFIC_MIN, 1.5 * mean))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from placement.attraction import CPU_WARM, FILL_HIGH
+from placement.attraction import CPU_WARM, FILL_HIGH, cpu_band
 from placement.resources import COPY_BYTES, Candidate
 
 SLACK = 0.05  # of the mean: a giver stays heavier than its taker by half of what balance is held to (1.10)
@@ -93,7 +93,8 @@ def copy_gain(
 
 def may_lead_more(giver: Candidate, taker: Candidate, means: Means) -> bool:
     """Return whether a taker of a role leads less enough, and has the CPU and the memory for it."""
-    if taker.fill() > FILL_HIGH or taker.cpu > CPU_WARM:
+    are_saturated = cpu_band(taker.cpu) == cpu_band(giver.cpu) == 2  # alike: it hinders neither
+    if taker.fill() > FILL_HIGH or (taker.cpu > CPU_WARM and not are_saturated):
         return False
     return giver.primaries - taker.primaries >= (MARGIN_MIN if taker.joining else means.role_margin)
 

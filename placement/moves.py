@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from placement.attraction import FILL_FULL, FILL_HIGH, FILL_LOW, cpu_band, has_room
+from placement.attraction import FILL_FULL, FILL_HIGH, FILL_LOW, cpu_band, has_room, too_busy_for
 from placement.balance import Means, copy_gain, may_lead_more
 from placement.choice import Rank, choose_successor, standing, target_ranks
 from placement.peers import Peers
@@ -210,7 +210,7 @@ def even_copies(
             for host in candidates
             if to in (None, host.id)
             and copy_gain(source, host, bytes_wanted, means, asked=asked_by is not None) > 0
-            and cpu_band(host.cpu) < 2
+            and not too_busy_for(host, source)
         ]
         if not takers:
             continue

@@ -2,7 +2,7 @@
 
 The one module of this floor that touches the world, and the one door of
 psutil. In a container psutil reports the box, so the limits of the control
-group (v2) come first. All of it may block for some hundred microseconds:
+group (of version 2, or of version 1) come first. All of it may block for some hundred microseconds:
 sample once a second, not per message.
 
 Figures that can't be had degrade to harmless ones: an identity of "" attests
@@ -18,7 +18,7 @@ import uuid
 from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
@@ -216,9 +216,10 @@ class Sampler:
         memory = psutil.virtual_memory()
         free, total = int(memory.available), int(memory.total)
         for group in self._groups:
-            limit = _number(group / "memory.max")
+            limit = _number(group.memory / group.names.memory_max)
+            if limit is not None and limit < total:
+                total = limit
             if limit is not None:
-                total = min(total, limit)
                 free = min(free, limit - _working_set(group))
         # A quota that is used up and a box that is busy both leave nothing: the worse of the two counts.
         cpu = max(psutil.cpu_percent(None) / 100, self._quota_used(now_s))
@@ -229,37 +230,91 @@ class Sampler:
         self._before_s = now_s
         shares = [0.0]
         for group in self._groups:
-            cpus = _cpus_allowed(group)
-            usage_s = _field(group / "cpu.stat", "usage_usec") / 1e6
-            before_s = self._usage_s.get(group)
-            self._usage_s[group] = usage_s
+            cpus, usage_s = _cpus_allowed(group), _usage_s(group)
+            before_s = self._usage_s.get(group.usage)
+            self._usage_s[group.usage] = usage_s
             if cpus and before_s is not None and elapsed_s > 0:
                 shares.append((usage_s - before_s) / (elapsed_s * cpus))
         return max(shares)
 
 
-def _own_groups(cgroups: Path, proc: Path) -> list[Path]:
-    """Return the v2 control groups this process is in, leaf first: each may set a limit."""
+class _Names(NamedTuple):
+    """What the files of a control group are called."""
+
+    memory_max: str
+    memory_now: str
+    reclaimable: str
+
+
+V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = _Names("memory.max", "memory.current", "inactive_file")
+
+
+class _Group(NamedTuple):
+    """One level of this process' control groups; of version 1 there is one for each controller."""
+
+    memory: Path
+    cpu: Path
+    usage: Path
+    names: _Names
+
+
+def _own_groups(cgroups: Path, proc: Path) -> list[_Group]:
+    """Return the control groups this process is in, leaf first: each may set a limit."""
+    found, of_v1 = [], {"memory": "", "cpu": "", "cpuacct": ""}
     for line in _text(proc / "self/cgroup").splitlines():
-        if line.startswith("0::/") and ".." not in line:
-            leaf = cgroups / line[len("0::/") :]
-            chain = [leaf, *leaf.parents]
-            chain = chain[: chain.index(cgroups) + 1]
-            return [
-                group for group in chain if (group / "memory.max").exists() or (group / "cpu.max").exists()
-            ]
-    return []
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if ".." in path or not path.startswith("/"):
+            continue
+        if line.startswith("0::/"):
+            found += [_Group(level, level, level, V2) for level in _chain(cgroups, path)]
+        for controller in of_v1.keys() & set(controllers.split(",")):
+            of_v1[controller] = path
+    roots = {controller: cgroups / controller for controller in of_v1}
+    memory, cpu, usage = (_chain(roots[one], of_v1[one]) for one in ("memory", "cpu", "cpuacct"))
+    for n in range(max(len(memory), len(cpu))):
+        where = [levels[min(n, len(levels) - 1)] for levels in (memory, cpu, usage) if levels]
+        if len(where) == 3:
+            found.append(_Group(where[0], where[1], where[2], V1))
+    return [
+        group for group in found if (group.memory / group.names.memory_max).exists() or _limits_cpu(group)
+    ]
 
 
-def _working_set(group: Path) -> int:
+def _chain(root: Path, path: str) -> list[Path]:
+    """Return a group and all above it; in a namespace that hides its path, what is mounted there."""
+    leaf = root / path.lstrip("/")
+    if not path or not leaf.is_dir():
+        return [root] if root.is_dir() and path else []
+    chain = [leaf, *leaf.parents]
+    return chain[: chain.index(root) + 1]
+
+
+def _limits_cpu(group: _Group) -> bool:
+    return (group.cpu / ("cpu.cfs_quota_us" if group.names is V1 else "cpu.max")).exists()
+
+
+def _working_set(group: _Group) -> int:
     """Return the memory of a group that can't simply be reclaimed, as the kubelet counts it."""
-    return (_number(group / "memory.current") or 0) - _field(group / "memory.stat", "inactive_file")
+    used = _number(group.memory / group.names.memory_now) or 0
+    return used - _field(group.memory / "memory.stat", group.names.reclaimable)
 
 
-def _cpus_allowed(group: Path) -> float:
+def _cpus_allowed(group: _Group) -> float:
     """Return how many CPUs the quota of a group amounts to; 0 = no quota."""
-    quota, _, period = _text(group / "cpu.max").partition(" ")
+    if group.names is V1:
+        quota, period = (_text(group.cpu / f"cpu.cfs_{which}_us") for which in ("quota", "period"))
+    else:
+        quota, _, period = _text(group.cpu / "cpu.max").partition(" ")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else 0.0
+
+
+def _usage_s(group: _Group) -> float:
+    """Return the CPU time that a group has used."""
+    if group.names is V1:
+        return (_number(group.usage / "cpuacct.usage") or 0) / 1e9
+    return _field(group.usage / "cpu.stat", "usage_usec") / 1e6
 
 
 def _field(path: Path, name: str) -> int:

@@ -21,6 +21,7 @@ _UNIT_BY_NAME = {name.lower(): size for name, size in UNITS.items()}
 # What a copy weighs besides its bytes: acks, lanes, a line in each census. With less data than
 # this in a colony, hosts are evened out by the number of copies rather than by bytes.
 COPY_BYTES = 1 << 20
+RESERVE_SHARE, RESERVE_MAX = 20, 256 << 20  # of all memory one part in so many, at most so much
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -53,6 +54,16 @@ def format_bytes(size_bytes: int) -> str:
     return f"{size / 1024:.1f} PiB"
 
 
+def reserve(total: int) -> int:
+    """Return the bytes of a machine's memory that cells leave free: for buffers, and for others."""
+    return min(total // RESERVE_SHARE, RESERVE_MAX)
+
+
+def spare(free: int, total: int) -> int:
+    """Return the bytes that cells may still take of a machine with so much memory free."""
+    return max(0, free - reserve(total))
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One member host as placement sees it, holder or not.
@@ -63,7 +74,7 @@ class Candidate:
     Attributes:
         id: Host id.
         name: What people call it; reasons speak of it by this name.
-        memory_free: Bytes its machine still has; None = not measured yet.
+        memory_free: Bytes its machine still has for cells (`spare`); None = not measured yet.
         bytes_max: Most bytes of cells that it may hold; 0 = no limit.
         bytes_used: Bytes of cells that it holds.
         bytes_going: Of these, bytes of copies that are to go.

@@ -82,6 +82,9 @@ class Home:
         """Admit everybody, unless the test says why not."""
         return self.refuses
 
+    def refused_birth(self) -> None:
+        """Nobody is told."""
+
     def is_full(self, bytes_more: int) -> bool:
         """Return whether the test has left no such room."""
         return bytes_more > self.room

@@ -135,6 +135,9 @@ class Place:
         """Refuse now and then."""
         return "not now" if self.run.chance.random() < 0.1 else ""
 
+    def refused_birth(self) -> None:
+        """Nobody is told."""
+
     def is_full(self, bytes_more: int) -> bool:
         """Never full."""
         return False

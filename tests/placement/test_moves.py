@@ -241,3 +241,17 @@ def test_five_hosts_lose_one_and_settle_evenly_again() -> None:
     assert max(repaired.values()) - min(repaired.values()) <= 4
     assert world.run() <= 8
     assert max(spread(world).values()) - min(spread(world).values()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("taker", "giver", "moves"), [(0.99, 0.2, False), (0.99, 0.95, True), (0.2, 0.99, True)]
+)
+def test_a_saturated_cpu_keeps_nothing_away_from_it_where_all_are_saturated(
+    taker: float, giver: float, moves: bool
+) -> None:
+    h1 = host("h1", "b1", primaries=15, copies=30, cpu=giver)
+    hosts = [h1, host("h2", "b2", copies=30, cpu=giver), host("h3", "b3", cpu=taker)]
+    copy = rebalance(0, ["h1", "h2"], hosts, primary="h1")
+    assert (copy is not None and copy.target == "h3") is moves
+    role = rebalance(0, ["h1", "h3"], hosts, primary="h1")
+    assert (role is not None) is moves

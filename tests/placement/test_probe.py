@@ -188,7 +188,7 @@ def group(at: Path, **files: str) -> None:
 
 def sampler(tmp_path: Path, own: str) -> probe.Sampler:
     (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(f"4:memory:/v1\n0::{own}\n")
+    (tmp_path / "proc/self/cgroup").write_text(f"4:memory:/nowhere\n0::{own}\n")
     return probe.Sampler(cgroups=tmp_path / "cg", proc=tmp_path / "proc")
 
 
@@ -224,6 +224,33 @@ def test_a_quota_counts_by_what_is_used_of_it(tmp_path: Path, monkeypatch: pytes
     assert probed.sample(12.0).cpu == 1.0
     group(tmp_path / "cg/a", cpu_max="max 100000", cpu_stat="usage_usec 9900000")
     assert probed.sample(13.0).cpu == pytest.approx(0.1)
+
+
+def test_limits_of_version_1_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 10.0)
+    files = {
+        "memory/memory.limit_in_bytes": str((1 << 63) - 4096),  # none
+        "memory/v1/memory.limit_in_bytes": str(64 * MIB),
+        "memory/v1/memory.usage_in_bytes": str(40 * MIB),
+        "memory/v1/memory.stat": f"inactive_file 1\ntotal_inactive_file {10 * MIB}\n",
+        "cpu/cpu.cfs_quota_us": "-1",
+        "cpu/cpu.cfs_period_us": "100000",
+        "cpu/a/b/cpu.cfs_quota_us": "50000",
+        "cpu/a/b/cpu.cfs_period_us": "100000",
+        "cpuacct/a/b/cpuacct.usage": "1000000000",
+        "cpuacct/a/cpuacct.usage": "1000000000",
+    }
+    for name, text in files.items():
+        (tmp_path / "cg" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cg" / name).write_text(text)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/v1\n3:cpuacct,cpu:/a/b\n0::/\n")
+    probed = probe.Sampler(cgroups=tmp_path / "cg", proc=tmp_path / "proc")
+    first = probed.sample(10.0)
+    assert (first.memory_total, first.memory_free) == (64 * MIB, 34 * MIB)
+    assert first.cpu == pytest.approx(0.1)
+    (tmp_path / "cg/cpuacct/a/b/cpuacct.usage").write_text("1400000000")
+    assert probed.sample(11.0).cpu == pytest.approx(0.8)
 
 
 def test_sampling_is_cheap_enough_for_once_a_second() -> None:

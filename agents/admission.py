@@ -19,11 +19,12 @@ from typing import Protocol
 from agents.causes import Cause
 from agents.effects import Effect, Note, Send, TellColony
 from agents.household import Household
+from agents.messages.membership import Load
 from agents.messages.replication import Invite
 from agents.peer import PeerStatus
 from agents.surroundings import Outbid
 from agents.views import Status
-from placement.attraction import FILL_FULL
+from placement.attraction import FILL_FULL, FILL_GOOD
 from placement.outbid import Tenant, outbid
 from placement.resources import COPY_BYTES, format_bytes
 
@@ -31,6 +32,7 @@ COUNT_S = 0.1
 ASKED_S = 1.0  # a colony that was asked to go is not asked again so soon
 SHED = "shed"
 NEAR_BYTES = 256 << 20  # with less than that left by the machine, births are counted against it
+GROWN_SHARE = 0.05  # so much more of its limit than it has said
 ROOM_S = 5.0  # without a refusal: the spell is over
 
 
@@ -41,9 +43,8 @@ class Host(Household, Protocol):
     def memory_free(self) -> int | None:
         """Bytes that the machine still has for cells; None = not measured."""
 
-    @property
-    def bytes_measured(self) -> int:
-        """Bytes that this host carried then."""
+    bytes_measured: int  # what this host carried then
+    load: Load  # as it was told to others last
 
 
 class Admission:
@@ -52,7 +53,9 @@ class Admission:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.bytes_now = 0  # what is here, and what was promised room
-        self.bytes_most = inf  # so much may be here, by the limit and by the machine's memory
+        self.bytes_most: float = (
+            host.limits.bytes_max or inf
+        )  # so much may be here, by the limit and by the machine's memory
         self._refused = 0  # births since somebody was told of it
         self._full_s = -inf  # when the last one was refused, of a spell that was noted
         self._counted_s = float("-inf")
@@ -82,6 +85,12 @@ class Admission:
             return True
         self.bytes_now += bytes_more  # until the next count
         return False
+
+    @property
+    def has_grown_tight(self) -> bool:
+        """Whether this host fills up faster than its load is measured: others must hear of it now."""
+        grown, most = self.bytes_now - self.host.load.bytes_used, self.bytes_most
+        return most < inf and self.bytes_now > FILL_GOOD * most and grown > GROWN_SHARE * most
 
     def refused(self) -> None:
         """Note that a cell was not born, or did not grow, for lack of room."""

@@ -206,6 +206,7 @@ class Container(Surroundings):
         self._had_quorum = False
         self._digests_s: dict[str, float] = {}
         self._asked_s: list[float] = []
+        self.bytes_measured = 0  # what this host carried when its machine's memory was measured
         self.admission = Admission(self)
         self.pulse = Pulse()
         self._leaving_emptied = False
@@ -302,11 +303,6 @@ class Container(Surroundings):
         """Bytes that the machine still has for cells; None = not measured."""
         load = self.load
         return spare(load.memory_free, load.memory_total) if load.memory_total else None
-
-    @property
-    def bytes_measured(self) -> int:
-        """What this host carried when `memory_free` was measured."""
-        return self.load.bytes_used
 
     @property
     def is_settled(self) -> bool:
@@ -600,6 +596,8 @@ class Container(Surroundings):
 
     def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
         self.admission.count(now_s)
+        if self.admission.has_grown_tight:
+            self._tell_load(self.load, now_s, out)
         self.reunion.ticked(now_s, out)
         view = self.view
         if view is None or view.member(self.me) is None:
@@ -634,11 +632,16 @@ class Container(Surroundings):
             self._absorb(self.membership.handle(ShareReached(), now_s), now_s, out)
 
     def _load_measured(self, event: LoadMeasured, now_s: float, out: Out) -> None:
-        """Add what is counted here to what the probe has measured."""
+        """Tell what the probe has measured, and what is counted here."""
+        self._tell_load(self.pulse.steadied(event.load, self.colonies.values(), now_s), now_s, out)
+        self.bytes_measured = self.load.bytes_used
+
+    def _tell_load(self, load: Load, now_s: float, out: Out) -> None:
+        """Add what is counted here to a load, and have all others hear of it."""
         active = [c for c in self.colonies.values() if c.status is PeerStatus.ACTIVE]
         primaries = sum(c.primary is not None for c in active)
         self.load = msgspec.structs.replace(
-            self.pulse.steadied(event.load, self.colonies.values(), now_s),
+            load,
             bytes_used=sum(c.peer.cells.bytes_used for c in active),
             cells=sum(len(c.peer.cells.live) for c in active),
             primaries=primaries,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
+from agents.directory import Directory
 from agents.effects import (
     DropEverything,
     Emptied,
@@ -35,6 +37,7 @@ from agents.messages.client import (
 from agents.messages.membership import Load
 from agents.messages.replication import Census, CensusPeer, CloneAsk, Located, Replicate, WantLocations
 from agents.peer import PeerStatus
+from agents.pulse import Pulse
 from agents.surroundings import Limits, RecountWanted, RetireOrdered
 from agents.views import Status, epoch_in, view_id
 from placement.resources import COPY_BYTES
@@ -430,6 +433,71 @@ def test_room_that_was_given_away_is_gone_until_the_next_count() -> None:
     house.tell("a", Ticked())
     assert not host.is_full(400), "nothing of it has come"
     assert not founded("ab").hosts["a"].is_full(1 << 50), "without a bound memory decides"
+
+
+def test_a_machine_short_of_memory_refuses_births_and_says_so_until_there_is_room() -> None:
+    house = founded("ab", colonies=1)
+    leader = house.leader(0)
+    number = 0
+
+    def put(key: bytes, size: int) -> int:
+        nonlocal number
+        number += 1
+        house.ask(leader, Put(number, b"lane", number, key, b"v" * size))
+        house.run(0.2)
+        return next(reply.code for reply in house.replies if reply.id == number)
+
+    def measured(free: int) -> None:
+        house.tell(leader, LoadMeasured(Load(memory_free=free, memory_total=1 << 30)))
+        house.run(0.2)
+
+    measured(1 << 29)
+    assert put(b"old", 100) == OK
+    measured((1 << 30) // 20 + 1000)
+    assert put(b"a", 500) == OK and put(b"b", 5000) == FULL, (
+        "a thousand bytes beyond the reserve, and no more"
+    )
+    assert put(b"old", 100) == OK and put(b"old", 50) == OK, "what does not grow is not refused"
+    (full,) = house.noted("full")
+    assert "births and growth are refused" in full.reason and not house.noted("room")
+    measured(1 << 29)
+    assert put(b"b", 5000) == OK
+    house.run(6.0)
+    assert len(house.noted("full")) == len(house.noted("room")) == 1
+
+
+def test_little_memory_is_told_at_once_and_more_when_it_has_lasted() -> None:
+    pulse, total = Pulse(), 1 << 30
+    free = [
+        pulse.steadied(Load(memory_free=free, memory_total=total), [], float(at_s)).steady_free / total
+        for at_s, free in enumerate([total // 2, total // 2, total // 16, total // 2, *[total // 2] * 30])
+    ]
+    assert free[1] == 0.5 and free[2] == 1 / 16, "at once"
+    assert 1 / 16 < free[3] < 0.2 and free[-1] > 0.45, "by and by"
+
+
+def test_after_a_view_that_changes_nothing_only_those_it_admitted_are_told_where_colonies_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = founded("abc", colonies=2)
+    house.run(2.0)
+    told: list[Directory] = []
+    learn = Directory.learn
+
+    def learnt(directory: Directory, located: Located) -> bool:
+        if located.change:  # by its primary's word; a census says 0
+            told.append(directory)
+        return learn(directory, located)
+
+    monkeypatch.setattr(Directory, "learn", learnt)
+    house.install("abc")
+    house.run(0.5)
+    assert not told
+    house.add("d")
+    house.install("abcd", d={"status": Status.JOINING})
+    house.run()
+    assert {id(one) for one in told} == {id(house.hosts["d"].directory)}
+    assert house.hosts["d"].directory.digest == house.hosts["a"].directory.digest
 
 
 def test_the_load_that_is_told_counts_what_is_here() -> None:

@@ -117,6 +117,7 @@ class Site:
         self.restoring = SimpleNamespace(waiting=frozenset())
         self.keeps = self.frozen = False
         self.quorum = SimpleNamespace(held=lambda now_s: True)
+        self.bytes_measured, self.load = 0, Load()
         self.admission = Admission(self)  # type: ignore[arg-type]
         self.governor = Governor(self)  # type: ignore[arg-type]
         self.governor.survey = SharedSurvey(self)
@@ -140,11 +141,6 @@ class Site:
     def memory_free(self) -> int | None:
         """Bytes that its machine still has."""
         return None
-
-    @property
-    def bytes_measured(self) -> int:
-        """Bytes that it carried then."""
-        return 0
 
     def places(self) -> list[Peers]:
         """Return where every colony lives."""

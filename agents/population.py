@@ -158,7 +158,7 @@ def better_step(
 ) -> tuple[Order, Move] | None:
     """Return the first step of a move that improves a healthy colony, or None.
 
-    `apart_only`: only what puts its copies further apart; balance can wait.
+    `apart_only`: only what puts its copies further apart, or relieves a host; balance can wait.
     `turn`: another number each time; decides who leaves a crowded host first.
     `means`: of all hosts, if `candidates` are but some of them.
     `frozen`: only what keeps a host from running out of memory.
@@ -171,9 +171,10 @@ def better_step(
     size = facts.bytes_used
     means = means or Means.of(candidates)
     move = None if frozen else better_spread(*place, primary=facts.primary, bytes_wanted=size)
+    # Who has just moved rests; but not on a host that runs out of memory.
+    move = move or relieve(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
-        move = relieve(*place, primary=facts.primary, bytes_wanted=size)
-        move = move or (None if frozen else cool(*place, primary=facts.primary))
+        move = None if frozen else cool(*place, primary=facts.primary)
     if move is None and not apart_only:
         shed = _shed(facts, candidates, turn)
         if shed is not None:

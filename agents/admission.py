@@ -123,12 +123,12 @@ class Admission:
             if self._full_s == -inf:
                 have, most = format_bytes(self.bytes_now), format_bytes(int(self.bytes_most))
                 text = f"births and growth are refused (Full): {have} of {most} are used"
-                out.append(Note("full", text, host=self.host.me))
+                out.append(Note("no_room", text, host=self.host.me))
             self._refused, self._full_s = 0, now_s
         elif self._full_s > -inf and now_s - self._full_s >= ROOM_S:
             self._full_s = -inf
             text = f"none was refused for {ROOM_S:.0f} s"
-            out.append(Note("room", text, host=self.host.me, cause=Cause("full", host=self.host.me)))
+            out.append(Note("room", text, host=self.host.me, cause=Cause("no_room", host=self.host.me)))
 
     # -- who comes ----------------------------------------------------------------------
 

@@ -458,12 +458,25 @@ def test_a_machine_short_of_memory_refuses_births_and_says_so_until_there_is_roo
         "a thousand bytes beyond the reserve, and no more"
     )
     assert put(b"old", 100) == OK and put(b"old", 50) == OK, "what does not grow is not refused"
-    (full,) = house.noted("full")
+    (full,) = house.noted("no_room")
     assert "births and growth are refused" in full.reason and not house.noted("room")
     measured(1 << 29)
     assert put(b"b", 5000) == OK
     house.run(6.0)
-    assert len(house.noted("full")) == len(house.noted("room")) == 1
+    assert len(house.noted("no_room")) == len(house.noted("room")) == 1
+
+
+def test_a_host_that_fills_up_fast_says_so_before_it_is_measured_again() -> None:
+    house = founded("ab", colonies=1, limits=Limits(bytes_max=10_000))
+    leader = house.leader(0)
+    house.tell(leader, LoadMeasured(Load()))
+    for number in range(1, 9):
+        before = len(house.members[leader].told(LoadMeasured))
+        house.ask(leader, Put(number, b"lane", number, b"%d" % number, b"v" * 900))
+        house.run(0.3)
+        said = house.members[leader].told(LoadMeasured)[before:]
+        assert bool(said) is (number > 5), "from 60 % on"
+    assert said[-1].load.bytes_used > 7000
 
 
 def test_little_memory_is_told_at_once_and_more_when_it_has_lasted() -> None:

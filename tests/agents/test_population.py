@@ -166,3 +166,12 @@ def test_frozen_a_colony_moves_for_memory_alone() -> None:
     full = hosts("A", "B", "C", B={"bytes_max": 20_000, "bytes_used": 19_000})
     found = better_step(facts("A", "B"), full, frozen=True)
     assert found is not None and (found[1].source, found[1].target) == ("B", "C")
+
+
+def test_one_that_has_just_moved_rests_but_not_on_a_host_that_runs_out_of_memory() -> None:
+    full = hosts("A", "B", "C", B={"bytes_max": 20_000, "bytes_used": 19_000})
+    found = better_step(facts("A", "B"), full, apart_only=True)
+    assert found is not None and (found[1].source, found[1].target) == ("B", "C")
+    hot = hosts("A", "B", "C", A={"cpu": 0.99, "primaries": 20, "copies": 20})
+    assert better_step(facts("A", "B"), hot) is not None
+    assert better_step(facts("A", "B"), hot, apart_only=True) is None

@@ -9,19 +9,28 @@ from typing import Any
 import pytest
 
 import colony
-from tests.real.hosts import Hosts, until
+from tests.real.hosts import Hosts
 
 pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(150)]
 MIB = 1 << 20
-SMALL, VALUE, RATE = "h4", 32 * 1024, 125.0
+SMALL, VALUE, RATE = "h4", 32 * 1024, 80.0
+WRITES_MAX = 10_000
 
 
 class Tight(Hosts):
     """Four hosts on four boxes with little room, one with less still."""
 
     def _command(self, name: str, arguments: list[str]) -> list[str]:
-        size = 12 * MIB if name == SMALL else 18 * MIB
+        size = 6 * MIB if name == SMALL else 18 * MIB
         return super()._command(name, [*arguments, "--max-bytes", str(size)])
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what all hosts noted, each of its own, in order of time."""
+        found: list[dict[str, Any]] = []
+        for process in self.processes.values():
+            with colony.connect(process.address, timeout=10.0) as store:
+                found += store.admin("events", {"limit": 4000})["events"]
+        return sorted(found, key=lambda event: float(event["at"]))
 
 
 @pytest.fixture
@@ -32,50 +41,66 @@ def hosts() -> Iterator[Tight]:
 
 
 def test_room_is_made_in_order_before_a_birth_is_refused_and_nobody_dies_of_it(hosts: Tight) -> None:
-    ids = {m["name"]: m["id"] for m in hosts.status()["view"]["members"]}
+    small = next(m["id"] for m in hosts.status()["view"]["members"] if m["name"] == SMALL)
     kept: list[str] = []
     with colony.connect(hosts.addresses, codec="raw", timeout=20.0) as store:
-        refused = write_until_full(store, kept)
+        write(hosts, store, kept, small)
+        refused = fill_up(store, kept)
         assert "memory limit" in refused
         first = store.get(kept[0])
         assert first is not None and store.set(kept[0], b"-" * VALUE) > 0, "what does not grow is not refused"
         store.set(kept[0], first)
         lost = [key for at in range(0, len(kept), 50) for key in missing(store, kept[at : at + 50])]
-    assert not lost, f"{len(lost)} of {len(kept)} acknowledged writes are gone"
+        assert not lost, f"{len(lost)} of {len(kept)} acknowledged writes are gone"
+        assert store.delete(kept[0])
     assert all(process.is_alive for process in hosts.processes.values())
-    told = until(lambda: in_order(hosts, ids[SMALL]), "all of it in the events", within_s=10.0)
-    print(f"\n{len(kept)} cells of {VALUE} B; " + "; ".join(f"{e['kind']}: {e['reason']}" for e in told))
-    copy, role, full = told
-    assert copy["at"] <= role["at"] <= full["at"], told
     assert len(hosts.status()["view"]["members"]) == 4
+    copy, role, full = in_order(hosts.events(), small)
+    print(
+        f"\n{len(kept)} cells; " + "; ".join(f"{e['kind']}: {e['reason']}" for e in (copy, role, full) if e)
+    )
+    assert copy and role and full, "all of it is in the events"
+    assert copy["at"] < role["at"] < full["at"]
 
 
-def write_until_full(store: Any, kept: list[str]) -> str:
-    """Write at a steady rate until a birth is refused; return why."""
+def write(hosts: Tight, store: Any, kept: list[str], small: str) -> None:
+    """Write at a steady rate until the small host has handed over roles for want of room."""
     began_s = time.monotonic()
-    for number in range(20_000):
-        time.sleep(max(0.0, began_s + number / RATE - time.monotonic()))
+    while len(kept) % 40 or in_order(hosts.events(), small)[1] is None:
+        put(store, kept)
+        time.sleep(max(0.0, began_s + len(kept) / RATE - time.monotonic()))
+        assert len(kept) < WRITES_MAX, "no role was ever handed over"
+
+
+def fill_up(store: Any, kept: list[str]) -> str:
+    """Write as fast as it goes until a birth is refused; return why."""
+    while len(kept) < WRITES_MAX:
         try:
-            store.set(f"key-{number}", number.to_bytes(8) * (VALUE // 8))
+            put(store, kept)
         except colony.Full as error:
             return str(error)
-        kept.append(f"key-{number}")
     raise AssertionError("nothing was ever refused")
+
+
+def put(store: Any, kept: list[str]) -> None:
+    """Write one more cell, and keep its key once that is acknowledged."""
+    store.set(f"key-{len(kept)}", value_of(len(kept)))
+    kept.append(f"key-{len(kept)}")
+
+
+def value_of(number: int) -> bytes:
+    """Return what is written under a number."""
+    return number.to_bytes(8) * (VALUE // 8)
 
 
 def missing(store: Any, keys: list[str]) -> list[str]:
     """Return the keys that are not what was written."""
     found = store.get_many(keys)
-    return [key for key in keys if found.get(key) != int(key[4:]).to_bytes(8) * (VALUE // 8)]
+    return [key for key in keys if found.get(key) != value_of(int(key[4:]))]
 
 
-def in_order(hosts: Tight, small: str) -> list[dict[str, Any]]:
+def in_order(events: list[dict[str, Any]], small: str) -> tuple[dict[str, Any] | None, ...]:
     """Return what left the small host first for want of room (copy, role), and the first refusal."""
-    events: list[dict[str, Any]] = []
-    for process in hosts.processes.values():
-        with colony.connect(process.address, timeout=10.0) as store:
-            events += store.admin("events", {"limit": 4000})["events"]
-    events.sort(key=lambda event: float(event["at"]))
 
     def first(*whats: str, word: str) -> dict[str, Any] | None:
         for event in events:
@@ -84,6 +109,5 @@ def in_order(hosts: Tight, small: str) -> list[dict[str, Any]]:
                 return event
         return None
 
-    full = next((event for event in events if event["kind"] == "full"), None)
-    found = [first("copy", "shed", word="filled to"), first("role", word="no secondaries left"), full]
-    return [event for event in found if event is not None] if all(found) else []
+    full = next((event for event in events if event["kind"] == "no_room"), None)
+    return first("copy", "shed", word="filled to"), first("role", word="no secondaries left"), full

@@ -18,7 +18,7 @@ from tests.real.hosts import ROOT, Hosts, until
 
 pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(240)]
 MIB = 1 << 20
-COLONIES, LIMIT, LEFT = 32, 320 * MIB, 8 * MIB
+COLONIES, LIMIT, LEFT = 16, 320 * MIB, 8 * MIB
 VICTIM = "h4"
 HOSTS = int(os.environ.get("COLONY_HOG_HOSTS", "4"))  # on four boxes
 

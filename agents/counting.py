@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from agents.causes import Cause
 from agents.census import CensusRound, Heir, counted, elect, returning, stale
 from agents.effects import Effect, KeepPeriodic, Note, RecountNeeded, Send, TellColony
+from agents.governor import Governor
 from agents.household import Household
+from agents.messages.membership import Load
 from agents.messages.replication import Census, CensusPeer, Located
 from agents.restoring import Restoring, some
 from agents.surroundings import Born, CensusDecided, Counted, RecountWanted
@@ -30,6 +34,8 @@ class Host(Household, Protocol):
         stale: Colonies that periodic snapshots brought back -> how old those were.
     """
 
+    governor: Governor
+    load: Load
     lost: set[int]
     restoring: Restoring
     stale: dict[int, float]
@@ -101,12 +107,28 @@ class Counting:
         view = self._host.view
         if view is None or self._round is None or self._uncounted or self._census is not None:
             return
-        load = sum(peer.primary for peer in self._counted)
-        self._census = Census(view.id, tuple(self._counted), load, self._host.restoring.origin(now_s))
+        load, steady = sum(peer.primary for peer in self._counted), self._host.load
+        self._census = Census(
+            view.id,
+            tuple(map(self._with_size, self._counted)),
+            load,
+            self._host.restoring.origin(now_s),
+            max(0.0, steady.steady_cpu),
+            steady.steady_free if steady.memory_total else -1,
+        )
         if self._host.me in counted(view):
             out.extend(Send(host, self._census) for host in view.ids if host != self._host.me)
             self._round.add(self._host.me, self._census)
         self._decide_if_complete(now_s, out)
+
+    def _with_size(self, peer: CensusPeer) -> CensusPeer:
+        """Return a line with the colony's size as everybody was told it, and with the copies that come."""
+        entry, machine = self._host.directory.entries[peer.colony], self._host.colonies.get(peer.colony)
+        primary = machine.primary if machine is not None and peer.primary else None
+        moves = primary.transfers if primary is not None else None
+        coming = (*moves.clones, *moves.activating) if moves is not None else ()
+        size = entry.bytes_used if entry is not None else 0
+        return msgspec.structs.replace(peer, bytes_used=size, coming=coming)
 
     def heard(self, sender: str, message: Census, now_s: float, out: Out) -> None:
         """Another member tells what is there."""
@@ -124,6 +146,7 @@ class Counting:
         self._note_stale(stale(round_.heard, heirs), out)
         if self._host.restoring.decided(returning(round_.heard), heirs, now_s, out):
             self.recount_wanted(RecountWanted("hosts of the stop are back"), now_s, out)
+        self._host.governor.counted(round_.view, heirs, round_.heard)
         for heir in heirs:
             self._settle_heir(heir, round_.view.id, out)
         if any(heir.outcome == "lost" for heir in heirs):

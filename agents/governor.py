@@ -7,18 +7,20 @@ after a move), and answers joiners that ask for a share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 from typing import Any, Protocol
 
 from agents.admission import SHED
 from agents.causes import Cause
+from agents.census import Heir
 from agents.colony import Colony
+from agents.course import Course
 from agents.effects import Effect, Note, Send, TellColony
 from agents.household import Household
 from agents.ledger import HOST, Ledger
-from agents.messages.replication import Invite, InviteAnswer, Located
+from agents.messages.replication import Census, Invite, InviteAnswer, Located
 from agents.population import (
     Facts,
     Lack,
@@ -28,6 +30,8 @@ from agents.population import (
     make_room,
     relief,
     urgent_step,
+    wave_move,
+    wave_step,
 )
 from agents.restoring import Restoring
 from agents.share import RELIEVE, Share
@@ -35,7 +39,7 @@ from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused, Size
 from agents.survey import Field, Survey
 from agents.views import Status, View
 from placement.attraction import smoothed
-from placement.balance import rest_s
+from placement.balance import SLACK, rest_s
 from placement.labels import Level
 from placement.moves import rebalance
 from placement.nearly import nearly
@@ -44,6 +48,7 @@ from placement.repulsion import penalty_added
 from placement.resources import Candidate
 from placement.settle import Settled, settled_number
 from placement.ties import tie_order
+from placement.wave import Goal
 
 Out = list[Effect]
 
@@ -55,6 +60,7 @@ SWEEP_MAX = 64  # so many of them; one costs some 20 µs
 REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
+FOLLOW_S = 2.5  # over so long a host spreads a wave's moves for a better place
 PLANNED_S = 0.75  # over so long a host spreads what it does for who leaves: clients are served beside it
 REFUSED_S = 1.0  # before a refused target is asked again
 CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
@@ -77,6 +83,7 @@ class Governor:
         self.host = container
         self.settled = Settled(0)
         self.survey = Survey(container)
+        self.course = Course()
         self.share = Share(self)
         self.moves: dict[int, Move] = {}
         self._dirty: set[int] = set()
@@ -96,6 +103,7 @@ class Governor:
         self._installed = 0
         self.ledger = Ledger()
         self._near_s = float("-inf")
+        self._followed_s = float("nan")  # when the next step of a wave for a better place may be taken
         self._planned_s = float("-inf")  # when the next order for a leaver's sake may be given
 
     # -- what is told -------------------------------------------------------------
@@ -110,11 +118,19 @@ class Governor:
         self._sweep_s = float("-inf")
         self._dirty.update(self._mine)
         self._idle_round = 0
+        self.course.view_installed(view)
+        if not self.course.is_active:
+            self._followed_s = float("nan")
         self.share.view_installed()
         self._refused_s.clear()
 
+    def counted(self, view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> None:
+        """The census is complete: all members know the same now."""
+        self.course.counted(view, heirs, heard)
+
     def location_changed(self, located: Located) -> None:
         """A colony has changed its peers; is there more to do?"""
+        self.course.located(located)
         if located.primary == self.host.me:
             self._dirty.add(located.colony)
             self._step_s = float("-inf")  # what comes next need not wait
@@ -123,6 +139,7 @@ class Governor:
     def move_refused(self, event: MoveRefused, now_s: float) -> None:
         """A target did not take a clone: not that one again so soon."""
         self._refused_s[(event.colony, event.target)] = now_s + event.rest_s
+        self.course.refused(event.colony, event.target)
         self.moves.pop(event.colony, None)
         self._dirty.add(event.colony)
         self._step_s = float("-inf")  # the next one may be asked at once
@@ -168,7 +185,8 @@ class Governor:
     def is_calm(self) -> bool:
         """Whether no colony led here needs anything, and all were found well placed twice."""
         placed = self._idle_round > 1 or not self._mine
-        return placed and not self._dirty and not self.moves and self.share.is_idle
+        is_idle = self.share.is_idle and not (self.course.is_active or self.course.is_due)
+        return placed and not self._dirty and not self.moves and is_idle
 
     # -- the pace -----------------------------------------------------------------------
 
@@ -191,12 +209,27 @@ class Governor:
             self._see_sizes(self._mine[self._swept : self._swept + SWEEP_MAX], now_s, out)
             self._swept += SWEEP_MAX
             self._resettle(now_s, out)
+        self._see_wave(now_s)
         field = self.survey.look(now_s)
         self._urgent(field, now_s, out)
         if now_s - self._view_s >= CALM_S:
+            self._follow(field, now_s, out)
             self._improve(field, now_s, out)
-        if not self.is_frozen:
+        if not (self.is_frozen or self.course.is_active):
             self.share.ask(now_s, out)
+
+    def _see_wave(self, now_s: float) -> None:
+        """Begin the wave of this view, once all know the same; go on with it."""
+        view, course = self.host.view, self.course
+        if course.is_due and view is not None:
+            course.begin(self.survey.listed(), self.settled.number, view)
+        course.advance(self.host.directory, now_s)
+        self.survey.in_wave = course.is_active
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody moves by itself for a better place: moves are frozen, or a wave is under way."""
+        return self.is_frozen or self.course.is_active
 
     @property
     def is_frozen(self) -> bool:
@@ -206,9 +239,13 @@ class Governor:
     def weigh(self, facts: Facts, now_s: float) -> tuple[Order | Lack | None, tuple[Order, Move] | None]:
         """Return what a colony would do now: what is urgent, or else what is better; nobody is told."""
         field = self.survey.look(now_s)
-        order, _, _ = self._urgent_order(facts, field, now_s, self.survey.fair_weight(self.settled.number))
+        order = self._urgent_order(facts, field, now_s, self.survey.fair_weight(self.settled.number))[1]
         if order is not None or facts.coming or facts.going:
             return order, None
+        goal = self.course.goal(facts.colony)
+        found = wave_move(facts, field.hosts, goal=goal) if goal is not None else None
+        if found is not None:
+            return None, found
         hosts, named = self._better_given(facts, field, now_s)
         return None, better_step(facts, hosts, **(named | {"apart_only": False, "frozen": False}))
 
@@ -217,6 +254,8 @@ class Governor:
         until_s = self._rests_until_s(colony)
         if self.is_frozen:
             return "moves are frozen (colony thaw)"
+        if self.course.is_active and self.course.goal(colony) is None:
+            return "the wave of this view has no other place for it, and is not over"
         if now_s - self._view_s < CALM_S:
             return "the view has just changed"
         if now_s < until_s:
@@ -235,7 +274,7 @@ class Governor:
         """Return the hosts that a colony looks at for a better place, and what else counts."""
         around = field.around(facts.colony, facts.active, self._turn)
         named: dict[str, Any] = {"apart_only": now_s < self._rests_until_s(facts.colony), "turn": self._turn}
-        named |= {"means": field.means, "hard": self.hard, "frozen": self.is_frozen}
+        named |= {"means": field.means, "hard": self.hard, "frozen": self.is_held}
         return _without(self._refused(facts.colony, now_s), around), named
 
     @property
@@ -280,14 +319,16 @@ class Governor:
             return
         room, bytes_room = self._room()
         fair = self.survey.fair_weight(self.settled.number)
-        for _, colony, facts in self._most_endangered(field, has_room=room > 0):
-            order, hosts, named = self._urgent_order(facts, field, now_s, fair)
+        for lacks, colony, facts in self._most_endangered(field, has_room=room > 0):
+            if lacks and self.course.is_planning and self.course.goal(colony) is None:
+                continue  # a step or two, and it is known where to
+            rule, order, hosts, named = self._urgent_order(facts, field, now_s, fair)
             given = (facts, hosts, self.settled.number)
             if self._can_wait(order, facts, now_s):
                 continue
             if isinstance(order, Lack):
                 if self._lacks.get(colony) != order.because:
-                    self._decided(now_s, colony, urgent_step, given, order, **named)
+                    self._decided(now_s, colony, rule, given, order, **named)
                 self._lacking(colony, order.because, facts.fell, out)
             elif order is None:
                 if not facts.coming and not facts.going:
@@ -297,12 +338,12 @@ class Governor:
             elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
             elif not isinstance(order, CloneOrdered):
-                self._decided(now_s, colony, urgent_step, given, order, **named)
+                self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, 0, out)
             elif self._fits(room, bytes_room, facts.bytes_used):
                 room -= 1
                 bytes_room -= facts.bytes_used
-                self._decided(now_s, colony, urgent_step, given, order, **named)
+                self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, facts.bytes_used, out)
 
     def _can_wait(self, order: Order | Lack | None, facts: Facts, now_s: float) -> bool:
@@ -319,10 +360,28 @@ class Governor:
 
     def _urgent_order(
         self, facts: Facts, field: Field, now_s: float, fair: float
+    ) -> tuple[Callable[..., Any], Order | Lack | None, list[Candidate], dict[str, Any]]:
+        """Return what a colony needs, and from what that follows: the wave's goal, or its own look around."""
+        refused, goal = self._refused(facts.colony, now_s), self.course.goal(facts.colony)
+        if goal is not None:
+            hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
+            named: dict[str, Any] = {"goal": goal, "weight_max": self._weight_on_the_way(goal, facts)}
+            order = wave_step(facts, hosts, self.settled.number, **named)
+            if order is not None:
+                return wave_step, order, hosts, named
+        return urgent_step, *self._own_order(facts, field, fair, refused)
+
+    def _weight_on_the_way(self, goal: Goal, facts: Facts) -> int:
+        """Return what the next host that a wave gives a copy may weigh; colonies may have grown a bit."""
+        target = next((host for host in goal.holders if host not in facts.active), "")
+        peak = self.course.peak(target)
+        return int(peak * (1 + SLACK)) + facts.bytes_used if peak else 0
+
+    def _own_order(
+        self, facts: Facts, field: Field, fair: float, refused: set[str]
     ) -> tuple[Order | Lack | None, list[Candidate], dict[str, Any]]:
-        """Return what a colony needs, and from what that follows; it looks at all hosts if some don't do."""
+        """Return what a colony needs by its own rules; it looks at all hosts if some don't do."""
         holders, settled = (*facts.active, *facts.coming), self.settled.number
-        refused = self._refused(facts.colony, now_s)
         if len(refused) >= REFUSALS_MAX:
             fair = 0.0  # everybody has enough: it has to go somewhere
         named: dict[str, Any] = {"fair_weight": fair, "hard": self.hard}
@@ -416,6 +475,36 @@ class Governor:
             self.survey.give(order.target, primaries=1)
             self.survey.give(self.host.me, primaries=-1)
 
+    def _follow(self, field: Field, now_s: float, out: Out) -> None:
+        """Let healthy colonies go where the wave takes them."""
+        course, mine = self.course, self.host.colonies
+        if course.is_planning:
+            return
+        if self._followed_s != self._followed_s:  # a new wave: not all hosts at one moment
+            self._followed_s = now_s + STEP_S * _chance(self.host.me, self._installed)
+        count = sum(colony in mine and mine[colony].primary is not None for colony in course.open)
+        # A host that comes gets some 20 a second, from all together; however many it are, it takes no longer.
+        gap_s = min(STEP_S * len(field.hosts) / max(1, course.takers), FOLLOW_S / max(1, count))
+        for colony in course.open:
+            if now_s < self._followed_s:
+                return
+            machine, goal = self.host.colonies.get(colony), course.goal(colony)
+            if machine is None or machine.primary is None or goal is None or colony in self._dirty:
+                continue
+            if len(self.moves) >= self.host.limits.moves_max:
+                return
+            facts = self.facts(machine)
+            if facts is None:
+                continue
+            refused = self._refused(colony, now_s)
+            hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
+            named: dict[str, Any] = {"goal": goal, "weight_max": self._weight_on_the_way(goal, facts)}
+            found = wave_move(facts, hosts, **named)
+            if found is not None:
+                self._followed_s = max(self._followed_s, now_s - STEP_S) + gap_s
+                self._decided(now_s, colony, wave_move, (facts, hosts), found, **named)
+                self._begin(colony, found, facts.bytes_used, now_s, out)
+
     def _improve(self, field: Field, now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""
         mine = self._mine
@@ -488,8 +577,8 @@ class Governor:
         reason = "not its primary, or busy"
         if facts is not None and message.role == SHED:
             reason = self._asked_to_shed(sender, facts, now_s, out)
-        elif self.host.view is not None and self.host.view.is_frozen:
-            reason = "moves are frozen"
+        elif self.is_held:
+            reason = "moves are frozen" if self.is_frozen else "a wave is under way"
         elif facts is not None and message.role == RELIEVE:
             reason = self._asked_to_relieve(sender, facts, now_s, out)
         elif facts is not None and self._is_content(facts, now_s):

@@ -21,6 +21,7 @@ from placement.moves import better_spread, cool, even_copies, even_roles, reliev
 from placement.reasons import Move
 from placement.resources import COPY_BYTES, Candidate
 from placement.ties import tie_order
+from placement.wave import Goal
 
 Order = CloneOrdered | RetireOrdered | HandOverOrdered
 
@@ -144,6 +145,78 @@ def _hand_over(facts: Facts, candidates: Sequence[Candidate], why: str, cause: C
     if choice.chosen is None:
         return Lack(str(choice.shortfall))
     return HandOverOrdered(choice.chosen, why, cause)
+
+
+def wave_step(
+    facts: Facts, candidates: Sequence[Candidate], settled: int, *, goal: Goal, weight_max: int = 0
+) -> Order | None:
+    """Return what safety, or somebody's leave, asks for now, the way that leads to the wave's goal.
+
+    None = it asks for nothing, or the goal does not answer it: `urgent_step` does.
+
+    `weight_max`: what the host that is to have a copy weighs at most while the wave is under way.
+    """
+    if facts.going:
+        return None
+    by_id = {host.id: host for host in candidates}
+    stay = [host.id for host in standing(facts.active, candidates)]
+    wanted = [host for host in goal.holders if host not in facts.active and host not in facts.coming]
+    if facts.primary not in stay and stay and not facts.coming:
+        heirs = [host for host in goal.holders if host in stay]
+        if heirs:
+            return HandOverOrdered(heirs[0], f"this host leaves; {_of_wave(goal)}", facts.leaving)
+        return None
+    if len(stay) + len(facts.coming) < settled:
+        target = next((by_id[host] for host in wanted if host in by_id and by_id[host].accepts), None)
+        if target is None:
+            return None
+        cause = facts.leaving if len(stay) < len(facts.active) else facts.fell
+        return CloneOrdered(target.id, _of_wave(goal), cause or Cause("settle"), weight_max=weight_max)
+    if facts.coming or wanted:
+        return None
+    return _leave_behind(facts, stay, settled, goal)
+
+
+def _leave_behind(facts: Facts, stay: Sequence[str], settled: int, goal: Goal) -> Order | None:
+    """Return the order by which a copy goes that the wave has no place for, if enough are left; or None."""
+    extra = [host for host in facts.active if host not in goal.holders]
+    cause = Cause(goal.rule, facts.colony, goal.holders[-1])
+    for host in extra:
+        if len(stay) - (host in stay) < settled:
+            continue
+        if host != facts.primary:
+            return RetireOrdered(host, _of_wave(goal), cause)
+        if goal.primary in stay:
+            return HandOverOrdered(goal.primary, _of_wave(goal), cause)
+    return None
+
+
+def wave_move(
+    facts: Facts, candidates: Sequence[Candidate], *, goal: Goal, weight_max: int = 0
+) -> tuple[Order, Move] | None:
+    """Return the first step towards the wave's goal of a colony that has all its peers, or None."""
+    if facts.going or facts.coming:
+        return None
+    able = {host.id for host in candidates if host.accepts}
+    come = [host for host in goal.holders if host not in facts.active]
+    go = [host for host in facts.active if host not in goal.holders]
+    because = _of_wave(goal)
+    if come and go:
+        target, source = come[0], next((host for host in go if host != facts.primary), go[0])
+        if target not in able:
+            return None
+        cause = Cause(goal.rule, facts.colony, target)
+        move = Move(facts.colony, "copy", source, target, because, goal.rule)
+        return CloneOrdered(target, because, cause, source, weight_max), move
+    if come or go or facts.primary == goal.primary or goal.primary not in facts.active:
+        return None
+    cause = Cause("migrate", facts.colony, goal.primary)
+    move = Move(facts.colony, "role", facts.primary, goal.primary, because)
+    return HandOverOrdered(goal.primary, because, cause), move
+
+
+def _of_wave(goal: Goal) -> str:
+    return f"the wave of this view, which all hosts work out alike: {goal.because}"
 
 
 def better_step(

@@ -16,6 +16,7 @@ from collections import deque
 from itertools import zip_longest
 from typing import Any, Protocol
 
+from agents.course import Course
 from agents.effects import Effect, Send
 from agents.messages.replication import Invite, InviteAnswer
 from agents.survey import Field, Survey
@@ -47,6 +48,7 @@ ASKED_S = 10.0  # a colony that could not move is not asked again so soon
 class Governor(Protocol):
     """What a joiner's share needs of the governor."""
 
+    course: Course
     survey: Survey
     settled: Settled
     host: Any
@@ -98,6 +100,9 @@ class Share:
         me = view.member(host.me)
         if me is None or me.witness or view.is_frozen:
             return me is not None
+        course = self._governor.course
+        if course.is_due or course.is_active:
+            return False  # its share comes by the wave
         have = directory.copies[me.id] + directory.primaries[me.id]
         if self._grown[0] != have:
             self._grown = (have, now_s)

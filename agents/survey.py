@@ -66,6 +66,7 @@ class Survey:
         self._view = 0
         self._made_s = 0.0
         self._kept: dict[str, tuple[tuple[object, ...], Candidate]] = {}  # what each was made of, and it
+        self.in_wave = False  # who is crowded or hungry half-way says nothing of who will be
         self._given: set[str] = set()  # hosts whose figures say what they will have, once it is done
 
     def candidates(self) -> list[Candidate]:
@@ -84,7 +85,7 @@ class Survey:
             self._view, self._made_s = view.id, now_s
             if len(self._kept) > 2 * len(view.members):  # hosts that have gone
                 self._kept.clear()
-            self._field = Field(self.candidates(), self._field.means)
+            self._field = Field(self.candidates(), self._before())
         elif directory.touched or self._given:
             self._renew(view, directory.touched | self._given)
         directory.touched.clear()
@@ -95,7 +96,10 @@ class Survey:
         for member in map(view.member, changed):
             if member is not None:
                 self._field.put(self._candidate(member))
-        self._field.means = Means.of(self._field.hosts, self._field.means)
+        self._field.means = Means.of(self._field.hosts, self._before())
+
+    def _before(self) -> Means | None:
+        return None if self.in_wave else self._field.means
 
     def give(
         self,
@@ -135,6 +139,25 @@ class Survey:
         used = self.host.directory.bytes_used[member.id]
         near = bool(member.bytes_max) and load.bytes_used > FILL_GOOD * member.bytes_max
         return max(used, load.bytes_used) if near else used
+
+    def listed(self) -> list[Candidate]:
+        """Return all members with nothing but what a view says of them, and their reputation."""
+        view, reputation = self.host.view, self.host.membership.reputation
+        return [
+            Candidate(
+                id=member.id,
+                name=member.name,
+                labels=member.labels,
+                bytes_max=member.bytes_max,
+                accepts=not (member.status is Status.LEAVING or member.witness),
+                joining=member.status is Status.JOINING,
+                leaving=member.status is Status.LEAVING,
+                witness=member.witness,
+                flaps=round(reputation.record(member.id, self._made_s)),
+                box_flaps=round(reputation.box_record(member.labels, self._made_s)),
+            )
+            for member in (view.members if view is not None else ())
+        ]
 
     def _candidate(self, member: Member) -> Candidate:
         directory, reputation = self.host.directory, self.host.membership.reputation

@@ -19,6 +19,7 @@ from agents.fields import (
     MEMBERS_MAX,
     ColonyId,
     Count,
+    Finite,
     Hosts,
     Id,
     Key,
@@ -312,13 +313,21 @@ class WantLocations(msgspec.Struct, frozen=True, array_like=True, tag=54):
 
 
 class CensusPeer(msgspec.Struct, frozen=True, array_like=True):
-    """One ACTIVE peer in a census."""
+    """One ACTIVE peer in a census.
+
+    Attributes:
+        restored: From a snapshot, and no census has had its say yet.
+        bytes_used: Of its colony, as its primary last told everybody.
+        coming: Hosts that its primary is cloning it to.
+    """
 
     colony: ColonyId
     epoch: Count
     seq: Count
     primary: bool
-    restored: bool = False  # from a snapshot, and no census has had its say yet
+    restored: bool = False
+    bytes_used: Count = 0
+    coming: Hosts = ()
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
@@ -351,12 +360,18 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
-    """Every ACTIVE peer that the sender holds in this view, and its load."""
+    """Every ACTIVE peer that the sender holds in this view, and its load.
+
+    `cpu`, `free`: of its machine, without their noise; `free` < 0 = not measured. What goes where
+    after this view follows from nothing but what all know alike: so it is said here.
+    """
 
     view: Count
     peers: Annotated[tuple[CensusPeer, ...], Meta(max_length=COLONIES_MAX)]
     load: int
     origin: Origin | None = None
+    cpu: Finite = 0.0
+    free: int = -1
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True, tag=56):

@@ -40,6 +40,7 @@ REPEATED = (Knock, KnockAnswer)
 # Figures that say nothing about who agreed to what.
 UNSAID = frozenset(
     {"sent_s", "clock_s", "load", "cells", "bytes_used", "digest", "at_s", "expires_s", "lane", "weight_max"}
+    | {"cpu", "free"}
 )
 LOUD = frozenset(
     {"promote", "open", "lost", "freed", "halt", "undead", "hold", "lost_and_found", "step_down"}

@@ -4,6 +4,11 @@ For each random change a simulated cluster is brought to rest, and its status
 is all that the rehearsal gets, as `simulate --from-live` does: topology, load
 and placement, no cells. The rehearsal has other delays. Then the change is
 made in the cluster too, and what both did is compared, move by move.
+
+A move is what has become of a copy or a role in the end, from where to where:
+the placement at rest before the change, beside that at rest after it. What
+stops on its way (a role that is with another host until a copy has come), and
+who moves first, is no difference; each colony's primary and set of holders is.
 """
 
 from __future__ import annotations

@@ -23,11 +23,13 @@ from typing import Any
 import msgspec
 
 from agents.admission import Admission
+from agents.census import Heir
+from agents.course import Course
 from agents.directory import Directory
 from agents.effects import Note, Send, TellColony
 from agents.governor import Governor
 from agents.messages.membership import Load
-from agents.messages.replication import Invite, InviteAnswer, Located
+from agents.messages.replication import Census, CensusPeer, Invite, InviteAnswer, Located
 from agents.peer import PeerStatus
 from agents.reputation import Reputation
 from agents.surroundings import (
@@ -106,6 +108,21 @@ class SharedSurvey(Survey):
         return self._field
 
 
+class SharedCourse(Course):
+    """The wave as all hosts know it: what each would work out for itself, one does for all."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self._step = -1
+
+    def advance(self, directory: Directory, now_s: float) -> None:
+        """Go on, once in each step."""
+        if self._step != self._world.steps:
+            self._step = self._world.steps
+            super().advance(directory, now_s)
+
+
 class Site:
     """One host, as its governor and its door see it."""
 
@@ -121,6 +138,7 @@ class Site:
         self.admission = Admission(self)  # type: ignore[arg-type]
         self.governor = Governor(self)  # type: ignore[arg-type]
         self.governor.survey = SharedSurvey(self)
+        self.governor.course = world.course
 
     @property
     def view(self) -> View:
@@ -190,6 +208,7 @@ class World:
         self.membership = SimpleNamespace(loads={}, reputation=Reputation())
         self.directory = Directory(len(sizes))
         self.sites: dict[str, Site] = {}
+        self.course = SharedCourse(self)
         self.view = View("t" * 32, view_id(0, 1), self.charter, ())
         self.noise: Callable[[str, Load], Load] = lambda host, load: load
         self._done: list[tuple[float, int, Callable[[], None]]] = []
@@ -222,11 +241,12 @@ class World:
             entered=entered,
         )
 
-    def _install(self, members: Sequence[Member], dead: Sequence[str] = ()) -> None:
+    def _install(self, members: Sequence[Member], dead: Sequence[str] = (), left: Sequence[str] = ()) -> None:
         stood = {member.id: member.labels for member in self.view.members}
         gone = tuple((name, 1) for name in dead)
         number = (self.view.id & (1 << 32) - 1) + 1
-        self.view = View("t" * 32, view_id(0, number), self.charter, tuple(members), dead=gone)
+        went = tuple((name, 1) for name in left)
+        self.view = View("t" * 32, view_id(0, number), self.charter, tuple(members), went, gone)
         self.membership.reputation.note(self.view, self.now_s, stood)
         for member in members:
             if member.id not in self.sites:
@@ -251,10 +271,12 @@ class World:
     def join(self, name: str, labels: Labels, limit: int = 0) -> None:
         """Let a host join."""
         self._install([*self.view.members, self._member(name, labels, limit, Status.JOINING)])
+        self._take_census()
 
     def leave(self, name: str) -> None:
         """Let a host begin to leave."""
         self._install([self._with(m, Status.LEAVING) if m.id == name else m for m in self.view.members])
+        self._take_census()
 
     @staticmethod
     def _with(member: Member, status: Status) -> Member:
@@ -292,7 +314,27 @@ class World:
                     machine.primary.ack_set.pop(host, None)
                     machine.primary.transfers.clones.pop(host, None)
                 self._announce(machine)
+        self._take_census()
         return lost
+
+    def _take_census(self) -> None:
+        """Let all hosts know the same of all colonies, as they do after each view."""
+        heirs, lines = [], dict[str, list[CensusPeer]]()
+        for peers in self.places():
+            colony, entry = peers.colony, self.directory.entries[peers.colony]
+            if not peers.primary or entry is None:
+                heirs.append(Heir(colony, "lost", 0, "", {}))
+                continue
+            coming = tuple(self.leader(colony, peers.primary).primary.transfers.clones)
+            heirs.append(Heir(colony, "kept", 1, peers.primary, dict.fromkeys(peers.holders, 0)))
+            line = CensusPeer(colony, 1, 0, True, False, entry.bytes_used, coming)
+            lines.setdefault(peers.primary, []).append(line)
+        heard = {}
+        for host in self.view.ids:
+            load = self.membership.loads.get(host) or Load()
+            free = load.memory_free if load.memory_total else -1
+            heard[host] = Census(self.view.id, tuple(lines.get(host, ())), 0, None, load.cpu, free)
+        self.course.counted(self.view, heirs, heard)
 
     def _forget(self, colony: int) -> None:
         """A colony is lost: nobody counts it any more."""
@@ -378,10 +420,12 @@ class World:
                 members[place] = self._with(member, Status.ACTIVE)
             elif member.status is Status.LEAVING and not site.colonies:
                 members[place] = self._with(member, Status.LEAVING)
-                self._install([m for m in members if m.id != member.id])
+                self._install([m for m in members if m.id != member.id], left=[member.id])
+                self._take_census()
                 return
         if members != list(self.view.members):
             self._install(members)
+            self._take_census()
 
     def step(self, step_s: float = STEP_S) -> None:
         """Let all hosts decide at once, and carry out what they decide."""
@@ -392,6 +436,7 @@ class World:
         if self.now_s - self._measured_s >= 1.0:
             self._measure()
         assert self._survey is not None
+        self._survey.in_wave = self.course.is_active
         self.base = self._survey.look(self.now_s)
         said: list[tuple[str, Any]] = []
         sites = list(self.sites.values())
@@ -473,7 +518,7 @@ class World:
         self._places = None
         for name, site in self.sites.items():
             if name == machine.host:
-                site.governor.location_changed(located)
+                site.governor.location_changed(located)  # all know of one course: it is told once
             else:
                 site.governor._idle_round = 0
 

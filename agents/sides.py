@@ -246,3 +246,5 @@ class Sides:
         elif not here.orders.renounced:
             here.do(Note("give_in_ended", event.reason))
             here.quorum.install(here.known, here.me.id)
+            if here.grants.fenced:
+                here.quorum.fence()  # a successor was accepted meanwhile, or before: its grant to itself stays ended

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.effects import HelloSeen, InstallView, LinkCameUp, Received, Send
+from agents.effects import GivenIn, HelloSeen, InstallView, LinkCameUp, Received, Send
 from agents.history import History
+from agents.leases import Grants, Quorum
 from agents.membership import Membership, Settings
 from agents.messages.membership import Grant, Heartbeat, Meet, Yield
 from agents.record import Record
@@ -116,3 +117,22 @@ def test_two_sides_give_in_to_each_other_while_their_words_cross_but_spread_it_n
         half.sides.repeat(10.2)
         assert not half.sides.hears_winner(10.2), "so both end it, 3 s later, and A serves again"
         assert Yield not in [type(word) for word in half.said], "or it would go on for ever"
+
+
+@pytest.mark.parametrize("has_accepted", [False, True])
+def test_who_goes_on_after_giving_in_counts_itself_unless_it_has_accepted_another_view(
+    has_accepted: bool,
+) -> None:
+    """With its own grant and that of one who lags, it would serve beside the view that it accepted."""
+    half = Half(BASE, "a", serves=True)
+    here, me, lagging = half.here, "a" * 32, "c" * 32
+    here.quorum, here.grants = Quorum(), Grants(0.5, 0.0)
+    here.orders = SimpleNamespace(renounced=False)
+    here.quorum.install(BASE, me)
+    if has_accepted:
+        here.grants.fence()
+        here.quorum.fence()
+    half.sides.give_in(later(alone(BASE, "b" * 32)), "it is larger")
+    half.sides.on_given_in(GivenIn(False, "its hosts are out of reach"), 1.0)
+    here.quorum.granted(lagging, 1, BASE.id, 1.0, 1.1)
+    assert here.quorum.held(1.2) is not has_accepted

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agents.effects import GiveIn, GivenIn, Note, Send
+from agents.leases import Grants
 from agents.lineage import Kin, kin, rank
 from agents.messages.membership import Heartbeat, Install, Meet, Wish, Yield
 from agents.orders import Orders
@@ -33,6 +34,7 @@ GREET_S = 0.2  # so rarely is one host shown our view
 class Here(Standing, Protocol):
     """What the meeting of sides asks of a host's membership."""
 
+    grants: Grants
     hold_s: float | None
     orders: Orders
     passage: Passage
@@ -247,4 +249,4 @@ class Sides:
             here.do(Note("give_in_ended", event.reason))
             here.quorum.install(here.known, here.me.id)
             if here.grants.fenced:
-                here.quorum.fence()  # a successor was accepted meanwhile, or before: its grant to itself stays ended
+                here.quorum.fence()  # it has accepted a successor: its grant to itself stays ended

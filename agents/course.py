@@ -24,6 +24,7 @@ from placement.wave import Goal, Wave
 STALLED_S = 5.0  # without any step of anybody, and nothing under way: whoever is left decides by itself
 BUDGET = 3_000  # looks at a host for a colony in one step: some 20 ms
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
+LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Course:
         self._is_sorted = False  # the wave is complete, and so is what is open
         self._given_up: set[int] = set()
         self._refusals: dict[int, int] = {}
+        self._led_away: dict[int, int] = {}
         self._stepped_s = float("nan")
 
     # -- what is told -------------------------------------------------------------------
@@ -129,6 +131,7 @@ class Course:
         self._is_sorted = False
         self._given_up.clear()
         self._refusals.clear()
+        self._led_away.clear()
         self._stepped_s = float("nan")
 
     def located(self, entry: Located) -> None:
@@ -151,6 +154,17 @@ class Course:
             self._refusals[colony] = self._refusals.get(colony, 0) + 1
             if self._refusals[colony] >= REFUSALS_MAX:
                 self.give_up(colony)
+
+    def may_lead_away(self, colony: int) -> bool:
+        """Return whether this host may give the role away for the wave's sake once more; else it is given up.
+
+        The wave is the same everywhere only if the census was, and peers may have died since.
+        """
+        self._led_away[colony] = self._led_away.get(colony, 0) + 1
+        if self._led_away[colony] > LED_AWAY_MAX:
+            self.give_up(colony)
+            return False
+        return True
 
     def give_up(self, colony: int) -> None:
         """This colony goes its own way."""

@@ -337,6 +337,8 @@ class Governor:
                     self._lacks.pop(colony, None)
             elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
+            elif rule is wave_step and self._is_in_circles(order, colony):
+                continue  # with the next step it goes its own way
             elif not isinstance(order, CloneOrdered):
                 self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, 0, out)
@@ -345,6 +347,10 @@ class Governor:
                 bytes_room -= facts.bytes_used
                 self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, facts.bytes_used, out)
+
+    def _is_in_circles(self, order: Order, colony: int) -> bool:
+        """Return whether the wave has this host give a role away again and again; then it is given up."""
+        return isinstance(order, HandOverOrdered) and not self.course.may_lead_away(colony)
 
     def _can_wait(self, order: Order | Lack | None, facts: Facts, now_s: float) -> bool:
         """Return whether an order is for a leaver's sake alone, and another such one was given just now."""
@@ -500,7 +506,7 @@ class Governor:
             hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
             named: dict[str, Any] = {"goal": goal, "weight_max": self._weight_on_the_way(goal, facts)}
             found = wave_move(facts, hosts, **named)
-            if found is not None:
+            if found is not None and not self._is_in_circles(found[0], colony):
                 self._followed_s = max(self._followed_s, now_s - STEP_S) + gap_s
                 self._decided(now_s, colony, wave_move, (facts, hosts), found, **named)
                 self._begin(colony, found, facts.bytes_used, now_s, out)

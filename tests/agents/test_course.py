@@ -8,7 +8,7 @@ import msgspec
 
 from agents.causes import Cause
 from agents.census import Heir
-from agents.course import STALLED_S, Course, agreed, is_another
+from agents.course import LED_AWAY_MAX, STALLED_S, Course, agreed, is_another
 from agents.directory import Directory
 from agents.messages.replication import Census, CensusPeer, Located
 from agents.population import Facts, wave_move, wave_step
@@ -150,3 +150,13 @@ def test_who_leaves_hands_over_to_whom_the_wave_names() -> None:
     assert isinstance(order, HandOverOrdered) and order.target == A
     order = wave_step(facts(A, B, C), goes, 2, goal=GOAL)
     assert isinstance(order, RetireOrdered) and order.target == B
+
+
+def test_a_role_that_goes_in_circles_is_given_up() -> None:
+    """Two hosts whose waves differ would give it to each other for ever, and nobody would serve."""
+    course, _ = begun()
+    assert course.goal(1) is not None
+    assert [course.may_lead_away(1) for _ in range(LED_AWAY_MAX + 1)] == [True] * LED_AWAY_MAX + [False]
+    assert course.goal(1) is None, "it goes its own way"
+    course.end()
+    assert course.may_lead_away(1), "until the next wave"

@@ -53,9 +53,8 @@ class Admission:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.bytes_now = 0  # what is here, and what was promised room
-        self.bytes_most: float = (
-            host.limits.bytes_max or inf
-        )  # so much may be here, by the limit and by the machine's memory
+        # So much may be here, by the limit and by the machine's memory.
+        self.bytes_most: float = host.limits.bytes_max or inf
         self._refused = 0  # births since somebody was told of it
         self._full_s = -inf  # when the last one was refused, of a spell that was noted
         self._counted_s = float("-inf")

@@ -20,6 +20,21 @@ STRANGE_MAX = 0.25  # of a core, for other processes and the machine's own work,
 REST_S = 5.0  # after others wanted it; the kernel finds the loop another place meanwhile
 
 
+def core_of_thread(thread: int) -> int:
+    """Return on which core a thread of this process was last."""
+    with open(f"/proc/self/task/{thread}/stat", "rb", buffering=0) as file:
+        return int(file.read(1024).rpartition(b")")[2].split()[36])
+
+
+def core_busy_s(core: int) -> float:
+    """Return for how many seconds a core has worked since the machine began."""
+    with open("/proc/stat", "rb") as file:
+        name = b"cpu%d " % core
+        line = next((line for line in file if line.startswith(name)), b"")
+    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 class HomeCore:
     """On which core a loop stays, and its callers wait.
 
@@ -41,16 +56,16 @@ class HomeCore:
         thread: int,
         cores: set[int],
         *,
-        busy_s: Callable[[int], float] | None = None,
-        core_of: Callable[[int], int] | None = None,
+        busy_s: Callable[[int], float] = core_busy_s,
+        core_of: Callable[[int], int] = core_of_thread,
         own_s: Callable[[], float] = time.process_time,
     ) -> None:
         self.cores = cores
         self.mask: frozenset[int] | None = None
         self.is_wanted = False
         self._thread = thread
-        self._busy_s = busy_s or core_busy_s
-        self._core_of = core_of or core_of_thread
+        self._busy_s = busy_s
+        self._core_of = core_of
         self._own_s = own_s
         self._due_s = float("-inf")
         self._seen = (0.0, 0.0, 0.0)  # when; the core's work and our own until then
@@ -128,18 +143,3 @@ def go_back(before: set[int] | None) -> None:
             os.sched_setaffinity(0, before)
         except OSError:
             pass  # the machine's cores were changed meanwhile, and the kernel has seen to it
-
-
-def core_of_thread(thread: int) -> int:
-    """Return on which core a thread of this process was last."""
-    with open(f"/proc/self/task/{thread}/stat", "rb", buffering=0) as file:
-        return int(file.read(1024).rpartition(b")")[2].split()[36])
-
-
-def core_busy_s(core: int) -> float:
-    """Return for how many seconds a core has worked since the machine began."""
-    with open("/proc/stat", "rb") as file:
-        name = b"cpu%d " % core
-        line = next((line for line in file if line.startswith(name)), b"")
-    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

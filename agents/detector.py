@@ -151,9 +151,8 @@ class Detector:
         trace = self._traces.get(host)
         if trace is None or self._view is None:
             return
-        is_calm = self.is_calm(
-            now_s
-        )  # before the word counts: a word is no reason that it was true all along
+        # Before the word counts: a word is no reason that it was true all along.
+        is_calm = self.is_calm(now_s)
         if misses != trace.misses:
             said = self._view.all_but(misses)
             if said is None:

@@ -18,12 +18,11 @@ from agents.effects import (
     Send,
 )
 from agents.messages.membership import Heartbeat, Install, Knock, WantView, Wish, YouAreDead
-from agents.stages import MEMBER_STAGES, Stage
+from agents.stages import AHEAD_S, MEMBER_STAGES, Stage
 from agents.standing import Standing
 from agents.succession import too_old
 from agents.views import Member, View
 
-AHEAD_S = 0.02  # between two installs of a view where nothing is lost; the next heartbeat asks
 TOLD_EVERY_S = 0.2  # so rarely is one told that it is dead or behind; it sends ten heartbeats a second
 
 

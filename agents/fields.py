@@ -30,7 +30,5 @@ Id = Annotated[str, Meta(max_length=64)]
 Word = Annotated[str, Meta(max_length=512)]
 Text = Annotated[str, Meta(max_length=65_536)]
 Hosts = Annotated[tuple[Id, ...], Meta(max_length=MEMBERS_MAX)]
-Places = Annotated[
-    bytes, Meta(max_length=MEMBERS_MAX // 8)
-]  # a bit for each member, in the order of the view
+Places = Annotated[bytes, Meta(max_length=MEMBERS_MAX // 8)]  # a bit for each member, in the view's order
 NamedHosts = Annotated[tuple[tuple[Id, Word], ...], Meta(max_length=MEMBERS_MAX)]  # (host id, name)

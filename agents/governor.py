@@ -370,18 +370,24 @@ class Governor:
         """Return what a colony needs, and from what that follows: the wave's goal, or its own look around."""
         refused, goal = self._refused(facts.colony, now_s), self.course.goal(facts.colony)
         if goal is not None:
-            hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
-            named: dict[str, Any] = {"goal": goal, "weight_max": self._weight_on_the_way(goal, facts)}
+            hosts, named = self._wave_given(facts, field, goal, refused)
             order = wave_step(facts, hosts, self.settled.number, **named)
             if order is not None:
                 return wave_step, order, hosts, named
         return urgent_step, *self._own_order(facts, field, fair, refused)
 
-    def _weight_on_the_way(self, goal: Goal, facts: Facts) -> int:
-        """Return what the next host that a wave gives a copy may weigh; colonies may have grown a bit."""
+    def _wave_given(
+        self, facts: Facts, field: Field, goal: Goal, refused: set[str]
+    ) -> tuple[list[Candidate], dict[str, Any]]:
+        """Return the hosts that the wave's goal speaks of, and what else its step follows from.
+
+        The next one that gets a copy may weigh what it weighs on the way; colonies may have grown a bit.
+        """
+        hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
         target = next((host for host in goal.holders if host not in facts.active), "")
         peak = self.course.peak(target)
-        return int(peak * (1 + SLACK)) + facts.bytes_used if peak else 0
+        weight_max = int(peak * (1 + SLACK)) + facts.bytes_used if peak else 0
+        return hosts, {"goal": goal, "weight_max": weight_max}
 
     def _own_order(
         self, facts: Facts, field: Field, fair: float, refused: set[str]
@@ -502,9 +508,7 @@ class Governor:
             facts = self.facts(machine)
             if facts is None:
                 continue
-            refused = self._refused(colony, now_s)
-            hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
-            named: dict[str, Any] = {"goal": goal, "weight_max": self._weight_on_the_way(goal, facts)}
+            hosts, named = self._wave_given(facts, field, goal, self._refused(colony, now_s))
             found = wave_move(facts, hosts, **named)
             if found is not None and not self._is_in_circles(found[0], colony):
                 self._followed_s = max(self._followed_s, now_s - STEP_S) + gap_s

@@ -27,6 +27,7 @@ from agents.pairing import (
     SendFrame,
     State,
 )
+from agents.stages import AHEAD_S
 from agents.views import Member, View
 from agents.wire import (
     CONTROL,
@@ -47,7 +48,6 @@ KEPT_FRAMES_MAX = 4_096  # per link
 KEPT_BYTES_MAX = 64 * 1024 * 1024  # over all links
 NOTED_MAX = 256  # refusals remembered, so that each is noted once
 ANSWER_EVERY_S = 0.05  # at most so often is one host sent a view, or asked for one
-AHEAD_S = 0.02  # what comes ahead of its view mostly has that view on its heels: not asked for at once
 
 __all__ = ["ClosePipe", "DeliverMessages", "Links", "OpenPipe", "SendFrame", "State"]
 

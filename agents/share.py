@@ -29,10 +29,8 @@ from placement.settle import Settled, carriers, fair_share
 from placement.ties import tie_order
 
 INVITES_MAX = 8
-INVITES_STEP, INVITES_SHARE = (
-    1,
-    50,
-)  # at a time, some 20 times a second: so many, or one of so many that are due
+# At a time, some 20 times a second: so many, or one of so many that are due.
+INVITES_STEP, INVITES_SHARE = 1, 50
 CLAIM_S = 0.25
 CLAIM_WINDOW = 256  # colonies looked at each time: some 40 µs each
 INVITE_S = 1.0  # an invitation that is not answered by then is forgotten

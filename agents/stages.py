@@ -19,6 +19,9 @@ class Stage(Enum):
     HOLD = "HOLD"
 
 
+# What speaks of a later view mostly has that view on its heels: so long nobody asks for it.
+AHEAD_S = 0.02
+
 FORCED = "a new generation is forced, by an operator or because availability comes first"
 
 # From each stage: where it may go, and when. The docs' diagram is drawn from this.

@@ -142,25 +142,17 @@ class Survey:
 
     def listed(self) -> list[Candidate]:
         """Return all members with nothing but what a view says of them, and their reputation."""
-        view, reputation = self.host.view, self.host.membership.reputation
-        return [
-            Candidate(
-                id=member.id,
-                name=member.name,
-                labels=member.labels,
-                bytes_max=member.bytes_max,
-                accepts=not (member.status is Status.LEAVING or member.witness),
-                joining=member.status is Status.JOINING,
-                leaving=member.status is Status.LEAVING,
-                witness=member.witness,
-                flaps=round(reputation.record(member.id, self._made_s)),
-                box_flaps=round(reputation.box_record(member.labels, self._made_s)),
-            )
-            for member in (view.members if view is not None else ())
-        ]
+        view = self.host.view
+        members = view.members if view is not None else ()
+        return [_candidate_of(member, Load(), 0, 0, 0, 0, *self._records(member)) for member in members]
+
+    def _records(self, member: Member) -> tuple[int, int]:
+        """Return what speaks against a host and against its box."""
+        reputation, now_s = self.host.membership.reputation, self._made_s
+        return round(reputation.record(member.id, now_s)), round(reputation.box_record(member.labels, now_s))
 
     def _candidate(self, member: Member) -> Candidate:
-        directory, reputation = self.host.directory, self.host.membership.reputation
+        directory = self.host.directory
         load = self.host.membership.loads.get(member.id) or Load()
         made_of = (
             member,
@@ -169,8 +161,7 @@ class Survey:
             directory.bytes_going[member.id],
             directory.copies[member.id],
             directory.primaries[member.id],
-            round(reputation.record(member.id, self._made_s)),
-            round(reputation.box_record(member.labels, self._made_s)),
+            *self._records(member),
         )
         kept = self._kept.get(member.id)
         if kept is None or kept[0] != made_of:

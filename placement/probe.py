@@ -217,9 +217,8 @@ class Sampler:
         free, total = int(memory.available), int(memory.total)
         for group in self._groups:
             limit = _number(group.memory / group.names.memory_max)
-            if limit is not None and limit < total:
-                total = limit
             if limit is not None:
+                total = min(total, limit)
                 free = min(free, limit - _working_set(group))
         # A quota that is used up and a box that is busy both leave nothing: the worse of the two counts.
         cpu = max(psutil.cpu_percent(None) / 100, self._quota_used(now_s))

@@ -32,9 +32,8 @@ from placement.settle import carriers, fair_share
 from placement.ties import tie_order
 
 ROUNDS_MAX = 4  # of spread, shares, relief and roles: what one leaves to another is nearly always nothing
-FILL_MAX = (
-    20_000  # looks at a host for a colony, 5 to 10 µs each; who lacks more than so many at once can't wait
-)
+# Looks at a host for a colony, 5 to 10 µs each; who lacks more than so many at once can't wait.
+FILL_MAX = 20_000
 WORK_MAX = 200_000  # in all: beyond it, colonies find a better place one by one
 
 Work = Generator[int, None, None]

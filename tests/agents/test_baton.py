@@ -15,6 +15,7 @@ import pytest
 from agents.baton import Baton, may_lead
 from agents.poller import KEEN_MAX, Poller, Vigil
 from agents.tcp_plane import Incoming
+from tests.agents.beside import beside
 
 ANY = "tcp://127.0.0.1:*"
 
@@ -59,16 +60,6 @@ def house() -> Iterator[SimpleNamespace]:
     loop = Loop()
     yield SimpleNamespace(loop=loop, baton=Baton(loop, incoming), incoming=incoming)
     incoming.shut(0)
-
-
-def beside(call: Callable[[], Any]) -> Any:
-    """Run in a thread of its own, and return what it returned."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
-    thread.start()
-    thread.join(10)
-    assert found, "it did not end"
-    return found[0]
 
 
 def enter(baton: Baton) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from agents.cores import (
     new_home,
 )
 from agents.workers import Workers
+from tests.agents.beside import beside
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
@@ -68,16 +68,6 @@ def machine() -> Iterator[Machine]:
     made = Machine()
     yield made
     made.end()
-
-
-def beside(call: Callable[[], Any]) -> Any:
-    """Run in a thread of its own, and return what it returned."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
-    thread.start()
-    thread.join(10)
-    assert found, "it did not end"
-    return found[0]
 
 
 def test_the_loop_stays_where_it_is_once_a_caller_waits(machine: Machine) -> None:

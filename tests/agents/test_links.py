@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from agents.effects import HelloSeen, Note
 from agents.links import (
-    AHEAD_S,
     KEPT_FRAMES_MAX,
     SILENT_S,
     STRANGERS_MAX,
@@ -21,6 +20,7 @@ from agents.links import (
 from agents.messages.membership import Heartbeat, Install, Installed, WantView
 from agents.messages.replication import Ack, Chunk, Entry, Replicate
 from agents.pairing import EDGES, HELLO_EVERY_S, PAIR_WITHIN_S
+from agents.stages import AHEAD_S
 from agents.views import Member
 from agents.wire import BULK, CONTROL, Frame, Goodbye, Hello, Source
 from tests.agents.pipe_world import End, Pipe, World, member, view_of

@@ -212,6 +212,17 @@ class Hosts:
         assert isinstance(found, dict)
         return found
 
+    def noted(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return what the living hosts have noted, each of its own, in order of time; "" = of any kind."""
+        found: list[dict[str, Any]] = []
+        for process in self.processes.values():
+            if process.is_alive:
+                with colony.connect(process.address, timeout=10.0) as store:
+                    found += store.admin("events", {"limit": 4000})["events"]
+        return sorted(
+            (event for event in found if kind in ("", event["kind"])), key=lambda event: event["at"]
+        )
+
     def healthy(self, *, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until just the living hosts are ACTIVE members, and every colony is well."""
 

@@ -32,16 +32,6 @@ def command(hosts: Hosts, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
 
 
-def events(hosts: Hosts, kind: str) -> list[dict[str, Any]]:
-    """Return the events of a kind that any living host has noted."""
-    found = []
-    for process in hosts.processes.values():
-        if process.is_alive:
-            with colony.connect(process.address) as store:
-                found += [e for e in store.admin("events", {"limit": 4000})["events"] if e["kind"] == kind]
-    return found
-
-
 def crash(hosts: Hosts, *names: str) -> None:
     """Kill hosts at once, and keep what is needed to start them again."""
     doomed = {name: hosts.processes[name] for name in names}
@@ -163,7 +153,7 @@ def test_after_the_death_of_all_three_of_five_say_what_is_lost_and_serve(five: H
     lost = until(lambda: answered(five), "three of five answer")
     took_s = time.monotonic() - began_s
     assert lost["tag"] == tag and lost["colonies"]["lost"] == 16
-    assert {event["colony"] for event in events(five, "lost")} == set(range(16))
+    assert {event["colony"] for event in five.noted("lost")} == set(range(16))
     said = command(five, "status")
     assert said.returncode == 4 and "16 colonies" in said.stderr, said.stderr
     with colony.connect(five.addresses, timeout=20) as store:
@@ -205,7 +195,7 @@ def test_lost_colonies_wait_for_an_operator_where_that_is_the_policy() -> None:
     with Hosts(3, colonies=16, durable=True, options=("--when-lost", "wait")) as three:
         crash(three, *three.processes)
         three.again(*three.processes)
-        until(lambda: len(events(three, "lost")) >= 48, "all of them name all colonies")
+        until(lambda: len(three.noted("lost")) >= 48, "all of them name all colonies")
         with colony.connect(three.addresses, timeout=1.0) as store:
             with pytest.raises(colony.Unavailable, match="is lost, all its copies died"):
                 store.set("k", 1)

@@ -24,7 +24,7 @@ HOSTS = int(os.environ.get("COLONY_HOG_HOSTS", "4"))  # on four boxes
 
 
 class Boxed(Hosts):
-    """Hosts of which one has a small box to itself; the events of all, from each."""
+    """Hosts of which one has a small box to itself."""
 
     def __init__(self, box: ControlGroup) -> None:
         self.box = box
@@ -45,14 +45,6 @@ class Boxed(Hosts):
         return subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
         ).stdout
-
-    def events(self) -> list[dict[str, Any]]:
-        """Return what all hosts noted, each of its own."""
-        found = []
-        for process in self.processes.values():
-            with colony.connect(process.address, timeout=10.0) as store:
-                found += store.admin("events", {"limit": 4000})["events"]
-        return sorted(found, key=lambda event: event["at"])
 
 
 @pytest.fixture
@@ -89,11 +81,11 @@ def test_colonies_leave_a_host_with_a_hog_and_come_back_when_it_stops(hosts: Box
     until(lambda: hosts.hold()[VICTIM] >= fair - 2, "a fair share everywhere again")
     back_s = time.time()
     hosts.healthy()
-    events = hosts.events()
+    assert all(process.is_alive for process in hosts.processes.values())
+    events = hosts.noted()
     away, back = moves(events, ids[VICTIM], began_s)
     print(f"\ngone after {gone_s - began_s:.1f} s, back after {back_s - stopped_s:.1f} s; {len(away)} away")
     assert max(away.values()) == 1 and max(back.values(), default=1) == 1, (away, back)
-    assert hosts.processes[VICTIM].is_alive
     left = [e for e in events if e["at"] >= began_s and e.get("details", {}).get("from") == ids[VICTIM]]
     full = next(e for e in left if f"{VICTIM} is filled to" in e["reason"])
     assert full["reason"] in hosts.why(full["colony"]), hosts.why(full["colony"])

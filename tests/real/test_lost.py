@@ -9,7 +9,7 @@ import pytest
 
 import colony
 from tests.real.hosts import Hosts, until
-from tests.real.test_durability import command, crash, events, folder
+from tests.real.test_durability import command, crash, folder
 from tests.real.test_periodic import written_anew
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(200)]
@@ -60,9 +60,7 @@ def test_cells_of_an_undead_host_are_listed_shown_and_brought_back_once(hosts: H
         )
         assert again["restored"] == ("sid" in held) and again["expired"] == ("brief" in held)
         assert "sid" not in held or store["sid"] == {"cart": [1, 2]}
-    (note,) = [
-        event for event in events(hosts, "lost_restored") if f"{len(gone)} restored" in event["reason"]
-    ]
+    (note,) = [event for event in hosts.noted("lost_restored") if f"{len(gone)} restored" in event["reason"]]
     assert str(path) in note["reason"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import colony
 from tests.real.hosts import Hosts, until
-from tests.real.test_durability import answered, command, crash, events, folder
+from tests.real.test_durability import answered, command, crash, folder
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(200)]
 
@@ -73,7 +73,7 @@ def test_what_was_written_comes_back_when_asked_for_and_is_said_to_be_old(hosts:
     status, there = witness(hosts, "stale")
     assert len(status["stale"]["colonies"]) == status["colonies"]["stale"] > 0
     assert 0 < status["stale"]["age_s"] <= time.time() - died_s + 4 * EVERY_S + 30
-    (note, *_) = events(hosts, "stale")
+    (note, *_) = hosts.noted("stale")
     assert "may be older than what was acknowledged" in note["reason"]
     assert note["details"]["colonies"] == status["stale"]["colonies"]
     said = command(hosts, "status", "--connect", there)
@@ -98,7 +98,7 @@ def test_without_being_asked_for_they_are_put_aside_and_named(hosts: Hosts) -> N
     hosts.healthy()
     status, _ = witness(hosts, "lost")
     assert len(status["lost"]) == 16 and status["stale"]["colonies"] == []
-    noted = " ".join(event["reason"] for event in events(hosts, "lost_and_found"))
+    noted = " ".join(event["reason"] for event in hosts.noted("lost_and_found"))
     kept = [p for name in hosts.processes for p in (folder(hosts, name) / "lost").glob("*-periodic.snapshot")]
     assert len(kept) >= 2 and all(str(path) in noted for path in kept), "of all that counted the loss"
     with colony.connect(hosts.addresses, timeout=20) as store:
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_named_and_the_rest_comes_back(hosts: Hosts) -> None:
     hosts.again(*hosts.processes)
     until(lambda: answered(hosts), "all colonies have a place")
     hosts.healthy()
-    named = [event["reason"] for event in events(hosts, "snapshot_refused")]
+    named = [event["reason"] for event in hosts.noted("snapshot_refused")]
     assert all(any(name in reason for reason in named) for name in snapshots(hosts, "h1")), named
     with colony.connect(hosts.addresses, timeout=20) as store:
         assert store.get_many([f"k{n}" for n in range(CELLS)]) == {f"k{n}": n for n in range(CELLS)}

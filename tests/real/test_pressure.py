@@ -24,14 +24,6 @@ class Tight(Hosts):
         size = 6 * MIB if name == SMALL else 18 * MIB
         return super()._command(name, [*arguments, "--max-bytes", str(size)])
 
-    def events(self) -> list[dict[str, Any]]:
-        """Return what all hosts noted, each of its own, in order of time."""
-        found: list[dict[str, Any]] = []
-        for process in self.processes.values():
-            with colony.connect(process.address, timeout=10.0) as store:
-                found += store.admin("events", {"limit": 4000})["events"]
-        return sorted(found, key=lambda event: float(event["at"]))
-
 
 @pytest.fixture
 def hosts() -> Iterator[Tight]:
@@ -55,7 +47,7 @@ def test_room_is_made_in_order_before_a_birth_is_refused_and_nobody_dies_of_it(h
         assert store.delete(kept[0])
     assert all(process.is_alive for process in hosts.processes.values())
     assert len(hosts.status()["view"]["members"]) == 4
-    copy, role, full = in_order(hosts.events(), small)
+    copy, role, full = in_order(hosts.noted(), small)
     print(
         f"\n{len(kept)} cells; " + "; ".join(f"{e['kind']}: {e['reason']}" for e in (copy, role, full) if e)
     )
@@ -66,7 +58,7 @@ def test_room_is_made_in_order_before_a_birth_is_refused_and_nobody_dies_of_it(h
 def write(hosts: Tight, store: Any, kept: list[str], small: str) -> None:
     """Write at a steady rate until the small host has handed over roles for want of room."""
     began_s = time.monotonic()
-    while len(kept) % 40 or in_order(hosts.events(), small)[1] is None:
+    while len(kept) % 40 or in_order(hosts.noted(), small)[1] is None:
         put(store, kept)
         time.sleep(max(0.0, began_s + len(kept) / RATE - time.monotonic()))
         assert len(kept) < WRITES_MAX, "no role was ever handed over"

@@ -11,7 +11,7 @@ import pytest
 import colony
 from agents.keys import colony_of
 from tests.real.hosts import Hosts, until
-from tests.real.test_shutdown import command, events
+from tests.real.test_shutdown import command
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -59,12 +59,12 @@ def test_two_of_five_go_on_by_force_and_the_dead_come_back_empty() -> None:
         assert done.returncode == 0, done.stderr
         status = hosts.healthy()
         assert status["view"]["generation"] == 1 and len(status["view"]["members"]) == 2
-        assert {event["colony"] for event in events(hosts, "lost")} == doomed, "each is named, and no other"
+        assert {event["colony"] for event in hosts.noted("lost")} == doomed, "each is named, and no other"
         with colony.connect(hosts.addresses, timeout=10.0) as store:
             for number in range(CELLS):
                 lost = colony_of(f"k{number}".encode(), 16) in doomed
                 assert store.get(f"k{number}") == (None if lost else number)
-        assert events(hosts, "recover") and events(hosts, "generation")
+        assert hosts.noted("recover") and hosts.noted("generation")
         done = command(hosts, "recover", "--force")
         assert done.returncode == 1 and "nothing to recover" in done.stderr
 

@@ -49,16 +49,6 @@ def fill(store: colony.Store) -> dict[str, int]:
     return versions
 
 
-def events(hosts: Hosts, kind: str) -> list[dict[str, Any]]:
-    """Return the events of a kind that any living host has noted."""
-    found = []
-    for process in hosts.processes.values():
-        if process.is_alive:
-            with colony.connect(process.address) as store:
-                found += [e for e in store.admin("events", {})["events"] if e["kind"] == kind]
-    return found
-
-
 def check(store: colony.Store, versions: dict[str, int], since_s: float) -> None:
     """See that every cell is as it was, and that its time ran on."""
     for key, version in versions.items():
@@ -85,7 +75,7 @@ def test_what_was_stopped_comes_back_whole_and_time_ran_on(hosts: Hosts) -> None
     hosts.healthy()
     with colony.connect(",".join(hosts.seeds), timeout=20) as store:
         check(store, versions, began_s)
-        assert events(hosts, "lost") == []
+        assert hosts.noted("lost") == []
         assert all(store.set(key, 1) > version for key, version in versions.items())
     for process in hosts.processes.values():
         assert process.state_dir is not None
@@ -115,8 +105,8 @@ def test_a_crash_after_a_restored_stop_brings_nothing_stale(hosts: Hosts) -> Non
     hosts.healthy()
     with colony.connect(",".join(hosts.seeds), timeout=20) as store:
         assert store.get("k1") is None and store.set("k1", 1) > 0
-    assert {event["colony"] for event in events(hosts, "lost")} == set(range(16))
-    assert events(hosts, "snapshot_unused")
+    assert {event["colony"] for event in hosts.noted("lost")} == set(range(16))
+    assert hosts.noted("snapshot_unused")
 
 
 def living(hosts: Hosts) -> list[Any]:
@@ -134,7 +124,7 @@ def test_after_a_crash_of_all_colonies_are_named_lost_and_served(hosts: Hosts) -
     hosts.processes.update(crashed)
     hosts.again(*names)
     hosts.healthy()
-    assert {event["colony"] for event in events(hosts, "lost")} == set(range(16))
+    assert {event["colony"] for event in hosts.noted("lost")} == set(range(16))
     with colony.connect(",".join(hosts.seeds), timeout=20) as store:
         assert store.get("k") is None and store.set("k", 2) > 0
 
@@ -157,7 +147,7 @@ def test_colonies_of_a_missing_host_wait_for_it() -> None:
             for key, version in versions.items():
                 entry = store.entry(key)
                 assert entry is not None and entry.version == version, key
-        assert events(single, "lost") == []
+        assert single.noted("lost") == []
 
 
 def waiting(hosts: Hosts) -> dict[str, Any] | None:
@@ -215,4 +205,4 @@ def test_a_host_held_dead_keeps_what_it_has_to_drop(hosts: Hosts) -> None:
     (path,) = until(lambda: list((folder / "lost").glob("*.snapshot")), "lost and found")
     assert path.name.endswith("-dropped.snapshot")
     hosts.healthy()
-    assert any(str(path) in event["reason"] for event in events(hosts, "lost_and_found"))
+    assert any(str(path) in event["reason"] for event in hosts.noted("lost_and_found"))

@@ -184,7 +184,8 @@ class Container(Surroundings):
         self.lost: set[int] = set()
         self.closures = closures
         self.watched = False
-        self.guests: dict[bytes, int] = {}  # cells away from home, whose colony may be led here; hints
+        # Cells away from home -> colonies that may be led here and say something of them; hints.
+        self.guests: dict[bytes, tuple[int, ...]] = {}
         self.reception = Reception(self)
         self.access = Access()
         self.keeps = keeps
@@ -333,12 +334,22 @@ class Container(Surroundings):
         return None
 
     def owner(self, key: bytes) -> int | None:
-        """Return the colony to ask for a cell: its home, unless it is a guest of one that is led here."""
-        if self.guests:
-            colony = self.guests.get(key)
-            machine = self.colonies.get(colony) if colony is not None else None
-            if machine is not None and machine.primary is not None:
+        """Return the colony to ask for a cell: its home, unless it is a guest of one that is led here.
+
+        A colony that comes to be led here may speak of a stay that is long over, while the cell is a
+        guest of another one: who serves it goes first.
+        """
+        found = None
+        for colony in self.guests.get(key, ()):
+            machine = self.colonies.get(colony)
+            if machine is None or machine.primary is None:
+                continue
+            place = machine.peer.cells.places.get(key)
+            if place is not None and place.is_served:
                 return colony
+            found = colony
+        if found is not None:
+            return found
         colonies = len(self.directory.entries)
         return colony_of(key, colonies) if colonies else None
 
@@ -468,13 +479,17 @@ class Container(Surroundings):
         out.extend(TellColony(colony, Dropped(reason)) for colony in self.colonies)
 
     def _guests_changed(self, event: GuestsChanged, now_s: float, out: Out) -> None:
-        if event.anew:
-            self.guests = {key: colony for key, colony in self.guests.items() if colony != event.colony}
+        guests, colony = self.guests, event.colony
+        for key in (*event.went, *(key for key, there in guests.items() if event.anew and colony in there)):
+            rest = tuple(other for other in guests.get(key, ()) if other != colony)
+            if rest:
+                guests[key] = rest
+            else:
+                guests.pop(key, None)
         for key in event.came:
-            self.guests[key] = event.colony
-        for key in event.went:
-            if self.guests.get(key) == event.colony:
-                del self.guests[key]
+            there = guests.get(key, ())
+            if colony not in there:
+                guests[key] = (*there, colony)
 
     def _see_quorum(self, now_s: float, out: Out) -> None:
         held = self.quorum.held(now_s)

@@ -34,6 +34,8 @@ from agents.messages.replication import (
     GuestOrder,
     GuestReport,
 )
+from agents.places import Place
+from agents.surroundings import GuestsChanged, HandOverOrdered
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
 
@@ -209,3 +211,21 @@ def test_nothing_is_read_of_a_cell_on_its_way(house: House) -> None:
     assert [reply.code for reply in house.replies if reply.id == 46] == [MOVED]
     assert answer(house, home, Get(47, KEY))[:2] == (OK, b"v1")
     assert answer(house, home, Migrate(48, b"nobody" + KEY, OTHER))[0] in (ABSENT, MOVED)
+
+
+def test_a_guest_is_found_though_another_colony_led_here_speaks_of_an_earlier_stay() -> None:
+    house = founded("ab")
+    late = next(colony for colony in (0, 3) if house.leader(colony) != house.leader(HOME))
+    leader = house.leader(late)
+    house.tell(house.leader(OTHER), HandOverOrdered(house.hosts[leader].me, "a test"), OTHER)
+    house.tell(house.leader(HOME), Requested("client", Put(1, LANE, 1, KEY, b"v1")), HOME)
+    house.run(1.0)
+    host = moved(house).hosts[leader]
+    assert house.leader(OTHER) == leader
+    places = host.colonies[late].peer.cells.places
+    places[KEY] = Place(LEAVING, HOME, 1, 1)  # as a peer has it that was not told of the end
+    host.handle(GuestsChanged(late, (KEY,), (), anew=True), house.now_s)
+    assert answer(house, leader, Get(8, KEY))[:2] == (OK, b"v1")
+    del places[KEY]
+    host.handle(GuestsChanged(late, (), (KEY,)), house.now_s)
+    assert answer(house, leader, Get(9, KEY))[:2] == (OK, b"v1")

@@ -215,12 +215,12 @@ class SideWatch(Watch):
 
     # -- mutations -------------------------------------------------------------------
 
-    def _truth(self, colony: int, root: int, seq: int) -> Truth:
+    def _truth(self, colony: int, root: int, prior: int) -> Truth:
         truth = self.sides.get((colony, root))
         if truth is None:
             older = (self.sides.get((colony, one)) for one in self._path(root)[1:])
             parent = next((one for one in older if one is not None), None)  # some side committed nothing
-            truth = self.sides[colony, root] = parent.upto(seq - 1) if parent is not None else Truth()
+            truth = self.sides[colony, root] = parent.upto(prior) if parent is not None else Truth()
         return truth
 
     def committed(self, primary: Primary, entry: Entry) -> None:
@@ -235,7 +235,7 @@ class SideWatch(Watch):
             self.fail(f"{name} commits {entry.seq} of colony {colony} without quorum")
         if entry.kind == TAKE:
             self._guests.setdefault(colony, set()).add(entry.key)
-        truth = self._truth(colony, view.root, entry.seq)
+        truth = self._truth(colony, view.root, entry.move.prior if entry.move else entry.seq - 1)
         known = truth.entries.get(entry.seq)
         now_s = self.simulation.timeline.now_s
         if known is None:
@@ -366,11 +366,11 @@ class SideWatch(Watch):
         roots = {0, *self.parents}
         touched = {op.key.encode() for op in history}
         unfair = {key for key in touched if colony_of(key, colonies) in self.lost} | self.lost_guests
-        fair = [op for op in history if op.key.encode() not in unfair]
         for root in sorted(roots):
             keys: dict[str, list[Operation]] = {}
-            for op in self._of_side(fair, root, colonies):
-                keys.setdefault(op.key, []).append(op)
+            for op in self._of_side(history, root, colonies):
+                if op.key.encode() not in unfair:
+                    keys.setdefault(op.key, []).append(op)
             for key, operations in sorted(keys.items()):
                 finding = check_key(key, operations, configurations_max=20_000)
                 if finding.verdict is Verdict.VIOLATION:

@@ -242,7 +242,7 @@ def _merge(primary: Primary, lane: bytes, intake: Intake, theirs: MergeCell, now
         intake.place += 1
         return True  # merged before
     if not is_served(peer, theirs.key):
-        # A move that ended on one side only, or rests here until the other side has come: see docs/protocol.rst
+        # A move that ended on one side only, or that rests until all are one again: see docs/protocol.rst
         intake.place += 1
         intake.tally = Tally(intake.tally.merged, intake.tally.overridden + 1)
         return True

@@ -107,3 +107,8 @@ def play_sides(seed: int, plan: str, **options: Any) -> Run:
     if "faults" not in given and "maker" not in given:
         given["maker"] = SIDE_PLANS[plan]
     return play(seed, plan, **given)
+
+
+def play_any(seed: int, plan: str, **options: Any) -> Run:
+    """Play one run of any plan: of sides that may go on alone, or of a cluster that keeps to majorities."""
+    return (play_sides if plan in SIDE_PLANS else play)(seed, plan, **options)

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
+from tests.sim.available_plans import SIDE_PLANS, play_any
 from tests.sim.plans import PLANS
-from tests.sim.runs import play
 from tests.sim.splits import SPLITS
 
 PART = 50  # runs that one process plays before it tells
@@ -68,7 +68,7 @@ def play_all(todo: list[Task]) -> Tally:
     for seed, plan in todo:
         tally.runs += 1
         tally.plans[plan] += 1
-        run = play(seed, plan)
+        run = play_any(seed, plan)
         tally.operations += len(run.history)
         tally.commits += run.commits
         tally.promotions += run.promotions
@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.batch", description=__doc__)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--plans", default=",".join((*PLANS, *SPLITS)))
+    parser.add_argument("--plans", default=",".join((*PLANS, *SPLITS, *SIDE_PLANS)))
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args(arguments)
     began_s = time.perf_counter()

@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.sim.available_plans import SIDE_PLANS, play_any
 from tests.sim.history import describe
 from tests.sim.plans import PLANS, written
 from tests.sim.planted import BUGS
-from tests.sim.runs import Run, play
+from tests.sim.runs import Run
 from tests.sim.splits import SPLITS
 
 LOUD = frozenset({"census", "promote", "open", "step_down", "lost", "freed", "view", "alarm", "halt"})
@@ -39,7 +40,9 @@ def main(arguments: list[str]) -> int:
     """Play, print, and return 0 if all promises were kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim.replay", description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--plan", default="planted", help=f"one of: {', '.join((*PLANS, *SPLITS))}")
+    parser.add_argument(
+        "--plan", default="planted", help=f"one of: {', '.join((*PLANS, *SPLITS, *SIDE_PLANS))}"
+    )
     parser.add_argument("--file", type=Path, help="faults to use in place of the plan's, one a line")
     parser.add_argument("--bug", help="plant this bug, and play its own plan (see tests.sim.planted)")
     parser.add_argument("--sound", action="store_true", help="with --bug: its plan, without the bug")
@@ -50,7 +53,8 @@ def main(arguments: list[str]) -> int:
         run = BUGS[asked.bug].play(asked.seed, sound=asked.sound, notes=not asked.quiet)
     else:
         faults = written(asked.file.read_text()) if asked.file else None
-        run = play(asked.seed, asked.plan, faults=faults, notes=not asked.quiet)
+        given = {} if faults is None else {"faults": faults}
+        run = play_any(asked.seed, asked.plan, notes=not asked.quiet, **given)
     charter = run.settings.charter
     print(f"hosts {run.names}, {charter.colonies} colonies of {charter.peers} peers")
     for fault in run.faults:

@@ -104,6 +104,9 @@ class SideWatch(Watch):
         self.reunions = 0
         self.forced = 0
         self._losses: set[tuple[Root, int]] = set()
+        self._before: dict[
+            Root, list[tuple[int, Truth | None]]
+        ] = {}  # (view of a loss, what it had until then)
         self._guests: dict[int, set[bytes]] = {}  # colony -> cells of others that have ever been there
 
     def prepare(self, patches: ExitStack) -> None:
@@ -167,6 +170,7 @@ class SideWatch(Watch):
         self.lost[note.colony] = max(view.id, self.lost.get(note.colony, -1))
         self.lost_guests |= self._guests.get(note.colony, set())
         if not self._was_lost_in(key, view.id):
+            self._before.setdefault(key, []).append((view.id, self.sides.get(key)))
             truth = self.sides[key] = Truth()
             truth.reborn = True
 
@@ -218,10 +222,15 @@ class SideWatch(Watch):
     def _truth(self, colony: int, root: int, prior: int) -> Truth:
         truth = self.sides.get((colony, root))
         if truth is None:
-            older = (self.sides.get((colony, one)) for one in self._path(root)[1:])
-            parent = next((one for one in older if one is not None), None)  # some side committed nothing
-            truth = self.sides[colony, root] = parent.upto(prior) if parent is not None else Truth()
+            older = (self._at_fork(colony, child, parent) for child, parent in pairwise(self._path(root)))
+            found = next((one for one in older if one is not None), None)  # some side committed nothing
+            truth = self.sides[colony, root] = found.upto(prior) if found is not None else Truth()
         return truth
+
+    def _at_fork(self, colony: int, child: int, parent: int) -> Truth | None:
+        """Return what a side had when another one forked off: it may have lost that colony since."""
+        base, key = self.parents[child][1], (colony, parent)
+        return next((t for view, t in self._before.get(key, ()) if view > base), self.sides.get(key))
 
     def committed(self, primary: Primary, entry: Entry) -> None:
         """A primary has committed an entry, in its lineage."""

@@ -140,6 +140,12 @@ class Poller:
         self._poll = select.epoll() if self._is_epoll else select.poll()
         self.vigil: Vigil | None = None
 
+    @property
+    def fd(self) -> int:
+        """Readable when one of the descriptors is ready; only of one that `is_shared`."""
+        assert self._is_epoll, "there are polls without a descriptor"
+        return int(self._poll.fileno())  # type: ignore[union-attr]
+
     def add(self, fd: int, mask: int = 1) -> None:
         """Wait for this descriptor too, to be readable (1), writable (4), or either (5)."""
         self._poll.register(fd, mask)

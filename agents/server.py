@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from agents.access import Roster, refusal
-from agents.baton import Baton, Caller
+from agents.baton import Baton, Caller, Deputy
 from agents.bodies import Body, ColonyActor, HostActor
 from agents.clients import ClientCaller, Clients
 from agents.cores import HomeCore, new_home
@@ -66,6 +66,7 @@ SUBMISSIONS, SUBMISSIONS_MIN = (
     8,
 )  # a turn; fewer cost more in frames than is gained by sending them early
 SHARE = 4  # of what is under way: while other hosts work on one part of it, this one works on the next
+DEPUTY_SHARE = 2  # alone with the interpreter: fewer and larger frames
 SUBMISSIONS_MAX = 65_536
 LAST_WORDS_S = 0.2  # what is queued has so long to leave when the door shuts
 BROKEN_TURNS_MAX = 100  # in a row
@@ -193,8 +194,11 @@ class Server:
         """Why the host ended by itself; None = it has not."""
         return self.performer.halt
 
-    def submit(self, request: Any, callback: Answered) -> bool:
-        """Hand in a request; `callback(reply)` runs on the I/O thread.
+    def submit(self, request: Any, callback: Answered, *, wake: bool = True) -> bool:
+        """Hand in a request; `callback(reply)` runs in a turn.
+
+        Args:
+            wake: Have it looked at; else the caller sees to that: it stands in, or rings.
 
         Returns:
             False if it was not taken (too many wait, or the host has ended):
@@ -204,7 +208,8 @@ class Server:
             return False
         handed_in = (request, callback)
         self._submissions.append(handed_in)
-        self._wake()
+        if wake:
+            self._wake()
         if self._is_over:  # it ended meanwhile: was this answered with the others, or not?
             try:
                 self._submissions.remove(handed_in)
@@ -231,6 +236,18 @@ class Server:
     def leave(self, caller: Caller) -> None:
         """Forget a caller: it waits no more; any thread."""
         self._baton.leave(caller)
+
+    def appoint(self, deputy: Deputy) -> int | None:
+        """Have an event loop take turns while its tasks wait: see `Baton.appoint`."""
+        return self._baton.appoint(deputy)
+
+    def stand_in(self, deputy: Deputy) -> bool:
+        """Take the turns that are due, on a deputy's thread; False: it is none any more."""
+        return self._baton.stand_in(deputy)
+
+    def resign(self, deputy: Deputy) -> None:
+        """Let a deputy take no more turns."""
+        self._baton.resign(deputy)
 
     def tell(self, event: Any) -> None:
         """Tell the host's machine an event; any thread."""
@@ -302,6 +319,7 @@ class Server:
         self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
         if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
             timeout_s = 0.0
+        timeout_s = max(0.0, min(timeout_s, self._baton.look_after(now_s) - now_s))
         self._baton.sleeps_until_s = now_s + timeout_s
         self._baton.release()
         try:
@@ -326,9 +344,20 @@ class Server:
             self._broken_turns = 0
         except Exception as error:
             self._turn_broke(error)
+        except BaseException as error:
+            # A signal's handler raised in the midst of a machine. What that left half done must not be
+            # told to anybody: this host ends like one that was killed.
+            self.performer.is_mute = True
+            self.performer.halt = Halt(1, f"interrupted in the midst of a turn: {error!r}")
+            raise
         finally:
             self.dispatcher.own(self._ident)  # its thread may ask and tell like any other again
             self._asleep = was_asleep
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether requests of this process wait for a turn."""
+        return bool(self._submissions)
 
     def next_s(self) -> float:
         """Return when the loop must be awake again; -inf = at once."""
@@ -430,7 +459,9 @@ class Server:
     def _take_submissions(self) -> None:
         submissions, performer = self._submissions, self.performer
         waiting = len(submissions)
-        share = (self.submitted - performer.answered + waiting) // SHARE
+        share = (self.submitted - performer.answered + waiting) // (
+            SHARE if self._baton.deputy is None else DEPUTY_SHARE
+        )
         ready = min(waiting, max(SUBMISSIONS_MIN, min(share, SUBMISSIONS)))
         self.submitted += ready
         performer.bulk.asked_s = self.clock()

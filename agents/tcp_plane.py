@@ -83,9 +83,9 @@ class Incoming(Front):
         self._lent: list[Connection] = []
         self._is_shut = False
 
-    def lend(self) -> bool:
+    def lend(self, links_max: int = LENT_MAX) -> bool:
         """Have `poll` alone tell of control planes, until `take_back`; False: that can't be had."""
-        if not self.poll.is_shared or len(self._lendable) > LENT_MAX:
+        if not self.poll.is_shared or len(self._lendable) > links_max:
             return False
         for connection in self._lendable.values():
             if connection.watched == _IN:

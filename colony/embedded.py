@@ -8,7 +8,6 @@ time, which is then asked again under the same lane and number.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -17,12 +16,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from agents import client_link
+from agents.baton import Deputy
 from agents.client_link import Curve
 from agents.cores import HomeCore, go_back, go_near
 from agents.messages.client import CONFLICT, MOVED, UNAVAILABLE, Get, Reply
 from colony import drafts
 from colony.affinity import COOL_S, Affinity
-from colony.aio_transport import AioClient
 from colony.calls import PATIENCE_S, Finish, GiveUp
 from colony.directory import Directory
 from colony.drafts import Draft, outcome
@@ -30,11 +29,10 @@ from colony.errors import Closed, ColonyError, Unavailable
 from colony.lanes import Lanes
 from colony.transport import Client
 
-_ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
+ELSEWHERE = frozenset({MOVED, UNAVAILABLE})
 WOKEN_AT_ONCE = 2  # one runs, one wakes up
 FETCH_S = 1.0  # a cell that does not come within that time may come later
 WHY = "affinity: its requests arrive at this host"
-SWEEP_S = 0.05  # how much longer than `PATIENCE_S` a task may wait; one timer for all costs nothing
 
 
 class Loop(Protocol):
@@ -43,13 +41,24 @@ class Loop(Protocol):
     container: Any
     home: HomeCore | None
 
-    def submit(self, request: Any, callback: Callable[[Reply], None]) -> bool: ...
+    @property
+    def is_asked(self) -> bool: ...
+
+    def submit(self, request: Any, callback: Callable[[Reply], None], *, wake: bool = True) -> bool: ...
 
     def call(
         self, request: Any, callback: Callable[[Reply], None], caller: Waiter, timeout_s: float
     ) -> bool: ...
 
     def leave(self, caller: Waiter) -> None: ...
+
+    def appoint(self, deputy: Deputy) -> int | None: ...
+
+    def stand_in(self, deputy: Deputy) -> bool: ...
+
+    def resign(self, deputy: Deputy) -> None: ...
+
+    def ring(self) -> None: ...
 
     def read(self, key: bytes) -> Reply | None: ...
 
@@ -179,7 +188,7 @@ class Embedded:
         lanes.give(lane)
         if reply.code <= CONFLICT:
             return reply
-        if reply.code in _ELSEWHERE:  # nothing was applied here
+        if reply.code in ELSEWHERE:  # nothing was applied here
             return self._thin.mutate(draft, timeout_s)
         return outcome(Finish(reply))
 
@@ -267,111 +276,3 @@ class Embedded:
             raise Closed("the store is closed")
         if self._forks != client_link.forks:
             raise Closed("a host does not survive a fork; in the child, colony.connect to it")
-
-
-class AioEmbedded(AioClient):
-    """An asyncio store's transport into the host of this process; one loop."""
-
-    def __init__(
-        self, server: Loop, address: str, curve: Curve | None = None, *, affinity: bool = False
-    ) -> None:
-        super().__init__((address,), curve=curve)
-        self._server = server
-        self._affinity = Affinity(server.container) if affinity else None
-        self._fetching: set[asyncio.Task[None]] = set()
-        self._answered: list[tuple[asyncio.Future[Reply], Reply]] = []
-        self._due_s: dict[asyncio.Future[Reply], float] = {}  # soonest first
-        self._is_sweeping = False
-
-    async def mutate(self, draft: Draft, timeout_s: float) -> Reply:
-        """Return the reply to a mutation; raises `ColonyError`."""
-        kind, key, rest = draft
-        if not is_primary(self._server, key):
-            reply = await super().mutate(draft, timeout_s)
-            self._left(key)
-            return reply
-        loop = self._check()
-        lanes = self._exchange.lanes
-        lane = lanes.take()
-        answer: asyncio.Future[Reply] = loop.create_future()
-        came = partial(self._came, answer)
-        if not self._server.submit(kind(1, lane.name, lane.number, key, *rest), came):
-            lanes.give(lane)
-            return await super().mutate(draft, timeout_s)
-        self._due_s[answer] = loop.time() + PATIENCE_S
-        if timeout_s < PATIENCE_S:
-            loop.call_later(timeout_s, answer.cancel)
-        if not self._is_sweeping:
-            self._is_sweeping = True
-            loop.call_later(SWEEP_S, self._sweep, loop)
-        try:
-            reply = await answer
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # the caller gave up; the lane may be busy, and is not used again
-            return await self.resume(draft, lane, timeout_s - PATIENCE_S)
-        finally:
-            del self._due_s[answer]
-        lanes.give(lane)
-        if reply.code <= CONFLICT:
-            return reply
-        if reply.code in _ELSEWHERE:
-            return await super().mutate(draft, timeout_s)
-        return outcome(Finish(reply))
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up waiting for what the host has not answered in time."""
-        now_s = loop.time()
-        for answer, due_s in self._due_s.items():
-            if due_s > now_s:
-                break
-            answer.cancel()
-        self._is_sweeping = bool(self._due_s)
-        if self._is_sweeping:
-            loop.call_later(SWEEP_S, self._sweep, loop)
-
-    def _came(self, answer: asyncio.Future[Reply], reply: Reply) -> None:
-        # On the host's thread: all replies of one turn cross over together.
-        if not self._answered:
-            self._server.at_turn_end(self._hand_over)
-        self._answered.append((answer, reply))
-
-    def _hand_over(self) -> None:
-        answered, self._answered = self._answered, []
-        try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(_deliver, answered)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
-
-    async def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:
-        """Return the reply to a read; of a cell whose primary is here, at once."""
-        if draft[0] is Get:
-            self._check()
-            reply = self._server.read(draft[1])
-            if reply is not None:
-                return reply
-            reply = await super().read(draft, timeout_s, colony)
-            self._left(draft[1])
-            return reply
-        return await super().read(draft, timeout_s, colony)
-
-    def _left(self, key: bytes) -> None:
-        to = self._affinity.left(key, time.monotonic()) if self._affinity is not None else None
-        if to is not None:
-            task = asyncio.ensure_future(self._fetch(key, to))
-            self._fetching.add(task)
-            task.add_done_callback(self._fetching.discard)
-
-    async def _fetch(self, key: bytes, to: int) -> None:
-        try:
-            await super().read(drafts.migrate(key, to, WHY, COOL_S), FETCH_S)
-        except ColonyError:
-            pass  # it stays where it is
-
-
-def _deliver(answered: list[tuple[asyncio.Future[Reply], Reply]]) -> None:
-    for answer, reply in answered:
-        if not answer.done():
-            answer.set_result(reply)

@@ -38,9 +38,10 @@ from agents.vitals import Vitals
 from agents.wandering import Urges
 from colony import drafts, keyring
 from colony.aio import AioStore
+from colony.aio_embedded import AioEmbedded
 from colony.closures import report_of, run_closure
 from colony.codecs import codec_named
-from colony.embedded import AioEmbedded, Embedded, Waiter
+from colony.embedded import Embedded, Waiter
 from colony.errors import Closed, ColonyError, Denied, Unavailable
 from colony.health import Health, serve
 from colony.merges import Merge, policy_of, run_merge

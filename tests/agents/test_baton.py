@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agents.baton import Baton, may_lead
+from agents.baton import DEPUTY_LINKS_MAX, DEPUTY_TURNS, LOOK_S, Baton, Deputy, may_lead
 from agents.poller import KEEN_MAX, Poller, Vigil
 from agents.tcp_plane import Incoming
 from tests.agents.beside import beside
@@ -35,7 +35,7 @@ class Loop:
     def __init__(self) -> None:
         self.turns: list[tuple[int, list[int]]] = []
         self.rings = 0
-        self.over = False
+        self.over = self.is_asked = False
         self.due_s = float("inf")
         self.in_turn: Callable[[], None] = lambda: None
 
@@ -206,3 +206,96 @@ def test_a_leader_goes_when_the_host_ends(house: SimpleNamespace) -> None:
     start_s = time.monotonic()
     threading.Timer(0.05, end).start()
     assert beside(call) - start_s < 5
+
+
+def appointed(house: SimpleNamespace, *waiting: str) -> Deputy:
+    """Return a deputy with these tasks that wait."""
+    deputy = Deputy(waiting)
+    assert house.baton.appoint(deputy) == house.incoming.poll.fd
+    return deputy
+
+
+def is_watched(house: SimpleNamespace) -> bool:
+    """Return whether the I/O thread reads the links."""
+    return not house.baton.deputy and not house.incoming._lent
+
+
+def test_a_deputy_takes_turns_until_nothing_is_asked(house: SimpleNamespace) -> None:
+    deputy, asked = appointed(house, "task"), [True, True, False]
+
+    def turn() -> None:
+        house.loop.is_asked = asked.pop(0)
+
+    house.loop.in_turn = turn
+    assert house.baton.stand_in(deputy) and len(house.loop.turns) == 3
+    house.loop.in_turn, house.loop.is_asked = lambda: None, True
+    assert house.baton.stand_in(deputy)
+    assert len(house.loop.turns) == 3 + 1 + DEPUTY_TURNS, "its loop has other things to do"
+    assert beside(lambda: house.baton._lock.acquire(blocking=False)), "it has given the baton back"
+
+
+def test_a_deputy_is_looked_after_and_the_loop_is_told(house: SimpleNamespace) -> None:
+    assert house.baton.look_after(0.0) == float("inf")
+    appointed(house, "task")
+    assert house.loop.rings == 1
+    now_s = time.monotonic()
+    assert now_s - LOOK_S < house.baton.look_after(now_s - 1.0) <= now_s + LOOK_S
+
+
+@pytest.mark.parametrize("why", ["idle", "elsewhere", "crowd"])
+def test_a_deputy_that_is_idle_or_elsewhere_is_dismissed(house: SimpleNamespace, why: str) -> None:
+    waiting = ["task"]
+    deputy = Deputy(waiting)
+    assert house.baton.appoint(deputy) is not None
+    now_s = time.monotonic()
+    for turn in range(1, 4):
+        assert house.baton.stand_in(deputy)
+        house.baton.look_after(now_s + turn)
+        assert house.baton.deputy is deputy, "it does what it is to do"
+    if why != "elsewhere":
+        assert house.baton.stand_in(deputy)
+    if why == "idle":
+        waiting.clear()
+    if why == "crowd":
+        assert not beside(lambda: house.baton.enter(Caller()))
+    assert house.baton.look_after(now_s + 4) == float("inf")
+    assert is_watched(house) and not deputy.is_in and not house.baton.stand_in(deputy)
+
+
+def test_a_deputy_goes_when_a_thread_waits_too_or_the_host_ends(house: SimpleNamespace) -> None:
+    caller, deputy = Caller(), appointed(house, "task")
+    assert not beside(lambda: house.baton.enter(caller)), "one that is not alone does not lead"
+    assert not house.baton.stand_in(deputy) and is_watched(house) and not house.loop.turns
+    assert house.baton.appoint(deputy) is None, "it waits still"
+    house.baton.leave(caller)
+    deputy = appointed(house, "task")
+    house.loop.over = True
+    assert not house.baton.stand_in(deputy) and not deputy.is_in
+
+
+def test_one_that_resigns_or_has_a_successor_takes_no_turns(house: SimpleNamespace) -> None:
+    first = appointed(house, "task")
+    assert house.baton.appoint(Deputy(["task"])) is None
+    for _ in range(2):
+        house.baton.resign(first)
+        assert is_watched(house)
+    second = appointed(house, "task")
+    assert not house.baton.stand_in(first)
+    house.baton.resign(first)
+    assert house.baton.deputy is second and house.baton.stand_in(second)
+
+
+def test_what_raises_in_a_deputys_turn_leaves_the_baton_free(house: SimpleNamespace) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    deputy, house.loop.in_turn = appointed(house, "task"), interrupted
+    with pytest.raises(KeyboardInterrupt):
+        house.baton.stand_in(deputy)
+    house.loop.over = True
+    assert not house.baton.stand_in(deputy) and is_watched(house)
+
+
+def test_with_too_many_links_nobody_is_appointed(house: SimpleNamespace) -> None:
+    house.incoming._lendable = dict.fromkeys(range(DEPUTY_LINKS_MAX + 1), SimpleNamespace(watched=0, fd=0))
+    assert house.baton.appoint(Deputy(["task"])) is None and not house.baton._callers

@@ -17,6 +17,7 @@ import zmq
 
 from agents import clients as clients_module
 from agents import server as server_module
+from agents.baton import Deputy
 from agents.bodies import ColonyActor, HostActor
 from agents.effects import (
     Answer,
@@ -522,6 +523,28 @@ def test_links_that_break_take_one_link_down_and_not_the_loop() -> None:
         server.container.links.tick = tick
         until(lambda: server.notes.counts["link_broke"])
         assert ask(server, Get(2, b"1")).code == OK
+
+
+def test_a_host_whose_deputy_is_interrupted_in_a_machine_ends_without_another_word() -> None:
+    """A signal's handler raises in the main thread: what the machine left half done is told to nobody."""
+
+    def interrupted(event: Any, now_s: float) -> list[Any]:
+        raise KeyboardInterrupt
+
+    with serving() as server:
+        until(lambda: server.is_over() is False)
+        deputy = Deputy(["task"])
+        assert server.appoint(deputy) is not None
+        server.container.colony(1).script = interrupted
+        replies: list[Reply] = []
+        server.submit(Get(1, b"1"), replies.append, wake=False)
+        server.container.links.flushed.clear()
+        server.performer.send("other", Ack(2, 1, 1))
+        with pytest.raises(KeyboardInterrupt):
+            server.stand_in(deputy)
+        until(lambda: not server._thread.is_alive())  # type: ignore[union-attr]
+        assert server.halt is not None and server.halt.status == 1
+        assert not server.container.links.flushed and not replies and not server.stand_in(deputy)
 
 
 # -- time and end -----------------------------------------------------------------

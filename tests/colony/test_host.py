@@ -122,6 +122,41 @@ def test_an_embedded_asyncio_store_has_the_same_calls(hosts: list[colony.Host]) 
     asyncio.run(main())
 
 
+def test_a_loop_stands_in_for_the_host_and_leaves_it_to_itself_when_busy(hosts: list[colony.Host]) -> None:
+    """Tasks and threads count at the same time; then the loop sleeps while others need its host."""
+    host, took = hosts[0], list[bool]()
+    server: Any = host._running()[0]
+
+    async def main() -> None:
+        async with host.aio_store() as store, asyncio.timeout(40):
+
+            async def count() -> None:
+                for _ in range(10):
+                    await store.mutate("tasks", lambda value: value + 1, default=0)
+
+            await asyncio.gather(*[count() for _ in range(20)])
+            assert await store.get("tasks") == 200
+            sets = [asyncio.ensure_future(store.set(f"b{number}", number)) for number in range(500)]
+            for _ in range(1_000):
+                if server._baton.deputy is not None or all(each.done() for each in sets):
+                    break
+                await asyncio.sleep(0)
+            took.append(server._baton.deputy is not None)
+            time.sleep(0.5)  # noqa: ASYNC251 - the loop does something else
+            assert server._baton.deputy is None, "the host has not waited for it"
+            await asyncio.gather(*sets)
+            thread = asyncio.to_thread(lambda: [blocking.set(f"c{number}", number) for number in range(50)])
+            await asyncio.gather(thread, *[store.set(f"d{number}", number) for number in range(300)])
+            assert [await store.get(f"{name}49") for name in "bcd"] == [49, 49, 49]
+
+    with host.store() as blocking:
+        thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+        thread.start()
+        thread.join(50)
+        assert not thread.is_alive() and took == [True]
+        assert server._baton.deputy is None and host.halted is None
+
+
 def test_a_watch_sees_all_hosts(hosts: list[colony.Host]) -> None:
     with colony.connect(hosts[0].address) as store, store.watch("w") as watch:
         for number in range(20):

@@ -115,6 +115,7 @@ class Counting:
             self._host.restoring.origin(now_s),
             max(0.0, steady.steady_cpu),
             steady.steady_free if steady.memory_total else -1,
+            self._host.membership.reputation.records(view, now_s),
         )
         if self._host.me in counted(view):
             out.extend(Send(host, self._census) for host in view.ids if host != self._host.me)

@@ -9,6 +9,7 @@ has come to its end or gets no further.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from placement.resources import Candidate
 from placement.wave import Goal, Wave
 
 STALLED_S = 5.0  # without any step of anybody, and nothing under way: whoever is left decides by itself
+COMES_S = 2.0  # the same: a joiner waits for its share no longer; above the calm after a view
 BUDGET = 3_000  # looks at a host for a colony in one step: some 20 ms
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
 LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
@@ -35,11 +37,13 @@ class Agreed:
         places: Where each colony lives, by number; copies that are on their way included.
         sizes: Bytes of each.
         figures: Host id -> (CPU, memory that is free; None = not told), as it told itself.
+        records: Host id -> what speaks against it, and against its box, by the one who saw most.
     """
 
     places: tuple[Peers, ...]
     sizes: tuple[int, ...]
     figures: dict[str, tuple[float, int | None]]
+    records: dict[str, tuple[int, int]]
 
 
 def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Agreed:
@@ -69,7 +73,12 @@ def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Ag
     figures = {
         host: (census.cpu, census.free if census.free >= 0 else None) for host, census in heard.items()
     }
-    return Agreed(tuple(places), tuple(sizes), figures)
+    records: dict[str, tuple[int, int]] = {}
+    for census in heard.values():  # who was away saw less: by its own word it would come to another wave
+        for host, flaps, box_flaps in census.records:
+            most = records.get(host, (0, 0))
+            records[host] = max(most[0], flaps), max(most[1], box_flaps)
+    return Agreed(tuple(places), tuple(sizes), figures, records)
 
 
 def is_another(before: View | None, view: View) -> bool:
@@ -106,6 +115,7 @@ class Course:
         self._refusals: dict[int, int] = {}
         self._led_away: dict[int, int] = {}
         self._stepped_s = float("nan")
+        self.busiest = 0  # steps of the host that takes part in most
 
     # -- what is told -------------------------------------------------------------------
 
@@ -181,7 +191,7 @@ class Course:
     @property
     def is_planning(self) -> bool:
         """Whether the wave is not known as a whole yet."""
-        return self._wave is not None and not self._wave.is_done
+        return self._wave is not None and not self._is_sorted
 
     @property
     def open(self) -> list[int]:
@@ -194,10 +204,22 @@ class Course:
             return None
         return self._wave.goals.get(colony)
 
-    @property
-    def takers(self) -> int:
-        """How many hosts get copies."""
-        return len(self._wave.takers) if self._wave is not None else 0
+    def steps(self, entry: Located | None) -> list[str]:
+        """Return who is still to get something of a colony: for each copy, and for the role, a host."""
+        goal = self.goal(entry.colony) if entry is not None else None
+        if entry is None or goal is None:
+            return []
+        have = {entry.primary, *entry.peers}
+        comes = [host for host in goal.holders if host not in have]
+        return comes if entry.primary == goal.primary else [*comes, goal.primary]
+
+    def has_come(self, host: str, directory: Directory, now_s: float) -> bool:
+        """Return whether a host has all that the wave has for it, or gets no more of it."""
+        if self.is_due or not self._is_sorted:
+            return False
+        if self._stands_still(directory, now_s, COMES_S):
+            return True
+        return not any(host in self.steps(directory.entries[colony]) for colony in self._open)
 
     def peak(self, host: str) -> int:
         """Return what a host may weigh on the way; 0 = anything."""
@@ -224,21 +246,29 @@ class Course:
         wave = self._wave
         if wave is None:
             return
-        if not wave.is_done:
-            wave.advance(BUDGET)
-        elif not self._is_sorted:
-            self._is_sorted = True
-            for colony in wave.goals:
-                entry = directory.entries[colony]
-                if entry is not None:
-                    self._see(entry)
-        elif not self._open or self._is_stalled(directory, now_s):
-            self.end()
+        if self._is_sorted:
+            if not self._open or self._stands_still(directory, now_s, STALLED_S):
+                self.end()
+            return
+        wave.advance(BUDGET)
+        if wave.is_done:
+            self._sort(wave, directory)
 
-    def _is_stalled(self, directory: Directory, now_s: float) -> bool:
+    def _sort(self, wave: Wave, directory: Directory) -> None:
+        """The wave is known: see which colonies have a way to go, and who takes part in most steps."""
+        self._is_sorted = True
+        steps = Counter[str]()
+        for colony in wave.goals:
+            entry = directory.entries[colony]
+            if entry is not None:
+                self._see(entry)
+                steps.update(self.steps(entry))
+        self.busiest = max(steps.values(), default=0)
+
+    def _stands_still(self, directory: Directory, now_s: float, for_s: float) -> bool:
         if self._stepped_s != self._stepped_s:
             self._stepped_s = now_s
-        if now_s - self._stepped_s < STALLED_S:
+        if now_s - self._stepped_s < for_s:
             return False
         entries: list[Any] = [directory.entries[colony] for colony in self._open]
         return not any(entry is not None and entry.learners for entry in entries)
@@ -247,7 +277,8 @@ class Course:
 def _with(host: Candidate, known: Agreed) -> Candidate:
     """Return a host with the figures that all know: its own word, or nothing of one that has just come."""
     cpu, free = known.figures.get(host.id, (0.0, None))
-    return replace(host, cpu=min(1.0, max(0.0, cpu)), memory_free=free)
+    flaps, box_flaps = known.records.get(host.id, (0, 0))
+    return replace(host, cpu=min(1.0, max(0.0, cpu)), memory_free=free, flaps=flaps, box_flaps=box_flaps)
 
 
 def _is_reached(goal: Goal, entry: Located) -> bool:

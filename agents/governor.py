@@ -59,8 +59,12 @@ SWEEP_S = 1.0  # how often others are, too: what no event told is found by and b
 SWEEP_MAX = 64  # so many of them; one costs some 20 µs
 REST_APART_S = 0.3  # between two that put its copies apart
 CALM_S = 1.0  # no improvements so soon after a change of view
+BACK_S = 0.15  # but after a death joiners get their share as soon as others had the time to come with them
 IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
-FOLLOW_S = 2.5  # over so long a host spreads a wave's moves for a better place
+# How often the host with most to do takes part in a wave's move for a better place, and how long all of
+# them take at most: writers wait behind each, so that a second of 30 is felt, and only a fault is worth it.
+PLANNED_STEP_S, PLANNED_MOST_S = 0.1, 2.5
+BACK_STEP_S, BACK_MOST_S = 0.03, 1.2
 PLANNED_S = 0.75  # over so long a host spreads what it does for who leaves: clients are served beside it
 REFUSED_S = 1.0  # before a refused target is asked again
 CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
@@ -104,6 +108,7 @@ class Governor:
         self.ledger = Ledger()
         self._near_s = float("-inf")
         self._followed_s = float("nan")  # when the next step of a wave for a better place may be taken
+        self._follow_gap_s = 0.0  # and so long after that the next one
         self._planned_s = float("-inf")  # when the next order for a leaver's sake may be given
 
     # -- what is told -------------------------------------------------------------
@@ -212,8 +217,8 @@ class Governor:
         self._see_wave(now_s)
         field = self.survey.look(now_s)
         self._urgent(field, now_s, out)
+        self._follow(field, now_s, out)
         if now_s - self._view_s >= CALM_S:
-            self._follow(field, now_s, out)
             self._improve(field, now_s, out)
         if not (self.is_frozen or self.course.is_active):
             self.share.ask(now_s, out)
@@ -489,14 +494,12 @@ class Governor:
 
     def _follow(self, field: Field, now_s: float, out: Out) -> None:
         """Let healthy colonies go where the wave takes them."""
-        course, mine = self.course, self.host.colonies
-        if course.is_planning:
+        course = self.course
+        if not course.is_active or course.is_planning or now_s - self._view_s < self._follow_wait_s:
             return
         if self._followed_s != self._followed_s:  # a new wave: not all hosts at one moment
             self._followed_s = now_s + STEP_S * _chance(self.host.me, self._installed)
-        count = sum(colony in mine and mine[colony].primary is not None for colony in course.open)
-        # A host that comes gets some 20 a second, from all together; however many it are, it takes no longer.
-        gap_s = min(STEP_S * len(field.hosts) / max(1, course.takers), FOLLOW_S / max(1, count))
+            self._follow_gap_s = self._gap_s()
         for colony in course.open:
             if now_s < self._followed_s:
                 return
@@ -511,9 +514,33 @@ class Governor:
             hosts, named = self._wave_given(facts, field, goal, self._refused(colony, now_s))
             found = wave_move(facts, hosts, **named)
             if found is not None and not self._is_in_circles(found[0], colony):
-                self._followed_s = max(self._followed_s, now_s - STEP_S) + gap_s
+                self._followed_s = max(self._followed_s, now_s - STEP_S) + self._follow_gap_s
                 self._decided(now_s, colony, wave_move, (facts, hosts), found, **named)
                 self._begin(colony, found, facts.bytes_used, now_s, out)
+
+    @property
+    def _follow_wait_s(self) -> float:
+        """How long after a view its wave begins, but for what is urgent."""
+        members = self.host.view.members if self._is_struck and self.host.view is not None else ()
+        comes = any(member.status is Status.JOINING for member in members)
+        return BACK_S if comes and not self.missing else CALM_S
+
+    @property
+    def _is_struck(self) -> bool:
+        """Whether somebody was held dead of late: then who comes is wanted soon."""
+        return self.host.view is not None and bool(self.host.view.flaps)
+
+    def _gap_s(self) -> float:
+        """Return how long after each other steps of this wave are taken here.
+
+        All hosts begin and end at about one time, so that who gets something gets it evenly.
+        """
+        course, colonies, entries = self.course, self.host.colonies, self.host.directory.entries
+        led = [c for c in course.open if c in colonies and colonies[c].primary is not None]
+        steps = sum(len(course.steps(entries[colony])) for colony in led)
+        if self._is_struck:
+            return min(BACK_MOST_S, BACK_STEP_S * course.busiest) / max(1, steps)
+        return min(PLANNED_MOST_S, PLANNED_STEP_S * course.busiest) / max(1, steps)
 
     def _improve(self, field: Field, now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from agents.views import View
+from agents.views import Member, View
 from placement.labels import Labels
 
 MEMORY_S = 600.0  # a host that stood for ten minutes has a clean slate
@@ -119,6 +119,15 @@ class Reputation:
         """Return what speaks against a box: the times it lost hosts, faded; the first one is free."""
         deaths = self._boxes_s.get((labels.zone, labels.rack, labels.box))
         return sum(_faded(death_s, now_s) for death_s in deaths[1:]) if deaths else 0.0
+
+    def figures(self, member: Member, now_s: float) -> tuple[int, int]:
+        """Return what placement sees of a member and of its box."""
+        return round(self.record(member.id, now_s)), round(self.box_record(member.labels, now_s))
+
+    def records(self, view: View, now_s: float) -> tuple[tuple[str, int, int], ...]:
+        """Return the figures of all members (host id, its own, its box's), but for those without a flaw."""
+        found = ((member.id, *self.figures(member, now_s)) for member in view.members)
+        return tuple(one for one in found if any(one[1:]))
 
     def wait_s(self, host: str, now_s: float) -> float:
         """Return how long the host still has to wait before it is admitted again.

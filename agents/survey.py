@@ -141,15 +141,10 @@ class Survey:
         return max(used, load.bytes_used) if near else used
 
     def listed(self) -> list[Candidate]:
-        """Return all members with nothing but what a view says of them, and their reputation."""
+        """Return all members with nothing but what a view says of them."""
         view = self.host.view
         members = view.members if view is not None else ()
-        return [_candidate_of(member, Load(), 0, 0, 0, 0, *self._records(member)) for member in members]
-
-    def _records(self, member: Member) -> tuple[int, int]:
-        """Return what speaks against a host and against its box."""
-        reputation, now_s = self.host.membership.reputation, self._made_s
-        return round(reputation.record(member.id, now_s)), round(reputation.box_record(member.labels, now_s))
+        return [_candidate_of(member, Load(), 0, 0, 0, 0, 0, 0) for member in members]
 
     def _candidate(self, member: Member) -> Candidate:
         directory = self.host.directory
@@ -161,7 +156,7 @@ class Survey:
             directory.bytes_going[member.id],
             directory.copies[member.id],
             directory.primaries[member.id],
-            *self._records(member),
+            *self.host.membership.reputation.figures(member, self._made_s),
         )
         kept = self._kept.get(member.id)
         if kept is None or kept[0] != made_of:

@@ -362,8 +362,10 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
     """Every ACTIVE peer that the sender holds in this view, and its load.
 
-    `cpu`, `free`: of its machine, without their noise; `free` < 0 = not measured. What goes where
-    after this view follows from nothing but what all know alike: so it is said here.
+    `cpu`, `free`: of its machine, without their noise; `free` < 0 = not measured. `records`: what
+    speaks against hosts, and against their boxes, as the sender saw it; of those without a flaw
+    nothing is said. What goes where after this view follows from nothing but what all know alike:
+    so it is said here.
     """
 
     view: Count
@@ -372,6 +374,7 @@ class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
     origin: Origin | None = None
     cpu: Finite = 0.0
     free: int = -1
+    records: Annotated[tuple[tuple[Id, Count, Count], ...], Meta(max_length=MEMBERS_MAX)] = ()
 
 
 class Invite(msgspec.Struct, frozen=True, array_like=True, tag=56):

@@ -8,7 +8,7 @@ import msgspec
 
 from agents.causes import Cause
 from agents.census import Heir
-from agents.course import LED_AWAY_MAX, STALLED_S, Course, agreed, is_another
+from agents.course import COMES_S, LED_AWAY_MAX, STALLED_S, Course, agreed, is_another
 from agents.directory import Directory
 from agents.messages.replication import Census, CensusPeer, Located
 from agents.population import Facts, wave_move, wave_step
@@ -46,6 +46,20 @@ def test_who_heard_the_same_in_another_order_knows_the_same() -> None:
     assert known.figures[B] == (0.0, None)
 
 
+def test_what_speaks_against_a_host_is_the_most_that_anybody_saw() -> None:
+    """Who was away saw fewer deaths: by its own word it would come to another wave."""
+    told = {A: ((B, 2, 0),), B: (), C: ((B, 1, 3), (D, 1, 1))}
+    heard = {host: msgspec.structs.replace(HEARD[host], records=records) for host, records in told.items()}
+    assert agreed(THREE, HEIRS, heard).records == {B: (2, 3), D: (1, 1)}
+    course, directory = Course(), Directory(2)
+    course.view_installed(THREE)
+    course.counted(THREE, [HEIRS[0], Heir(1, "kept", 2, A, {A: 1})], heard)
+    course.begin([Candidate(m.id) for m in THREE.members], 2, THREE)
+    course.advance(directory, 0.0)
+    goal = course.goal(1)
+    assert goal is not None and set(goal.holders) == {A, C}, "B was lost twice"
+
+
 def test_only_who_comes_goes_or_dies_makes_another_wave() -> None:
     joins = view(*THREE.members, member(D, Status.JOINING))
     leaves = view(member(A), member(B), member(C, Status.LEAVING))
@@ -68,7 +82,6 @@ def begun() -> tuple[Course, Directory]:
     assert course.is_due
     course.begin([Candidate(m.id) for m in THREE.members], 2, THREE)
     course.advance(directory, 0.0)
-    course.advance(directory, 0.0)
     return course, directory
 
 
@@ -90,6 +103,20 @@ def test_it_is_over_if_nobody_gets_any_further() -> None:
     assert course.is_active
     course.advance(directory, 1.0 + STALLED_S)
     assert not course.is_active
+
+
+def test_a_host_has_its_share_once_it_has_what_the_wave_has_for_it() -> None:
+    course, directory = begun()
+    goal = course.goal(1)
+    assert goal is not None and course.steps(directory.entries[1]) == [goal.holders[1]]
+    other = next(host for host in (A, B) if host not in goal.holders)
+    assert course.busiest == 1
+    assert course.has_come(other, directory, 0.1) and not course.has_come(goal.holders[1], directory, 0.1)
+    assert course.has_come(goal.holders[1], directory, 0.1 + COMES_S), "it waits for nobody for ever"
+    entry = Located(1, 2, 2, C, goal.holders)
+    directory.learn(entry)
+    course.located(entry)
+    assert course.has_come(goal.holders[1], directory, 0.2)
 
 
 def test_a_colony_that_is_refused_again_goes_its_own_way() -> None:

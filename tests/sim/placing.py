@@ -333,7 +333,8 @@ class World:
         for host in self.view.ids:
             load = self.membership.loads.get(host) or Load()
             free = load.memory_free if load.memory_total else -1
-            heard[host] = Census(self.view.id, tuple(lines.get(host, ())), 0, None, load.cpu, free)
+            records = self.membership.reputation.records(self.view, self.now_s)
+            heard[host] = Census(self.view.id, tuple(lines.get(host, ())), 0, None, load.cpu, free, records)
         self.course.counted(self.view, heirs, heard)
 
     def _forget(self, colony: int) -> None:

@@ -10,7 +10,7 @@ has come to its end or gets no further.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from placement.wave import Goal, Wave
 
 STALLED_S = 5.0  # without any step of anybody, and nothing under way: whoever is left decides by itself
 COMES_S = 2.0  # the same: a joiner waits for its share no longer; above the calm after a view
-BUDGET = 3_000  # looks at a host for a colony in one step: some 20 ms
+BUDGET = 4_000  # looks at a host for a colony in one step, some 3 µs each
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
 LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
 
@@ -46,10 +46,9 @@ class Agreed:
     records: dict[str, tuple[int, int]]
 
 
-def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Agreed:
-    """Return what the census says of all colonies and hosts; the same on every member."""
+def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Generator[int, None, Agreed]:
+    """Return what the census says of all colonies and hosts, bit by bit; the same on every member."""
     place_of = {host: place for place, host in enumerate(view.ids)}
-    sizes = [0] * len(heirs)
     told: list[tuple[int, int]] = [(0, 0)] * len(heirs)
     coming: dict[int, set[str]] = {}
     for census in heard.values():
@@ -59,8 +58,7 @@ def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Ag
                 told[line.colony] = max(told[line.colony], (int(line.primary), line.bytes_used))
                 if line.coming:
                     coming.setdefault(line.colony, set()).update(h for h in line.coming if h in place_of)
-    for colony, (_, size) in enumerate(told):
-        sizes[colony] = size
+        yield len(census.peers) // 8 + 1
     places = []
     for heir in heirs:
         if not heir.primary or heir.outcome not in ("kept", "promoted"):
@@ -70,15 +68,20 @@ def agreed(view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> Ag
         others.discard(heir.primary)
         ordered = sorted((host for host in others if host in place_of), key=place_of.__getitem__)
         places.append(Peers(heir.colony, (heir.primary,), tuple(ordered)))
+        if heir.colony % 64 == 63:
+            yield 25
     figures = {
         host: (census.cpu, census.free if census.free >= 0 else None) for host, census in heard.items()
     }
     records: dict[str, tuple[int, int]] = {}
+    seen = set[tuple[tuple[str, int, int], ...]]()  # nearly all say the same
     for census in heard.values():  # who was away saw less: by its own word it would come to another wave
-        for host, flaps, box_flaps in census.records:
+        for host, flaps, box_flaps in census.records if census.records not in seen else ():
             most = records.get(host, (0, 0))
             records[host] = max(most[0], flaps), max(most[1], box_flaps)
-    return Agreed(tuple(places), tuple(sizes), figures, records)
+        seen.add(census.records)
+        yield len(census.records) // 32
+    return Agreed(tuple(places), tuple([size for _, size in told]), figures, records)
 
 
 def is_another(before: View | None, view: View) -> bool:
@@ -107,10 +110,10 @@ class Course:
     def __init__(self) -> None:
         self._view: View | None = None
         self._is_counted = False  # the census that its members' wave follows from is known
-        self._agreed: Agreed | None = None  # what it said, until the wave begins
+        self._said: tuple[View, Sequence[Heir], Mapping[str, Census]] | None = None  # until the wave begins
+        self._work: Generator[int, None, None] | None = None  # what is left to work out
         self._wave: Wave | None = None
         self._open: set[int] = set()  # colonies that are not where they are to go
-        self._is_sorted = False  # the wave is complete, and so is what is open
         self._given_up: set[int] = set()
         self._refusals: dict[int, int] = {}
         self._led_away: dict[int, int] = {}
@@ -123,7 +126,7 @@ class Course:
         """Members may have changed: a new wave, or the old one goes on."""
         if is_another(self._view, view) or not self._is_counted:
             self.end()
-            self._is_counted, self._agreed = False, None
+            self._is_counted, self._said = False, None
         self._view = view
 
     def counted(self, view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> None:
@@ -132,13 +135,12 @@ class Course:
             return
         self._is_counted = True
         if number_of(view.id) > 1 and not starts_anew(view):
-            self._agreed = agreed(view, heirs, heard)
+            self._said = view, heirs, heard
 
     def end(self) -> None:
         """From here on every colony decides by itself."""
-        self._wave = None
+        self._wave = self._work = None
         self._open.clear()
-        self._is_sorted = False
         self._given_up.clear()
         self._refusals.clear()
         self._led_away.clear()
@@ -146,7 +148,7 @@ class Course:
 
     def located(self, entry: Located) -> None:
         """A colony has moved."""
-        if self._wave is not None:
+        if self.is_active:
             self._stepped_s = float("nan")
             self._see(entry)
 
@@ -186,17 +188,17 @@ class Course:
     @property
     def is_active(self) -> bool:
         """Whether there is a wave that has not come to its end."""
-        return self._wave is not None
+        return self._wave is not None or self._work is not None
 
     @property
     def is_planning(self) -> bool:
         """Whether the wave is not known as a whole yet."""
-        return self._wave is not None and not self._is_sorted
+        return self._work is not None
 
     @property
-    def open(self) -> list[int]:
-        """Colonies that are not where they are to go, in order."""
-        return sorted(self._open)
+    def open(self) -> Collection[int]:
+        """Colonies that are not where they are to go."""
+        return self._open
 
     def goal(self, colony: int) -> Goal | None:
         """Return where a colony is to go; None = it decides by itself."""
@@ -215,7 +217,7 @@ class Course:
 
     def has_come(self, host: str, directory: Directory, now_s: float) -> bool:
         """Return whether a host has all that the wave has for it, or gets no more of it."""
-        if self.is_due or not self._is_sorted:
+        if self.is_due or self.is_planning:
             return False
         if self._stands_still(directory, now_s, COMES_S):
             return True
@@ -223,47 +225,63 @@ class Course:
 
     def peak(self, host: str) -> int:
         """Return what a host may weigh on the way; 0 = anything."""
-        return self._wave.peaks.get(host, 0) if self._wave is not None else 0
+        return self._wave.peak(host) if self._wave is not None else 0
 
     # -- the wave -----------------------------------------------------------------------
 
     @property
     def is_due(self) -> bool:
         """Whether the census has said what a wave follows from, and it has not begun."""
-        return self._agreed is not None
+        return self._said is not None
 
-    def begin(self, hosts: Sequence[Candidate], settled: int, view: View) -> None:
+    def begin(self, hosts: Sequence[Candidate], settled: int, view: View, directory: Directory) -> None:
         """Begin a wave; `hosts`: the members, with all but what they carry."""
-        known, self._agreed = self._agreed, None
-        assert known is not None, "the wave is not due"
-        members = [_with(host, known) for host in hosts]
-        self._wave = Wave(
+        assert self._said is not None, "the wave is not due"
+        self._work = self._planned(self._said, hosts, settled, view, directory)
+        self._said = None
+
+    def _planned(
+        self,
+        said: tuple[View, Sequence[Heir], Mapping[str, Census]],
+        hosts: Sequence[Candidate],
+        settled: int,
+        view: View,
+        directory: Directory,
+    ) -> Generator[int, None, None]:
+        """Work the wave out, and find out who has a way to go; yields about how many looks that took."""
+        known = yield from agreed(*said)
+        members = []
+        for number, host in enumerate(hosts):
+            members.append(_with(host, known))
+            if number % 64 == 63:
+                yield 100
+        wave = self._wave = Wave(
             known.places, known.sizes, members, settled, hard=view.charter.hard, frozen=view.is_frozen
         )
-
-    def advance(self, directory: Directory, now_s: float) -> None:
-        """Work the wave out, as far as one step goes; see whether it has come to its end."""
-        wave = self._wave
-        if wave is None:
-            return
-        if self._is_sorted:
-            if not self._open or self._stands_still(directory, now_s, STALLED_S):
-                self.end()
-            return
-        wave.advance(BUDGET)
-        if wave.is_done:
-            self._sort(wave, directory)
-
-    def _sort(self, wave: Wave, directory: Directory) -> None:
-        """The wave is known: see which colonies have a way to go, and who takes part in most steps."""
-        self._is_sorted = True
+        yield from wave.work
+        self._open.clear()
         steps = Counter[str]()
-        for colony in wave.goals:
+        for number, colony in enumerate(wave.goals):
             entry = directory.entries[colony]
             if entry is not None:
                 self._see(entry)
                 steps.update(self.steps(entry))
+            if number % 64 == 63:
+                yield 60
         self.busiest = max(steps.values(), default=0)
+
+    def advance(self, directory: Directory, now_s: float) -> None:
+        """Work the wave out, as far as one step goes; see whether it has come to its end."""
+        if self._work is not None:
+            left = BUDGET
+            while left > 0:
+                spent = next(self._work, None)
+                if spent is None:
+                    self._work = None
+                    return
+                left -= spent
+        elif self._wave is not None and (not self._open or self._stands_still(directory, now_s, STALLED_S)):
+            self.end()
 
     def _stands_still(self, directory: Directory, now_s: float, for_s: float) -> bool:
         if self._stepped_s != self._stepped_s:

@@ -7,9 +7,10 @@ entries travels in heartbeats, and finds what a lost message left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from agents.messages.replication import Located
+from placement.peers import Peers
 
 _MASK = (1 << 48) - 1
 
@@ -76,6 +77,16 @@ class Directory:
             return ""
         entry = self.entries[colony]
         return entry.primary if entry is not None else ""
+
+    def place(self, colony: int, members: Collection[str]) -> Peers:
+        """Return where a colony lives, by its entry; who is no member does not count."""
+        entry = self.entries[colony]
+        if entry is None:
+            return Peers(colony)
+        primaries = (entry.primary,) if entry.primary in members else ()
+        return Peers(
+            colony, primaries, tuple([p for p in entry.peers if p != entry.primary and p in members])
+        )
 
     def known(self) -> tuple[tuple[int, int], ...]:
         """Return (epoch, change) per colony, for those who know more."""

@@ -55,6 +55,7 @@ Out = list[Effect]
 STEP_S = 0.05  # how often the colonies that need something are looked at
 CALM_STEP_S = 0.25  # the same, when all were found well placed twice
 URGENT_MAX = 64  # colonies looked at closely per step; one costs some 20 µs
+URGENT_LOOKS_MAX = 1024  # hosts looked at for them, 3 to 10 µs each; the rest waits for the next step
 SWEEP_S = 1.0  # how often others are, too: what no event told is found by and by
 SWEEP_MAX = 64  # so many of them; one costs some 20 µs
 REST_APART_S = 0.3  # between two that put its copies apart
@@ -227,7 +228,7 @@ class Governor:
         """Begin the wave of this view, once all know the same; go on with it."""
         view, course = self.host.view, self.course
         if course.is_due and view is not None:
-            course.begin(self.survey.listed(), self.settled.number, view)
+            course.begin(self.survey.listed(), self.settled.number, view, self.host.directory)
         course.advance(self.host.directory, now_s)
         self.survey.in_wave = course.is_active
 
@@ -324,11 +325,15 @@ class Governor:
             return
         room, bytes_room = self._room()
         fair = self.survey.fair_weight(self.settled.number)
+        stays, looks = self.host.me not in self._leavers, URGENT_LOOKS_MAX
         for lacks, colony, facts in self._most_endangered(field, has_room=room > 0):
             if lacks and self.course.is_planning and self.course.goal(colony) is None:
                 continue  # a step or two, and it is known where to
+            if looks <= 0 or (lacks and stays and not self._fits(room, bytes_room, facts.bytes_used)):
+                continue  # with another step
             rule, order, hosts, named = self._urgent_order(facts, field, now_s, fair)
             given = (facts, hosts, self.settled.number)
+            looks -= len(hosts) if isinstance(order, (CloneOrdered, Lack)) else 1
             if self._can_wait(order, facts, now_s):
                 continue
             if isinstance(order, Lack):
@@ -452,7 +457,7 @@ class Governor:
         for _, colony in nsmallest(URGENT_MAX, counted):
             facts = self.facts(self.host.colonies[colony])
             if facts is not None:
-                near = field.around(colony, (*facts.active, *facts.coming))
+                near = field.those((*facts.active, *facts.coming))
                 due.append((-endangered(facts, near, self.settled.number), colony, facts))
         return sorted(due, key=lambda item: item[:2])
 
@@ -494,17 +499,17 @@ class Governor:
 
     def _follow(self, field: Field, now_s: float, out: Out) -> None:
         """Let healthy colonies go where the wave takes them."""
-        course = self.course
+        course, mine = self.course, self.host.colonies
         if not course.is_active or course.is_planning or now_s - self._view_s < self._follow_wait_s:
             return
         if self._followed_s != self._followed_s:  # a new wave: not all hosts at one moment
             self._followed_s = now_s + STEP_S * _chance(self.host.me, self._installed)
             self._follow_gap_s = self._gap_s()
-        for colony in course.open:
+        for colony in sorted(c for c in mine.keys() & course.open if mine[c].primary is not None):
             if now_s < self._followed_s:
                 return
-            machine, goal = self.host.colonies.get(colony), course.goal(colony)
-            if machine is None or machine.primary is None or goal is None or colony in self._dirty:
+            machine, goal = mine[colony], course.goal(colony)
+            if goal is None or colony in self._dirty:
                 continue
             if len(self.moves) >= self.host.limits.moves_max:
                 return

@@ -567,16 +567,8 @@ class Container(Surroundings):
 
     def places(self) -> list[Peers]:
         """Return where every colony lives, as the directory and the view say."""
-        here = set(self.view.ids) if self.view is not None else set()
-        found = []
-        for colony, entry in enumerate(self.directory.entries):
-            if entry is None:
-                found.append(Peers(colony))
-                continue
-            primaries = (entry.primary,) if entry.primary in here else ()
-            others = tuple(p for p in entry.peers if p != entry.primary and p in here)
-            found.append(Peers(colony, primaries, others))
-        return found
+        here = set(self.view.ids) if self.view is not None else set[str]()
+        return [self.directory.place(colony, here) for colony in range(len(self.directory.entries))]
 
     # -- links, time, load -------------------------------------------------------------------
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agents.causes import Cause
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
-from placement.attraction import FILL_FULL, FILL_OVER
+from placement.attraction import FILL_FULL, FILL_OVER, attraction_words
 from placement.balance import SLACK, Means
-from placement.choice import choose_retiree, choose_successor, choose_target, standing
+from placement.choice import best_target, choose_retiree, choose_successor, choose_target, standing
 from placement.labels import Level
 from placement.moves import better_spread, cool, even_copies, even_roles, relieve
 from placement.reasons import Move
+from placement.repulsion import near_words
 from placement.resources import COPY_BYTES, Candidate
 from placement.ties import tie_order
 from placement.wave import Goal
@@ -120,21 +122,19 @@ def _clone(
     hard: Level,
 ) -> Order | Lack:
     holders = (*facts.active, *facts.coming)
-    fair_max = fair_weight * (1 + SLACK / 2)
-    choice = choose_target(
-        facts.colony, holders, candidates, bytes_wanted=facts.bytes_used, hard=hard, weight_max=fair_max
-    )
+    fair_max, size = fair_weight * (1 + SLACK / 2), facts.bytes_used
+    named: dict[str, Any] = {"bytes_wanted": size, "hard": hard, "weight_max": fair_max}
+    target = best_target(facts.colony, holders, candidates, **named)
+    if target is None:
+        return Lack(str(choose_target(facts.colony, holders, candidates, **named).shortfall))
     have = len(stay) + len(facts.coming)
-    if choice.chosen is None:
-        return Lack(str(choice.shortfall))
-    terms = next((v.terms for v in choice.reasons if v.host == choice.chosen), ())
+    words = near_words(target, standing(holders, candidates)), *attraction_words(target, bytes_wanted=size)
     cause = facts.leaving if len(stay) < len(facts.active) else facts.fell
-    target = next(host for host in candidates if host.id == choice.chosen)
     # More than its share it may have if that is what was known of it: then nobody has come first.
-    weight_max = max(fair_max, target.weight + facts.bytes_used + COPY_BYTES)
+    weight_max = max(fair_max, target.weight + size + COPY_BYTES)
     return CloneOrdered(
-        choice.chosen,
-        f"{have} of {settled} peers; {'; '.join(terms)}",
+        target.id,
+        f"{have} of {settled} peers; {'; '.join(words)}",
         cause or Cause("settle"),
         weight_max=int(weight_max) if fair_weight else 0,
     )

@@ -120,19 +120,25 @@ class Share:
         if now_s - self._claimed_s < CLAIM_S:
             return
         self._claimed_s = now_s
-        host, places = self._governor.host, self._governor.host.places()
-        sizes = {e.colony: e.bytes_used for e in host.directory.entries if e is not None}
-        window = [places[(self._at + n) % len(places)] for n in range(min(CLAIM_WINDOW, len(places)))]
-        free = [p for p in window if p.colony not in self._invites and not self._comes(p.colony)]
-        due, field = self._due(), self._governor.survey.look(now_s)
+        host, count = self._governor.host, len(self._governor.host.directory.entries)
+        window = [(self._at + n) % count for n in range(min(CLAIM_WINDOW, count))]
+        entries = [host.directory.entries[colony] for colony in window]
+        sizes = {e.colony: e.bytes_used for e in entries if e is not None}
+        members = set(host.view.ids)
+        free = [
+            host.directory.place(colony, members)
+            for colony in window
+            if colony not in self._invites and not self._comes(colony)
+        ]
+        due, field = self._due(now_s), self._governor.survey.look(now_s)
         found = claims(
             host.me, free, field.hosts, bytes_by_colony=sizes, limit=CLAIM_WINDOW, means=field.means
         )
         self._claims = deque(self._fitting([move for move in found if due[move.kind] > 0], due, sizes))
         self._found_nothing = 0 if self._claims else self._found_nothing + len(window)
         if due["copy"] <= 0 and due["role"] <= 0:
-            self._found_nothing = len(places)
-        self._at = (self._at + len(window)) % max(1, len(places))
+            self._found_nothing = count
+        self._at = (self._at + len(window)) % max(1, count)
 
     def _fitting(self, moves: list[Move], due: dict[str, int], sizes: dict[int, int]) -> list[Move]:
         """Return some copies, in turn one of each giver, the most loaded first; of the size that is due.
@@ -155,10 +161,10 @@ class Share:
         entry = host.directory.entries[colony]
         return entry is not None and host.me in entry.learners
 
-    def _due(self) -> dict[str, int]:
+    def _due(self, now_s: float) -> dict[str, int]:
         """Return how many copies and roles, and what weight, this host may still ask for."""
         host, directory, settled = self._governor.host, self._governor.host.directory, self._governor.settled
-        hosts = carriers(self._governor.survey.candidates())
+        hosts = carriers(self._governor.survey.look(now_s).hosts)
         colonies = len(directory.entries)
         share = fair_share(max(1, len(hosts)), colonies, settled.number)
         weight = fair_weight(hosts, directory.set_bytes, colonies, settled.number)
@@ -233,7 +239,7 @@ class Share:
             if now_s - at_s > (INVITE_S if kind else DECLINED_S) or self._is_here(colony, kind):
                 del self._invites[colony]
         self._claim(now_s)
-        due = self._due()
+        due = self._due(now_s)
         open_now = sum(bool(kind) for kind, _, _ in self._invites.values())
         left = max(INVITES_STEP, (due["copy"] + due["role"]) // INVITES_SHARE)
         while self._claims and open_now < INVITES_MAX and left > 0:

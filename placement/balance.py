@@ -11,7 +11,7 @@ Roles are evened out by number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from placement.attraction import CPU_WARM, FILL_HIGH, cpu_band
@@ -52,17 +52,20 @@ class Means:
         mean = sum(weights.values()) / len(weights)
         was_crowded = before.crowded if before is not None else frozenset()
         was_hungry = before.hungry if before is not None else frozenset()
-        crowded = {
-            host
-            for host, weight in weights.items()
-            if weight > mean * (1 + (EVEN if host in was_crowded else CROWDED))
-        }
-        hungry = {
-            host
-            for host, weight in weights.items()
-            if weight < mean * (1 - (FED if host in was_hungry else HUNGRY))
-        }
+        crowded = {host for host, weight in weights.items() if _is_crowded(weight, mean, host in was_crowded)}
+        hungry = {host for host, weight in weights.items() if _is_hungry(weight, mean, host in was_hungry)}
         return cls(mean, primaries / len(weights), frozenset(crowded), frozenset(hungry))
+
+    def after(self, *changed: Candidate) -> Self:
+        """Return the means when some hosts that accept copies have given others what these have more now."""
+        crowded, hungry = set(self.crowded), set(self.hungry)
+        for host in changed:
+            for hosts, is_in in ((crowded, _is_crowded), (hungry, _is_hungry)):
+                if is_in(host.weight, self.weight, host.id in hosts):
+                    hosts.add(host.id)
+                else:
+                    hosts.discard(host.id)
+        return replace(self, crowded=frozenset(crowded), hungry=frozenset(hungry))
 
     @property
     def slack(self) -> float:
@@ -73,6 +76,14 @@ class Means:
     def role_margin(self) -> int:
         """How many more roles a giver must have than a taker: a tenth of the mean, at least `MARGIN_MIN`."""
         return max(MARGIN_MIN, -(-int(self.primaries) // 10))
+
+
+def _is_crowded(weight: int, mean: float, was: bool) -> bool:
+    return weight > mean * (1 + (EVEN if was else CROWDED))
+
+
+def _is_hungry(weight: int, mean: float, was: bool) -> bool:
+    return weight < mean * (1 - (FED if was else HUNGRY))
 
 
 def copy_gain(

@@ -85,6 +85,62 @@ def choose_target(
     return Choice(None, tuple(reasons), Shortfall(len(near) + 1, len(near), because))
 
 
+def best_target(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    *,
+    bytes_wanted: int = 0,
+    hard: Level = Level.HOST,
+    weight_max: float = 0.0,
+) -> Candidate | None:
+    """Return whom `choose_target` chooses, or None, without a word on the others: at a tenth of the cost."""
+    near = [host for host in candidates if host.id in holders and not host.leaving]
+    free = [
+        host
+        for host in candidates
+        if host.accepts and host.id not in holders and has_room(host, bytes_wanted)
+    ]
+    if hard > Level.HOST:
+        free = [host for host in free if not penalty_added(host, near).breaks(hard)]
+    if not free:
+        return None
+    lightest, step = _lightest_and_step(free, bytes_wanted, weight_max)
+    traffic = sum([host.traffic for host in free]) / len(free)
+    best: list[Candidate] = []
+    least: Attraction | None = None
+    for host in least_near(free, near):
+        drawn = attraction(host, bytes_wanted=bytes_wanted, lightest=lightest, step=step, traffic=traffic)
+        if least is None or drawn < least:
+            best, least = [host], drawn
+        elif drawn == least:
+            best.append(host)
+    return min(best, key=lambda host: tie_order(colony, host.id))
+
+
+def least_near(hosts: Sequence[Candidate], near: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Return those of some hosts, at least one, that stand best apart from the holders of a colony."""
+    if not near:
+        return hosts
+    zones = {host.labels.zone for host in near}
+    if "" not in zones:
+        # Nearly always there are some: so no pairs are looked at.
+        apart = [host for host in hosts if host.labels.zone and host.labels.zone not in zones]
+        if apart:
+            return apart
+    penalties = [penalty_added(host, near) for host in hosts]
+    least = min(penalties)
+    return [host for host, penalty in zip(hosts, penalties, strict=True) if penalty == least]
+
+
+def _lightest_and_step(targets: Sequence[Candidate], bytes_wanted: int, weight_max: float) -> tuple[int, int]:
+    """Return from which weight on hosts count as crowded, and by what steps."""
+    if weight_max:
+        step = max(COPY_BYTES, int(weight_max * STEP))
+        return int(weight_max * (1 - 2 * STEP)) - bytes_wanted - COPY_BYTES, step
+    return min((host.weight for host in targets), default=0), crowd_step(targets)
+
+
 def target_vetoes(
     host: Candidate,
     holders: Collection[str],
@@ -117,12 +173,8 @@ def target_ranks(
     weight_max: float = 0.0,
 ) -> dict[str, Rank]:
     """Return, for each target by id, its place in the order of choice; low is first."""
-    lightest = min((host.weight for host in targets), default=0)
+    lightest, step = _lightest_and_step(targets, bytes_wanted, weight_max)
     traffic = sum(host.traffic for host in targets) / max(1, len(targets))
-    step = crowd_step(targets)
-    if weight_max:
-        step = max(COPY_BYTES, int(weight_max * STEP))
-        lightest = int(weight_max * (1 - 2 * STEP)) - bytes_wanted - COPY_BYTES
     return {
         host.id: (
             penalty_added(host, near),

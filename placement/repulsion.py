@@ -9,10 +9,13 @@ sharing a host.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
-from placement.labels import Level, distance_between
+from placement.labels import Labels, Level, distance, distance_between
 from placement.resources import Candidate
 
 
@@ -106,15 +109,28 @@ def apart_at_most(hosts: Sequence[Candidate], hard: Level) -> int:
         return len({host.id for host in hosts})
 
     names = ("box", "rack", "zone")[hard - 1 :]
-    domains = {tuple(getattr(host.labels, name) for name in names) for host in hosts}
-    if all(all(domain) for domain in domains):
-        return len(domains)
+    first: dict[tuple[str, ...], tuple[str, Labels]] = {}  # of each domain, the host with the lowest id
+    count: Counter[tuple[str, ...]] = Counter()
+    for host in hosts:
+        domain = tuple([getattr(host.labels, name) for name in names])
+        first[domain] = min(
+            first.get(domain, (host.id, host.labels)), (host.id, host.labels), key=itemgetter(0)
+        )
+        count[domain] += 1
+    if all(all(domain) for domain in first):
+        return len(first)
+    return _apart_at_most(tuple((*first[domain], count[domain]) for domain in sorted(first)), hard)
 
-    def conflicts(host: Candidate) -> int:
-        return sum(1 for other in hosts if penalty_added(host, (other,)).breaks(hard))
 
-    chosen: list[Candidate] = []
-    for host in sorted(hosts, key=lambda host: (conflicts(host), host.id)):
-        if not penalty_added(host, chosen).breaks(hard):
-            chosen.append(host)
+@lru_cache(maxsize=8)  # members don't change within a view
+def _apart_at_most(domains: tuple[tuple[str, Labels, int], ...], hard: Level) -> int:
+    """Return how many of these can be taken together: (lowest host id, labels, hosts) of each domain."""
+    conflicts = {
+        host: sum([many for _, other, many in domains if distance(labels, other) <= hard])
+        for host, labels, _ in domains
+    }
+    chosen: list[Labels] = []
+    for _, labels, _ in sorted(domains, key=lambda one: (conflicts[one[0]], one[0])):
+        if all(distance(labels, other) > hard for other in chosen):
+            chosen.append(labels)
     return len(chosen)

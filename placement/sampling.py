@@ -25,6 +25,7 @@ def sampled(
     holders: Collection[str],
     *,
     turn: int = 0,
+    most: int = SAMPLE_MAX,
 ) -> Sequence[Candidate]:
     """Return the hosts to look at: all of a few, else the holders and some more.
 
@@ -34,6 +35,7 @@ def sampled(
         colony: Its number; colonies look at different hosts.
         holders: Ids of the hosts that are looked at in any case.
         turn: Another number each time.
+        most: So many are looked at, where not all are.
     """
     count = len(candidates)
     if count <= SAMPLE_MAX:
@@ -44,7 +46,7 @@ def sampled(
     while gcd(stride, count) != 1:
         stride = stride % (count - 1) + 1
     at, places = mixed % count, {place_of[host] for host in holders if host in place_of}
-    while len(places) < SAMPLE_MAX:
+    while len(places) < most:
         places.add(at)
         at = (at + stride) % count
     return [candidates[place] for place in sorted(places)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placement.choice import choose_retiree, choose_successor, choose_target
+from placement.choice import best_target, choose_retiree, choose_successor, choose_target
 from placement.labels import Level
 from placement.repulsion import penalty_of
 from placement.resources import Candidate
@@ -85,6 +85,28 @@ def test_target_does_not_depend_on_the_order_of_hosts(
     assert chosen == choose_target(colony, holders[::-1], shuffled).chosen
     assert chosen not in holders
     assert (chosen is None) == (held >= len(hosts))
+
+
+@given(topologies(least=2), st.integers(0, 65535), st.integers(0, 3), st.sampled_from(Level), st.randoms())
+def test_who_asks_for_the_best_alone_gets_the_one_that_is_chosen_of_all(
+    hosts: list[Candidate], colony: int, held: int, hard: Level, chance: random.Random
+) -> None:
+    hosts = [
+        replace(
+            one,
+            bytes_max=chance.choice((0, 900)),
+            bytes_used=chance.randrange(900),
+            copies=chance.randrange(9),
+            cpu=chance.random(),
+            flaps=chance.randrange(2),
+            traffic=chance.choice((0.0, 900.0)),
+        )
+        for one in hosts
+    ]
+    holders, more = [one.id for one in hosts[:held]], {"weight_max": chance.choice((0.0, 4e6))}
+    named: dict[str, Any] = {"bytes_wanted": 100, "hard": Level(min(hard, Level.ZONE)), **more}
+    best = best_target(colony, holders, hosts, **named)
+    assert (best.id if best is not None else None) == choose_target(colony, holders, hosts, **named).chosen
 
 
 @given(topologies(least=2), st.integers(0, 100))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
 
-from placement import wave as waves
 from placement.balance import Means
 from placement.birth import first_placement
 from placement.labels import Labels
@@ -36,13 +36,12 @@ def goals(
     members: list[Candidate],
     settled: int,
     *,
-    budget: int = 1 << 40,
     sizes: list[int] | None = None,
     frozen: bool = False,
 ) -> dict[int, Goal]:
     wave = Wave(places, sizes or [SIZE] * len(places), members, settled, frozen=frozen)
-    while not wave.is_done:
-        wave.advance(budget)
+    for _ in wave.work:
+        pass
     return wave.goals
 
 
@@ -72,12 +71,6 @@ def test_what_a_dead_host_held_goes_elsewhere_and_then_nobody_moves() -> None:
     assert all(len(set(peers.holders)) == 3 for peers in stand)
     assert set(found) >= {peers.colony for peers in places if len(peers.holders) < 3}
     assert goals(stand, members, 3) == {}, "a wave leads to where there is none"
-
-
-def test_it_is_the_same_however_it_is_worked_out() -> None:
-    members = [host for host in hosts(9) if host.id != "h04"]
-    places = without(born(9, 96, 2), "h04")
-    assert goals(places, members, 2, budget=1) == goals(places, members, 2)
 
 
 def test_a_joiner_gets_its_share_and_hardly_anything_else_moves() -> None:
@@ -117,9 +110,43 @@ def test_peers_that_share_a_box_part_when_one_comes() -> None:
         assert even_roles(peers.colony, peers.holders, comes, means=Means.of(comes)) is None
 
 
-def test_who_lacks_too_much_at_once_waits_for_no_wave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waves, "FILL_MAX", 10)
-    assert goals(without(born(6, 48, 2), "h01"), [h for h in hosts(6) if h.id != "h01"], 2) == {}
+def test_however_much_is_missing_all_of_it_has_a_place_well_apart() -> None:
+    """More hosts than a colony looks at, and no zones: nearly all of it stands on boxes of its own."""
+    members = hosts(90, boxes=30)
+    gone = {host.id for host in members[:30]}
+    places = [
+        Peers(n, tuple(left[:1]), tuple(left[1:]))
+        for n, peers in enumerate(dealt_to(members, 400, 3))
+        for left in [[host for host in peers if host not in gone]]
+    ]
+    rest = members[30:]
+    stand = after(places, goals(places, rest, 3))
+    by_id = {host.id: host for host in rest}
+    for before, now in zip(places, stand, strict=True):
+        assert len(set(now.holders)) == (3 if before.holders else 0)
+        assert not any(penalty_of([by_id[host] for host in now.holders])[:2]), "no two on one box"
+    weights = Counter(host for peers in stand for host in peers.holders)
+    assert max(weights.values()) <= 1.10 * sum(weights.values()) / len(rest)
+
+
+def dealt_to(members: list[Candidate], colonies: int, peers: int) -> list[list[str]]:
+    """Return some hosts for each colony, no two on one box."""
+    chance = Random(7)
+    found = []
+    for _ in range(colonies):
+        boxes = chance.sample(range(30), peers)
+        found.append([members[box + 30 * chance.randrange(3)].id for box in boxes])
+    return found
+
+
+@pytest.mark.parametrize("busy, copies", [(("h", "new"), 30), (("new",), 0), (("h07", "new"), 1), ((), 30)])
+def test_who_joins_gets_its_share_of_those_that_are_no_less_busy(busy: tuple[str, ...], copies: int) -> None:
+    """Where all are saturated alike, nobody would get anything."""
+    members = [*hosts(8), replace(Candidate("new", labels=Labels("z", "r9", "b9")), joining=True)]
+    members = [replace(h, cpu=0.95) if h.id.startswith(busy) else h for h in members]
+    stand = after(born(8, 90, 3), goals(born(8, 90, 3), members, 3))
+    held = Counter(host for peers in stand for host in peers.holders)
+    assert (held["new"] == copies) if copies != 1 else 1 <= held["new"] < 30
 
 
 def test_a_copy_more_than_wanted_goes_again() -> None:

@@ -329,11 +329,10 @@ class World:
             heirs.append(Heir(colony, "kept", 1, peers.primary, dict.fromkeys(peers.holders, 0)))
             line = CensusPeer(colony, 1, 0, True, False, entry.bytes_used, coming)
             lines.setdefault(peers.primary, []).append(line)
-        heard = {}
+        heard, records = {}, self.membership.reputation.records(self.view, self.now_s)
         for host in self.view.ids:
             load = self.membership.loads.get(host) or Load()
             free = load.memory_free if load.memory_total else -1
-            records = self.membership.reputation.records(self.view, self.now_s)
             heard[host] = Census(self.view.id, tuple(lines.get(host, ())), 0, None, load.cpu, free, records)
         self.course.counted(self.view, heirs, heard)
 
@@ -354,14 +353,7 @@ class World:
         if self._places is None:
             here = set(self.sites)
             self._places = [
-                Peers(
-                    number,
-                    (entry.primary,) if entry.primary in here else (),
-                    tuple(host for host in entry.peers if host != entry.primary and host in here),
-                )
-                if entry is not None
-                else Peers(number)
-                for number, entry in enumerate(self.directory.entries)
+                self.directory.place(colony, here) for colony in range(len(self.directory.entries))
             ]
         return self._places
 

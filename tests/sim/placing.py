@@ -270,7 +270,12 @@ class World:
 
     def join(self, name: str, labels: Labels, limit: int = 0) -> None:
         """Let a host join."""
-        self._install([*self.view.members, self._member(name, labels, limit, Status.JOINING)])
+        self.join_all([(name, labels, limit)])
+
+    def join_all(self, hosts: Iterable[tuple[str, Labels, int]]) -> None:
+        """Let hosts join at once."""
+        joiners = [self._member(*host, Status.JOINING) for host in hosts]
+        self._install([*self.view.members, *joiners])
         self._take_census()
 
     def leave(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """What many hosts cost: `python -m tests.sim.scale --hosts 10 30 100 300 1000`.
 
-For each size: CPU of one host's decisions in peace and after deaths, bytes,
+For each size: CPU of one host's decisions after a death and while a tenth as many hosts join, bytes,
 frames and CPU of heartbeats and leases (`tests.sim.beats`), memory of what a
 host knows of all others; then how long it takes until every colony has its
 peers again, when a share of all hosts dies at once (`--kill`). Decisions are
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from agents.directory import Directory
 from agents.survey import Survey
+from placement.labels import Labels
 from tests.sim.beats import beats_beside_dead, beats_of
-from tests.sim.placing import Site, Tally, World, dealt, site_plan
+from tests.sim.placing import STEP_S, Site, Tally, World, dealt, site_plan
 
 COLONIES_A_HOST = 16.384
 PEERS, COLONY_BYTES = 3, 1 << 20
@@ -68,9 +69,11 @@ def _time(site: Site, costs: Costs) -> None:
     tick = site.governor.tick
 
     def clocked(now_s: float, out: list[object]) -> None:
+        gc.disable()  # what is collected is of all hosts: it would count as a round of one
         began_s = time.thread_time()
         tick(now_s, out)  # type: ignore[arg-type]
         costs.rounds.append(time.thread_time() - began_s)
+        gc.enable()
 
     site.governor.tick = clocked  # type: ignore[method-assign,assignment]
 
@@ -136,7 +139,20 @@ class Recovery:
         )
 
 
-def recovery(world: World, count: int, *, step_s: float = 0.1, most_s: float = 600.0) -> Recovery:
+def joined(world: World) -> Costs:
+    """Let a tenth as many hosts join at once; return the CPU of the rounds until the wave is over."""
+    count = len(world.view.ids)
+    world.join_all(
+        [(f"{count + n + 1:032x}", Labels(f"z{n % 3}", "", f"n{n // 3}"), 0) for n in range(-(-count // 10))]
+    )
+    costs, began_s = timed(world), world.now_s
+    world.run(0.5)
+    while world.course.is_active and world.now_s - began_s < 60.0:
+        world.step()
+    return costs
+
+
+def recovery(world: World, count: int, *, step_s: float = STEP_S, most_s: float = 600.0) -> Recovery:
     """Let so many hosts die at once, and wait until every colony that is left has its peers again."""
     world.run(2.0, step_s=0.5)
     dead = world.chance.sample(world.view.ids, count)
@@ -164,15 +180,17 @@ def main() -> int:
     options = parser.parse_args()
     if options.hosts:
         print(
-            "hosts colonies  p50 ms   p99 ms   max ms survey ms  knows MB  kB/s  frames/s  CPU %  beside dead"
+            "hosts colonies  p50 ms   p99 ms   max ms  joins ms survey ms  knows MB  kB/s  frames/s  CPU %"
+            "  beside dead"
         )
     for hosts in options.hosts:
         world = built(hosts)
         world.run(1.0, step_s=0.25)
         costs = timed(world)
         world.kill([world.view.ids[hosts // 2]])
-        world.run(1.0, step_s=0.25)
-        figures = (costs.p50_ms, costs.p99_ms, costs.max_ms, survey_ms(world))
+        world.run(2.0)
+        told = costs.p50_ms, costs.p99_ms, costs.max_ms
+        figures = (*told, joined(world).max_ms, survey_ms(world))
         row = " ".join(f"{figure:>8.2f}" for figure in figures)
         beats, kept = beats_of(hosts), memory_bytes(world) / 1e6
         said = f"{beats.bytes_s / 1e3:>7.1f} {beats.frames_s:>7.0f} {beats.cpu:>7.2%}"
@@ -187,9 +205,9 @@ def main() -> int:
     for share in options.kill:
         world = built(options.of, options.mib << 20)
         gc.freeze()  # or collections of all hosts' memory count as rounds of one
-        told = recovery(world, max(1, round(options.of * share)))
-        print(told, flush=True)
-        status |= bool(told.still_missing)
+        outcome = recovery(world, max(1, round(options.of * share)))
+        print(outcome, flush=True)
+        status |= bool(outcome.still_missing)
     return status
 
 

@@ -63,11 +63,11 @@ def test_what_speaks_against_a_host_is_the_most_that_anybody_saw() -> None:
     """Who was away saw fewer deaths: by its own word it would come to another wave."""
     told = {A: ((B, 2, 0),), B: (), C: ((B, 1, 3), (D, 1, 1))}
     heard = {host: msgspec.structs.replace(HEARD[host], records=records) for host, records in told.items()}
-    assert agreed(THREE, HEIRS, heard).records == {B: (2, 3), D: (1, 1)}
+    assert result_of(agreed(THREE, HEIRS, heard)).records == {B: (2, 3), D: (1, 1)}
     course, directory = Course(), Directory(2)
     course.view_installed(THREE)
     course.counted(THREE, [HEIRS[0], Heir(1, "kept", 2, A, {A: 1})], heard)
-    course.begin([Candidate(m.id) for m in THREE.members], 2, THREE)
+    course.begin([Candidate(m.id) for m in THREE.members], 2, THREE, directory)
     course.advance(directory, 0.0)
     goal = course.goal(1)
     assert goal is not None and set(goal.holders) == {A, C}, "B was lost twice"

@@ -20,33 +20,38 @@ CELL_BYTES = 64  # about what a cell takes in a chunk beside its DNA
 
 
 class Bulk:
-    """Chunks in the order in which they were said; belongs to the I/O thread."""
+    """Chunks in the order in which they were said; belongs to the I/O thread.
 
-    __slots__ = ("_next_s", "_waiting", "asked_s")
+    Attributes:
+        asked_s: When a client last asked for anything.
+        waiting: The chunks, each with its target.
+    """
+
+    __slots__ = ("_next_s", "asked_s", "waiting")
 
     def __init__(self) -> None:
-        self.asked_s = float("-inf")  # when a client last asked for anything
-        self._waiting: deque[tuple[str, Chunk]] = deque()
+        self.asked_s = float("-inf")
+        self.waiting: deque[tuple[str, Chunk]] = deque()
         self._next_s = float("-inf")
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def put(self, to: str, chunk: Chunk) -> None:
         """Let a chunk wait; the windows of the clones bound how many do."""
-        self._waiting.append((to, chunk))
+        self.waiting.append((to, chunk))
 
     def clear(self) -> None:
         """Forget all: another view, or a new incarnation."""
-        self._waiting.clear()
+        self.waiting.clear()
 
     def due_s(self) -> float:
         """Return when the next one may leave; inf = none waits."""
-        return self._next_s if self._waiting else float("inf")
+        return self._next_s if self.waiting else float("inf")
 
     def take(self, now_s: float) -> list[tuple[str, Chunk]]:
         """Return what leaves in this turn."""
-        waiting = self._waiting
+        waiting = self.waiting
         if now_s - self.asked_s > BUSY_FOR_S:
             self._next_s = now_s
             return [waiting.popleft() for _ in range(min(CALM_CHUNKS, len(waiting)))]

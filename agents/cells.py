@@ -169,8 +169,12 @@ class Cells:
             self.live[key] = cell
             if old is None:
                 self.bytes_used += cell_bytes(key, cell)
+                return
+            dna, before = cell[2], old[2]
+            if type(dna) is bytes and type(before) is bytes:
+                self.bytes_used += len(dna) - len(before)
             else:
-                self.bytes_used += dna_bytes(cell[2]) - dna_bytes(old[2])
+                self.bytes_used += dna_bytes(dna) - dna_bytes(before)
         elif old is not None:
             self.bytes_used -= cell_bytes(key, old)
             del self.live[key]

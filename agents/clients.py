@@ -72,12 +72,12 @@ class Clients:
         self.on_probe: Callable[[ClientCaller, Reply], None] = lambda caller, reply: None
         self._door = door
         self.later: dict[bytes, list[Reply]] = {}  # what a client must read before it gets more
+        self.gone: list[bytes] = []  # clients that `orphaned` looks at
         self._has_more = False
         self._replies: dict[bytes, list[Reply]] = {}
         self._callers: deque[ClientCaller] = deque()
         self._watches: dict[bytes, dict[int, ClientCaller]] = {}
         self._watchers_due_s = 0.0
-        self._gone: list[bytes] = []
         self._greedy: set[bytes] = set()
         self._counted_s = 0.0
 
@@ -161,7 +161,7 @@ class Clients:
             elif len(answers) > 1:
                 self._send_pieces(client, answers)
             elif not self._door.reply(client, encode(answers)):
-                self._gone.append(client)
+                self.gone.append(client)
 
     def _send_pieces(self, client: bytes, answers: list[Reply]) -> None:
         """Send replies as they find room: a small frame may have asked for the largest cell many times."""
@@ -171,7 +171,7 @@ class Clients:
             more = _bytes_in(reply)
             if size + more > PIECE_BYTES_MAX and piece:
                 if not self._door.reply(client, encode(piece)):
-                    self._gone.append(client)
+                    self.gone.append(client)
                     return
                 sent += size
                 is_clogged = self._door.is_clogged(client)
@@ -183,7 +183,7 @@ class Clients:
             piece.append(reply)
             size += more
         if not self._door.reply(client, encode(piece)):
-            self._gone.append(client)
+            self.gone.append(client)
 
     def _append(self, client: bytes, answers: list[Reply]) -> None:
         """Put replies behind those that wait for room; with too many of them the client is dropped."""
@@ -192,7 +192,7 @@ class Clients:
         if len(waiting) > LATER_MAX:
             del self.later[client]
             self._door.drop(client)
-            self._gone.append(client)
+            self.gone.append(client)
 
     # -- watchers ------------------------------------------------------------------
 
@@ -215,11 +215,11 @@ class Clients:
             self._watchers_due_s = now_s + WATCHERS_EVERY_S
             for client in self._watches:
                 if not self._door.reply(client, encode([])):
-                    self._gone.append(client)
+                    self.gone.append(client)
 
     def orphaned(self) -> list[tuple[ClientCaller, int]]:
         """Return the watches, as (caller, watch id), of clients found gone since the last call."""
-        gone, self._gone = self._gone, []
+        gone, self.gone = self.gone, []
         return [(caller, watch) for client in gone for watch, caller in self._watches.pop(client, {}).items()]
 
 

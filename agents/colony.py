@@ -260,11 +260,11 @@ class Colony:
             merging.acknowledge(primary, now_s, out)
         patient = moves.under_way or moves.handing or primary.stalled or primary.merges
         expiry_s = primary.next_expiry_s()
+        if not patient and expiry_s is None and primary.moves is None:
+            return
         at_s = now_s + PATIENCE_TICK_S if patient else float("inf")
         if primary.moves is not None:
             at_s = min(at_s, now_s + primary.moves.patience_s)
-        if expiry_s is None and at_s == float("inf"):
-            return
         if expiry_s is not None and expiry_s < min(at_s, self._wake_s):
             if expiry_s <= now_s and not primary.may_expire(now_s):
                 expiry_s = now_s + PATIENCE_TICK_S

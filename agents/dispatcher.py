@@ -184,6 +184,9 @@ class PooledActor(pykka.Actor):
 class Dispatcher:
     """Runs ready actors in turn, on the thread that calls `run_ready`.
 
+    Attributes:
+        ready: Inboxes of actors that wait for a turn.
+
     Args:
         wake: Called on a teller's thread when an actor becomes ready there;
             must be cheap, and safe on any thread.
@@ -193,17 +196,12 @@ class Dispatcher:
         self.thread: int | None = None
         self.failures = 0
         self.actors: set[PooledActor] = set()
-        self._ready: deque[Inbox] = deque()
+        self.ready: deque[Inbox] = deque()
         self._wake = wake
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no actor waits for a turn."""
-        return not self._ready
 
     def schedule(self, inbox: Inbox) -> None:
         """Queue an actor for its turn; any thread may call it."""
-        self._ready.append(inbox)
+        self.ready.append(inbox)
         if self._wake is not None and self.thread != get_ident():
             self._wake()
 
@@ -233,8 +231,8 @@ class Dispatcher:
         before, self.thread = self.thread, get_ident()
         handled = 0
         try:
-            for _ in range(len(self._ready)):
-                handled += self._run(self._ready.popleft(), messages_per_actor)
+            for _ in range(len(self.ready)):
+                handled += self._run(self.ready.popleft(), messages_per_actor)
         finally:
             self.thread = before
         return handled
@@ -250,11 +248,11 @@ class Dispatcher:
             actor.retire()
         elif inbox.queue and not inbox.scheduled:
             inbox.scheduled = True
-            self._ready.append(inbox)
+            self.ready.append(inbox)
         return handled
 
     def close(self) -> None:
         """Stop all actors at once; who waits for an answer gets `ActorDeadError`."""
         for actor in list(self.actors):
             actor.end()
-        self._ready.clear()
+        self.ready.clear()

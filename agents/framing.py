@@ -13,6 +13,7 @@ from agents.effects import HostMessage
 from agents.messages.membership import Membership
 from agents.messages.merging import MergeCells, MergeMessage
 from agents.messages.replication import (
+    Ack,
     Attributes,
     CellOffer,
     Chunk,
@@ -27,11 +28,15 @@ ENTRY_BYTES = 128  # about what an entry or a small message takes beside its DNA
 
 UNGATED = frozenset(get_args(Membership) + get_args(MergeMessage))
 
+LONE = frozenset((Replicate, Ack))  # nearly always: no need to look for more
+
 Load = tuple[int, bool, tuple[HostMessage, ...]]
 
 
 def pack(messages: list[HostMessage]) -> list[Load]:
     """Return the messages as loads of frames: (plane, whether gated by the view, messages)."""
+    if len(messages) == 1 and type(messages[0]) in LONE:
+        return [(CONTROL, True, (messages[0],))]
     ungated: list[HostMessage] = []
     gated: list[HostMessage] = []
     bulk: list[HostMessage] = []

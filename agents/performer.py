@@ -159,6 +159,7 @@ class Performer(Order):
         said: What machines are still to be told, in order.
         is_mute: The durable record could not be written: nothing more may be said.
         bulk: Chunks of clones that have not left.
+        outbox: What this turn has said to other hosts.
         answered: Requests of embedding threads, ever; those given up count in time, too.
 
     Args:
@@ -193,7 +194,7 @@ class Performer(Order):
         self._keeper = keeper
         self._run_merge = run_merge
         self.bulk = Bulk()
-        self._outbox: dict[str, list[HostMessage]] = {}
+        self.outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
@@ -250,9 +251,9 @@ class Performer(Order):
         turn go as one: what follows upon the last one joins its message,
         unless the colony has had something else to say to that host since.
         """
-        box = self._outbox.get(to)
+        box = self.outbox.get(to)
         if box is None:
-            box = self._outbox[to] = []
+            box = self.outbox[to] = []
         if type(message) is Replicate:
             key = (to, message.colony)
             batch = self._batches.get(key)
@@ -285,7 +286,7 @@ class Performer(Order):
 
     def _put_batch(self, key: tuple[str, int], batch: Batch) -> None:
         if len(batch.entries) > 1:
-            self._outbox[key[0]][batch.at] = batch.message()
+            self.outbox[key[0]][batch.at] = batch.message()
 
     def answer(self, caller: Any, reply: Reply) -> None:
         """Put a reply into a client's list, or call back an embedded caller."""
@@ -307,21 +308,22 @@ class Performer(Order):
     @property
     def has_more(self) -> bool:
         """Whether something is to be told or sent."""
-        return bool(self.said or self._outbox)
+        return bool(self.said or self.outbox)
 
     def release(self, now_s: float) -> None:
         """Put chunks into the outboxes that may leave in this turn."""
         for to, chunk in self.bulk.take(now_s):
-            self._outbox.setdefault(to, []).append(chunk)
+            self.outbox.setdefault(to, []).append(chunk)
 
     # -- the end of a turn -------------------------------------------------------
 
     def flush_links(self) -> None:
         """Hand the outboxes to the links, stamped with the view as it is now."""
-        if self._outbox and not self.is_mute:
+        if self.outbox and not self.is_mute:
             for key, batch in self._batches.items():
-                self._put_batch(key, batch)
-            outbox, self._outbox = self._outbox, {}
+                if len(batch.entries) > 1:
+                    self._put_batch(key, batch)
+            outbox, self.outbox = self.outbox, {}
             self._forget_places()
             tools = self._tools
             self.perform(tools.container.links.flush(outbox, tools.clock()), None)
@@ -337,7 +339,7 @@ class Performer(Order):
 
     def _installed(self, effect: InstallView, body: Body | None) -> None:
         """Throw away what was said in the view before and has not left: it would be stamped with this one."""
-        self._outbox = only_ungated(self._outbox)
+        self.outbox = only_ungated(self.outbox)
         self.bulk.clear()
         self._forget_places()
 

@@ -216,7 +216,7 @@ class Primary:
         entry = evaluate(
             request,  # type: ignore[arg-type]
             cell,
-            peer.clock_s(now_s),
+            now_s + peer.offset_s,
             peer.last + 1,
             peer.host.limits.value_bytes_max,
         )
@@ -437,7 +437,7 @@ class Primary:
         self._overlay[entry.key] = (entry.seq, cell)
         if entry.lane:
             self._lanes[entry.lane] = pending
-        clock_s = peer.clock_s(now_s)
+        clock_s = now_s + peer.offset_s
         if self.ack_set:
             message = Replicate(peer.colony, peer.epoch, peer.committed, clock_s, (entry,))
             for host in self.ack_set:
@@ -481,7 +481,7 @@ class Primary:
         self.stalled = upto > peer.committed and not peer.host.quorum.held(now_s)
         if upto > peer.committed and not self.stalled:
             pending = self.pending
-            clock_s = peer.clock_s(now_s)
+            clock_s = now_s + peer.offset_s
             while pending and pending[0].entry.seq <= upto:
                 self._committed(pending.popleft(), clock_s, out)
         if not self.is_open:
@@ -555,6 +555,8 @@ class Primary:
 
     def next_expiry_s(self) -> float | None:
         """Return when the next cell may expire, on the host's clock."""
+        if not self._expiries.heap:
+            return None
         at_s = self._expiries.next_s(self.peer.cells.live)
         return None if at_s is None else at_s - self.peer.offset_s
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import msgspec
@@ -317,7 +318,7 @@ class Server:
             self.door.hold_clients(self._holds_clients)
         timeout_s = self.door.prepare(timeout_s)
         self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
-        if self._submissions or not self.dispatcher.is_idle or self.workers.has_results or self._is_stopping:
+        if self._submissions or self.dispatcher.ready or self.workers.results or self._is_stopping:
             timeout_s = 0.0
         timeout_s = max(0.0, min(timeout_s, self._baton.look_after(now_s) - now_s))
         self._baton.sleeps_until_s = now_s + timeout_s
@@ -361,18 +362,23 @@ class Server:
 
     def next_s(self) -> float:
         """Return when the loop must be awake again; -inf = at once."""
+        performer = self.performer
         if (
             self._submissions
             or self._untold
-            or self.performer.has_more
-            or self.performer.halt is not None
+            or performer.said
+            or performer.outbox
+            or performer.halt is not None
             or self.clients.has_replies
-            or not self.dispatcher.is_idle
-            or self.workers.has_results
+            or self.dispatcher.ready
+            or self.workers.results
             or self.door.has_news
         ):
-            return float("-inf")
-        return min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s())
+            return -inf
+        due_s = self.timers.next_s
+        if performer.bulk.waiting:
+            due_s = min(due_s, performer.bulk.due_s())
+        return due_s if due_s < self._tick_due_s else self._tick_due_s
 
     def ring(self) -> None:
         """Wake the I/O thread; any thread."""
@@ -384,7 +390,9 @@ class Server:
             self.door.wake()
 
     def _turn(self, ready: int) -> None:
-        self._own_up(self.clock())
+        now_s = self.clock()
+        if now_s - self._tick_due_s > LATE_S:
+            self._own_up(now_s)
         if self._untold and threading.get_ident() == self._ident:
             self._tell_notes()
         if ready & HOSTS:
@@ -397,9 +405,9 @@ class Server:
             self._take_client_frames()
         if ready & GREETED:
             self._take_greetings()
-        if self.workers.has_results:
+        if self.workers.results:
             self.workers.drain()
-        if not self.dispatcher.is_idle:
+        if self.dispatcher.ready:
             self.dispatcher.run_ready()
         now_s = self.clock()
         if now_s >= self.timers.next_s:
@@ -411,14 +419,18 @@ class Server:
     def _flush(self) -> None:
         """Send what the turn had to say: hosts first, they wait for nobody else."""
         performer = self.performer
-        performer.tell_all()
-        if performer.bulk:
+        if performer.said:
+            performer.tell_all()
+        if performer.bulk.waiting:
             performer.release(self.clock())
-        performer.flush_links()
-        if (self.clients.has_replies or self.clients.later) and not performer.is_mute:
-            self.clients.flush()
-        for caller, watch in self.clients.orphaned():
-            self.tell_host(Requested(caller, Unwatch(0, watch)))
+        if performer.outbox:
+            performer.flush_links()
+        clients = self.clients
+        if (clients.has_replies or clients.later) and not performer.is_mute:
+            clients.flush()
+        if clients.gone:
+            for caller, watch in clients.orphaned():
+                self.tell_host(Requested(caller, Unwatch(0, watch)))
         if self._at_turn_end:
             calls, self._at_turn_end = self._at_turn_end, []
             for call in calls:

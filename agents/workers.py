@@ -34,6 +34,7 @@ class Workers:
 
     Attributes:
         home: Where its threads wait; None = anywhere.
+        results: What came of jobs, for `drain`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Workers:
         self._threads_max = threads_max
         self._waiting_max = waiting_max
         self._jobs: SimpleQueue[tuple[Job, Then] | None] = SimpleQueue()
-        self._done: deque[tuple[Then, Any, Exception | None]] = deque()
+        self.results: deque[tuple[Then, Any, Exception | None]] = deque()
         self._under_way = 0
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -77,16 +78,11 @@ class Workers:
             thread.start()
         return True
 
-    @property
-    def has_results(self) -> bool:
-        """Whether `drain` has something to do."""
-        return bool(self._done)
-
     def drain(self) -> int:
         """Hand the results that have come to who waits; returns how many."""
         handled = 0
-        while self._done:
-            then, result, error = self._done.popleft()
+        while self.results:
+            then, result, error = self.results.popleft()
             self._under_way -= 1
             handled += 1
             then(result, error)
@@ -117,7 +113,7 @@ class Workers:
                 error = caught
             except BaseException as caught:  # a closure that calls sys.exit() ends itself, not its thread
                 error = RuntimeError(repr(caught))
-            self._done.append((then, result, error))
+            self.results.append((then, result, error))
             self._wake()
 
     def _next(self) -> tuple[Job, Then] | None:

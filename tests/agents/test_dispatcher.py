@@ -67,7 +67,7 @@ def running(dispatcher: Dispatcher) -> Iterator[threading.Thread]:
 
 def settle(dispatcher: Dispatcher) -> None:
     """Run until no actor is ready."""
-    while not dispatcher.is_idle:
+    while dispatcher.ready:
         dispatcher.run_ready()
 
 
@@ -139,7 +139,7 @@ def test_an_actor_that_tells_itself_for_ever_does_not_hold_the_dispatcher(dispat
 
     ref.tell(again)
     assert dispatcher.run_ready() <= 64
-    assert not dispatcher.is_idle
+    assert dispatcher.ready
 
 
 def test_an_exception_ends_its_actor_alone(dispatcher: Dispatcher) -> None:

@@ -35,5 +35,5 @@ def test_touches_leave_no_endless_trail_of_hints() -> None:
         live[b"k"] = (second, 1.0 + second, b"")
         hints.add(b"k", 1.0 + second)
         hints.next_s(live)
-    assert len(hints._heap) < 2000
+    assert len(hints.heap) < 2000
     assert b"k" in list(hints.due(20_000.0, 5000)), "the last touch is still known"

@@ -134,7 +134,7 @@ class Server:
         self.clock = clock
         self.notes = Notes(life=secrets.token_hex(4))
         self.timers = Timers()
-        self.workers = Workers(self._wake)
+        self.workers = Workers(self._wake, clock=clock)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
         self.performer = Performer(self, run_closure, report, persist, process_state, keeper, run_merge)
@@ -312,7 +312,8 @@ class Server:
         now_s = self.clock()
         timeout_s = 0.0
         if not self.performer.has_more and not self.clients.has_replies:
-            timeout_s = min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s()) - now_s
+            due_s = min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s(), self.workers.due_s)
+            timeout_s = due_s - now_s
         if self.clients.is_over_limit is not self._holds_clients:
             self._holds_clients = not self._holds_clients
             self.door.hold_clients(self._holds_clients)
@@ -376,8 +377,8 @@ class Server:
         ):
             return -inf
         due_s = self.timers.next_s
-        if performer.bulk.waiting:
-            due_s = min(due_s, performer.bulk.due_s())
+        if performer.bulk.waiting or self.workers.jobs:
+            due_s = min(due_s, performer.bulk.due_s(), self.workers.due_s)
         return due_s if due_s < self._tick_due_s else self._tick_due_s
 
     def ring(self) -> None:
@@ -407,6 +408,8 @@ class Server:
             self._take_greetings()
         if self.workers.results:
             self.workers.drain()
+        if self.workers.jobs:
+            self.workers.look()
         if self.dispatcher.ready:
             self.dispatcher.run_ready()
         now_s = self.clock()

@@ -6,17 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from agents.workers import Workers
+from agents.workers import LONG_S, Workers
 
 
 class Loop:
     """Stands for the I/O thread: waits for the bell, then drains."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.bell = threading.Event()
         self.workers = Workers(self.bell.set, **limits)
         self.results: list[tuple[Any, Exception | None]] = []
@@ -29,9 +30,10 @@ class Loop:
         """Drain until so many results are there."""
         deadline_s = time.monotonic() + 20
         while len(self.results) < results and time.monotonic() < deadline_s:
-            self.bell.wait(0.1)
+            self.bell.wait(min(0.1, max(0.0, self.workers.due_s - time.monotonic())))
             self.bell.clear()
             self.workers.drain()
+            self.workers.look()
 
 
 def test_results_come_back_on_the_draining_thread() -> None:
@@ -82,6 +84,34 @@ def test_a_job_that_hangs_keeps_one_thread_only() -> None:
     assert loop.results == [("beside it", None)]
     gate.set()
     loop.workers.close(1.0)
+
+
+def test_short_jobs_are_done_by_one_thread_and_a_long_one_gets_help() -> None:
+    loop, gate = Loop(threads_max=2), threading.Event()
+    assert loop.workers.due_s == float("inf")
+    loop.submit(gate.wait)
+    loop.submit(threading.get_ident)
+    assert loop.workers.due_s <= time.monotonic() + LONG_S
+    loop.drain(1)  # helped, once that was due
+    assert loop.workers.due_s == float("inf"), "nothing waits"
+    for number in range(2, 12):
+        loop.submit(threading.get_ident)
+        loop.drain(number)
+    assert len({result for result, _ in loop.results}) == 1, "the other thread is kept"
+    gate.set()
+    loop.drain(12)
+    loop.workers.close(1.0)
+
+
+def test_jobs_that_wait_when_the_pool_is_closed_are_done_first() -> None:
+    loop, gate = Loop(threads_max=1), threading.Event()
+    done: list[int] = []
+    loop.submit(gate.wait)
+    for number in range(5):
+        loop.submit(partial(done.append, number))
+    threading.Timer(0.02, gate.set).start()
+    loop.workers.close(5.0)
+    assert done == [0, 1, 2, 3, 4]
 
 
 def test_a_closed_pool_refuses() -> None:

@@ -171,7 +171,7 @@ class SideWatch(Watch):
         self.lost_guests |= self._guests.get(note.colony, set())
         if not self._was_lost_in(key, view.id):
             self._before.setdefault(key, []).append((view.id, self.sides.get(key)))
-            self.merges = [merge for merge in self.merges if merge[:2] != key]  # what they brought is lost, too
+            self.merges = [one for one in self.merges if one[:2] != key]  # what they brought is lost, too
             truth = self.sides[key] = Truth()
             truth.reborn = True
 

@@ -29,7 +29,9 @@ from agents.tcp_plane import Incoming
 FRAMES = 200  # of the stack, for a turn; some 40 are used
 GRAIN_S = 0.001  # how much too late a timer may be
 LOOK_S = 0.01  # so long may a deputy be busy elsewhere; a thread may keep the interpreter half as long anyway
-DEPUTY_TURNS = 16  # in a row, while there is more to do: its loop has other things to do
+DEPUTY_S = (
+    0.01  # of turns in a row, while there is more to do: its loop and our links have other things to do
+)
 DEPUTY_LINKS_MAX = 64  # it keeps them for a while, so that telling two pollers pays
 SLICE_S = 0.1  # how soon a leader looks up by itself: a host that ends takes its bell along
 
@@ -198,36 +200,49 @@ class Baton:
                 self._dismiss(deputy)
                 return False
             deputy.turns += 1
+            until_s = time.monotonic() + DEPUTY_S
             fds = incoming.poll.wait(0)
             if incoming.bell.fd in fds:
                 incoming.bell.clear()
                 fds.remove(incoming.bell.fd)
             loop.carry(fds)
-            for _ in range(DEPUTY_TURNS):
-                if not loop.is_asked:
-                    break
+            while loop.is_asked and time.monotonic() < until_s:
                 loop.carry([])
             if loop.next_s() < self.sleeps_until_s - GRAIN_S:
                 loop.ring()
         return True
 
     def resign(self, deputy: Deputy) -> None:
-        """Take no more turns; on the deputy's thread, and twice does nothing."""
-        if deputy.is_in:
-            with self._lock:
-                self._dismiss(deputy)
+        """Take no more turns; on the deputy's thread, and twice does nothing.
+
+        Never waits: a finalizer may call this in the midst of the deputy's own turn.
+        """
+        if not deputy.is_in:
+            return
+        deputy.is_in = False
+        if not self._lock.acquire(blocking=False):
+            self._loop.ring()  # the I/O thread sees to the rest
+            return
+        try:
+            self._dismiss(deputy)
+        finally:
+            self._lock.release()
 
     def look_after(self, now_s: float) -> float:
-        """Dismiss a deputy that is idle or elsewhere; return when to look again. On the I/O thread."""
+        """Dismiss a deputy that is idle or elsewhere; return when to look again. On the I/O thread.
+
+        One that has resigned, or is not alone any more, goes at once: its own thread may be who waits.
+        """
         deputy = self.deputy
         if deputy is None:
             return float("inf")
-        if now_s >= self._look_s:
-            self._look_s = now_s + LOOK_S
-            if deputy.turns == deputy.seen or deputy.is_idle or len(self._callers) > 1:
-                self._dismiss(deputy)
-                return float("inf")
-            deputy.seen = deputy.turns
+        is_due = now_s >= self._look_s
+        is_away = is_due and (deputy.turns == deputy.seen or deputy.is_idle)
+        if is_away or not deputy.is_in or len(self._callers) > 1:
+            self._dismiss(deputy)
+            return float("inf")
+        if is_due:
+            self._look_s, deputy.seen = now_s + LOOK_S, deputy.turns
         return self._look_s
 
     def _dismiss(self, deputy: Deputy) -> None:

@@ -318,10 +318,10 @@ class Server:
             self._holds_clients = not self._holds_clients
             self.door.hold_clients(self._holds_clients)
         timeout_s = self.door.prepare(timeout_s)
+        timeout_s = max(0.0, min(timeout_s, self._baton.look_after(now_s) - now_s))
         self._asleep = True  # first this, then look: who hands in now wakes us, or is seen
         if self._submissions or self.dispatcher.ready or self.workers.results or self._is_stopping:
             timeout_s = 0.0
-        timeout_s = max(0.0, min(timeout_s, self._baton.look_after(now_s) - now_s))
         self._baton.sleeps_until_s = now_s + timeout_s
         self._baton.release()
         try:

@@ -10,13 +10,17 @@ signal's handler that might raise there is set.
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import signal
 import threading
 import time
+from contextvars import Context
 from functools import partial
 from math import inf
 from typing import Any
 
+from agents import client_link
 from agents.baton import Deputy
 from agents.client_link import Curve
 from agents.messages.client import CONFLICT, Get, Reply
@@ -47,10 +51,11 @@ class AioEmbedded(AioClient):
         self._due_s: dict[asyncio.Future[Reply], float] = {}  # soonest first
         self._is_sweeping = False
         self._deputy = Deputy(self._due_s)
-        self._read_fd = -1  # what the loop reads for the host
+        self._poll: select.epoll | None = None  # what the loop reads for the host: a descriptor of our own
+        self._is_reading = False
         self._is_called = False  # to stand in, when this turn of the loop is over
         self._again_s = 0.0  # when it may be appointed again
-        self._thread = 0
+        self._thread = 0  # that stands in right now
 
     async def mutate(self, draft: Draft, timeout_s: float) -> Reply:
         """Return the reply to a mutation; raises `ColonyError`."""
@@ -134,12 +139,9 @@ class AioEmbedded(AioClient):
         fd = self._server.appoint(self._deputy) if is_undisturbed() else None
         if fd is None:
             return False
-        self._thread = threading.get_ident()
         try:
-            if self._read_fd < 0:
-                loop.add_reader(fd, self._read_links)
-                self._read_fd = fd
-        except NotImplementedError:  # a loop that reads no descriptors
+            self._begin_reading(loop, fd)
+        except (OSError, RuntimeError, ValueError):  # a loop that reads no descriptors, or not this one
             self._again_s = inf
             self._server.resign(self._deputy)
             return False
@@ -152,20 +154,39 @@ class AioEmbedded(AioClient):
             self._read_links()
 
     def _read_links(self) -> None:
-        if not self._server.stand_in(self._deputy):
+        if self._forks != client_link.forks:
+            return  # the host, and what its loop reads, are the parent's
+        self._thread = threading.get_ident()
+        try:
+            is_deputy = self._server.stand_in(self._deputy)
+        finally:
+            self._thread = 0
+        if not is_deputy:
             self._stop_reading()
             self._server.ring()  # what was handed in is its own affair again
 
+    def _begin_reading(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        if self._is_reading:
+            return
+        if (
+            self._poll is None
+        ):  # a loop has one reader for each descriptor, and maybe other stores of this host
+            self._poll = select.epoll.fromfd(os.dup(fd))
+        # Not in the context of the task that happened to be first: that would be kept.
+        Context().run(loop.add_reader, self._poll, self._read_links)
+        self._is_reading = True
+
     def _stop_reading(self) -> None:
-        if self._read_fd >= 0 and self._loop is not None:
+        if self._is_reading and self._loop is not None and self._poll is not None:
             if not self._loop.is_closed():
-                self._loop.remove_reader(self._read_fd)
-            self._read_fd = -1
+                self._loop.remove_reader(self._poll)
+            self._is_reading = False
 
     def close(self) -> None:
         """Close the store; the host goes on."""
-        self._server.resign(self._deputy)
-        self._stop_reading()
+        if self._forks == client_link.forks:
+            self._server.resign(self._deputy)
+            self._stop_reading()
         super().close()
 
     async def read(self, draft: Draft, timeout_s: float, colony: int | None = None) -> Reply:

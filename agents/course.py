@@ -27,6 +27,9 @@ COMES_S = 2.0  # the same: a joiner waits for its share no longer; above the cal
 BUDGET = 4_000  # looks at a host for a colony in one step, some 3 µs each
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
 LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
+UNDONE_MAX = (
+    3  # colonies that others led away from where the wave has them: they follow no wave, or another one
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class Course:
         self._given_up: set[int] = set()
         self._refusals: dict[int, int] = {}
         self._led_away: dict[int, int] = {}
+        self._led: set[int] = set()  # colonies that were led by the host that is to lead them
+        self._undone = 0
         self._stepped_s = float("nan")
         self.busiest = 0  # steps of the host that takes part in most
 
@@ -144,6 +149,8 @@ class Course:
         self._given_up.clear()
         self._refusals.clear()
         self._led_away.clear()
+        self._led.clear()
+        self._undone = 0
         self._stepped_s = float("nan")
 
     def located(self, entry: Located) -> None:
@@ -153,11 +160,17 @@ class Course:
             self._see(entry)
 
     def _see(self, entry: Located) -> None:
-        goal = self.goal(entry.colony)
-        if goal is not None and not _is_reached(goal, entry):
-            self._open.add(entry.colony)
+        colony, goal = entry.colony, self.goal(entry.colony)
+        if goal is None or _is_reached(goal, entry):
+            self._open.discard(colony)
         else:
-            self._open.discard(entry.colony)
+            self._open.add(colony)
+        if goal is not None and entry.primary == goal.primary:
+            self._led.add(colony)
+        elif goal is not None and colony in self._led:
+            # Somebody has undone it, and would again: to insist would go on until one of them gives in.
+            self._undone += 1
+            self.give_up(colony)
 
     def refused(self, colony: int, target: str) -> None:
         """A host did not take what the wave has for it; if it goes on like that, the wave is not followed."""
@@ -280,8 +293,12 @@ class Course:
                     self._work = None
                     return
                 left -= spent
-        elif self._wave is not None and (not self._open or self._stands_still(directory, now_s, STALLED_S)):
+        elif self._wave is not None and self._is_over(directory, now_s):
             self.end()
+
+    def _is_over(self, directory: Directory, now_s: float) -> bool:
+        is_undone = self._undone >= UNDONE_MAX
+        return is_undone or not self._open or self._stands_still(directory, now_s, STALLED_S)
 
     def _stands_still(self, directory: Directory, now_s: float, for_s: float) -> bool:
         if self._stepped_s != self._stepped_s:

@@ -11,7 +11,7 @@ import pytest
 from agents import course as courses
 from agents.causes import Cause
 from agents.census import Heir
-from agents.course import COMES_S, LED_AWAY_MAX, STALLED_S, Course, agreed, is_another
+from agents.course import COMES_S, LED_AWAY_MAX, STALLED_S, UNDONE_MAX, Course, agreed, is_another
 from agents.directory import Directory
 from agents.messages.replication import Census, CensusPeer, Located
 from agents.population import Facts, wave_move, wave_step
@@ -212,3 +212,19 @@ def test_a_role_that_goes_in_circles_is_given_up() -> None:
     assert course.goal(1) is None, "it goes its own way"
     course.end()
     assert course.may_lead_away(1), "until the next wave"
+
+
+def test_what_others_undo_goes_its_own_way_and_a_wave_undone_again_and_again_is_over() -> None:
+    """A host whose wave is over evens roles out by itself: one that still followed it gave them back."""
+    course, directory = begun()
+    wave = course._wave
+    assert wave is not None and 1 in course.open
+    undone = range(2, 2 + UNDONE_MAX)
+    wave.goals.update({colony: Goal(colony, C, (C, B), "") for colony in undone})
+    for colony in undone:
+        course.located(Located(colony, 2, 2, C, (B, C)))
+        assert course.is_active and course.goal(colony) is not None
+        course.located(Located(colony, 3, 3, B, (B, C)))
+        assert course.goal(colony) is None and course.open == {1}
+        course.advance(directory, 0.1)
+    assert not course.is_active

@@ -759,7 +759,8 @@ class Colony:
     def _link_came_up(self, event: LinkCameUp, now_s: float, out: Out) -> None:
         if self.primary is not None:
             transfers.link_up(self.primary, event.host, now_s, out)
-            out.append(Send(event.host, self._located(self.primary)))
+            if self._told is not None:  # what all others know: one change never says two things
+                out.append(Send(event.host, self._told))
         elif self.handed is not None and self.handed.target == event.host:
             out.append(Send(event.host, self.handed.message))
         learner = self.learner

@@ -19,9 +19,9 @@ from agents.messages.client import (
     Put,
     Touch,
 )
-from agents.messages.replication import Activate, Chunk, Replicate, Retire
+from agents.messages.replication import Activate, Chunk, Located, Replicate, Retire
 from agents.peer import PeerStatus, Role
-from agents.surroundings import CensusDecided, CloneOrdered, HandOverOrdered, RetireOrdered
+from agents.surroundings import CensusDecided, CloneOrdered, HandOverOrdered, LocationChanged, RetireOrdered
 from tests.agents.ward import Ward
 
 
@@ -278,6 +278,16 @@ def test_a_hand_over_is_repeated_when_the_link_is_back() -> None:
     ward.tell("A", LinkCameUp("B", 2))
     ward.deliver()
     assert ward.is_open("B") and ward.role("A") is Role.SECONDARY
+
+
+def test_who_comes_back_is_told_of_a_place_what_all_others_were_told() -> None:
+    """One change that said two sizes left hosts with other weights of each other, for ever."""
+    ward = pair()
+    (told,) = [event.located for _, event in ward.told if isinstance(event, LocationChanged)][-1:]
+    ward.put("A", b"k", b"v" * 1000)
+    ward.deliver()
+    ward.tell("A", LinkCameUp("C", 2))
+    assert [m for m in ward.queues["A", "C"] if isinstance(m, Located)] == [told]
 
 
 def test_the_census_before_a_hand_over_does_not_undo_it() -> None:

@@ -8,11 +8,11 @@ import socket
 import time
 from collections.abc import Callable
 
-# To put a core to sleep and to wake it takes some 50 us, on a virtual machine more: as long as the
-# round trip to a host near by. Looking on for that long is never much worse than sleeping.
-WATCH_S = 100e-6
-SHORT_S = 150e-6  # what a wait takes that looking on would have shortened
-LOOK_S = 20e-6  # one look takes 1 or 2 us, unless somebody else has the core
+# To put a core to sleep and to wake it takes some 50 us, on a virtual machine more. A host near by answers,
+# or has its next write for another one, within 150 us: who gives up just before that has paid twice.
+WATCH_S = 250e-6
+SHORT_S = 350e-6  # what a wait takes that looking on would have shortened
+LOOK_S = 20e-6  # one look takes 1 or 2 us, unless somebody else has the core, were it the kernel for a moment
 ASK_EVERY_S = 0.01  # whether the machine is calm; to ask takes some 10 us
 KEEN, KEEN_MAX = 8, 16  # short waits; one burst of heartbeats has fewer
 
@@ -95,9 +95,10 @@ class Vigil:
         return WATCH_S if self._may else 0.0
 
     def looked(self, took_s: float) -> bool:
-        """Take note of one look; return whether to go on: one that takes long has lost the core."""
-        self._may = took_s <= LOOK_S
-        return self._may
+        """Take note of one look; return whether to go on: after one that takes long it asks anew."""
+        if took_s > LOOK_S:
+            self._ask_at_s = float("-inf")
+        return took_s <= LOOK_S
 
     def forget(self) -> None:
         """Begin anew: what comes now says nothing of what comes next, and its sender wants a core, too."""

@@ -71,11 +71,16 @@ def test_a_host_with_nothing_but_heartbeats_never_looks_on() -> None:
             vigil.waited(IDLE_S)
 
 
-def test_a_look_that_takes_long_lets_others_have_the_core() -> None:
-    vigil = keen()
+def test_a_look_that_takes_long_lets_others_have_the_core_and_asks_whether_they_want_it_still() -> None:
+    """Each tick of the kernel's clock takes as long: to rest after that left a lone writer half its rate."""
+    answers = [True, False, True]
+    vigil = Vigil(lambda: answers.pop())
+    for _ in range(KEEN):
+        vigil.waited(SHORT_S / 2)
     assert vigil.watch_s(1.0) == WATCH_S
-    assert vigil.looked(LOOK_S / 2) and vigil.watch_s(1.0) == WATCH_S
+    assert vigil.looked(LOOK_S / 2) and vigil.watch_s(1.0) == WATCH_S and len(answers) == 2
     assert not vigil.looked(2 * LOOK_S)
+    assert vigil.watch_s(1.0) == 0, "they do"
     assert vigil.watch_s(1.0 + ASK_EVERY_S / 2) == 0
     assert vigil.watch_s(1.0 + 2 * ASK_EVERY_S) == WATCH_S
 

@@ -395,7 +395,8 @@ class Governor:
         """
         hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
         target = next((host for host in goal.holders if host not in facts.active), "")
-        peak = self.course.peak(target)
+        # Population comes before balance: what lacks a peer is not refused because others came first.
+        peak = self.course.peak(target) if len(facts.active) >= self.settled.number else 0
         weight_max = int(peak * (1 + SLACK)) + facts.bytes_used if peak else 0
         return hosts, {"goal": goal, "weight_max": weight_max}
 

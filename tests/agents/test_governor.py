@@ -16,6 +16,7 @@ from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, MoveRefus
 from agents.views import Status
 from placement.labels import Labels
 from placement.reasons import Move
+from placement.wave import Goal
 from tests.agents.house import House
 from tests.agents.test_hosting import founded
 
@@ -297,3 +298,19 @@ def test_peers_that_may_not_share_a_box_are_fewer_if_boxes_are() -> None:
         held = [("abcd".index(name)) % 2 for name in house.holders(colony)]
         assert sorted(held) == [0, 1]
     assert "without sharing a box" in house.noted("settle")[-1].reason
+
+
+def test_who_lacks_a_peer_is_not_refused_by_the_weight_of_those_that_came_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Clients that wrote meanwhile had made them heavier: the last of them had one copy for seconds."""
+    house = founded("abc")
+    governor = house.hosts["a"].governor
+    monkeypatch.setattr(governor.course, "peak", lambda host: 1_000)
+    led = next(m for m in house.hosts["a"].colonies.values() if m.primary is not None)
+    facts, field = governor.facts(led), governor.survey.look(house.now_s)
+    assert facts is not None and len(facts.active) == 2
+    goal = Goal(facts.colony, facts.primary, tuple(host.me for host in house.hosts.values()), "")
+    assert governor._wave_given(facts, field, goal, set())[1]["weight_max"] > 1_000
+    lacking = replace(facts, active=facts.active[:1])
+    assert governor._wave_given(lacking, field, goal, set())[1]["weight_max"] == 0

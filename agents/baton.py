@@ -29,9 +29,8 @@ from agents.tcp_plane import Incoming
 FRAMES = 200  # of the stack, for a turn; some 40 are used
 GRAIN_S = 0.001  # how much too late a timer may be
 LOOK_S = 0.01  # so long may a deputy be busy elsewhere; a thread may keep the interpreter half as long anyway
-DEPUTY_S = (
-    0.01  # of turns in a row, while there is more to do: its loop and our links have other things to do
-)
+# Of turns in a row, while there is more to do: its loop and our links have other things to do.
+DEPUTY_S = 0.01
 DEPUTY_LINKS_MAX = 64  # it keeps them for a while, so that telling two pollers pays
 SLICE_S = 0.1  # how soon a leader looks up by itself: a host that ends takes its bell along
 
@@ -155,9 +154,7 @@ class Baton:
                     return
                 if not fds:
                     continue
-                if incoming.bell.fd in fds:
-                    incoming.bell.clear()
-                    fds.remove(incoming.bell.fd)
+                _hear_bell(incoming, fds)
                 self._carry(fds)
         finally:
             self._leader = None
@@ -167,6 +164,9 @@ class Baton:
 
     def _carry(self, fds: list[int]) -> None:
         self._loop.carry(fds)
+        self._ring_if_due()
+
+    def _ring_if_due(self) -> None:
         if self._loop.next_s() < self.sleeps_until_s - GRAIN_S:
             self._loop.ring()
 
@@ -202,14 +202,11 @@ class Baton:
             deputy.turns += 1
             until_s = time.monotonic() + DEPUTY_S
             fds = incoming.poll.wait(0)
-            if incoming.bell.fd in fds:
-                incoming.bell.clear()
-                fds.remove(incoming.bell.fd)
+            _hear_bell(incoming, fds)
             loop.carry(fds)
             while loop.is_asked and time.monotonic() < until_s:
                 loop.carry([])
-            if loop.next_s() < self.sleeps_until_s - GRAIN_S:
-                loop.ring()
+            self._ring_if_due()
         return True
 
     def resign(self, deputy: Deputy) -> None:
@@ -260,6 +257,13 @@ class Baton:
             if leader.reply is not None or self._loop.is_over():
                 assert self._incoming is not None, "a leader reads links"
                 self._incoming.bell.wake()
+
+
+def _hear_bell(incoming: Incoming, fds: list[int]) -> None:
+    """Take the bell out of what is ready: it only says that there is something to look at."""
+    if incoming.bell.fd in fds:
+        incoming.bell.clear()
+        fds.remove(incoming.bell.fd)
 
 
 def may_lead() -> bool:

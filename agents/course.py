@@ -27,9 +27,8 @@ COMES_S = 2.0  # the same: a joiner waits for its share no longer; above the cal
 BUDGET = 4_000  # looks at a host for a colony in one step, some 3 µs each
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
 LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
-UNDONE_MAX = (
-    3  # colonies that others led away from where the wave has them: they follow no wave, or another one
-)
+# Colonies that others led away from where the wave has them: they follow no wave, or another one.
+UNDONE_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,14 @@ ENTRY_BYTES = 128  # about what an entry or a small message takes beside its DNA
 
 UNGATED = frozenset(get_args(Membership) + get_args(MergeMessage))
 
-LONE = frozenset((Replicate, Ack))  # nearly always: no need to look for more
+OF_EVERY_WRITE = frozenset((Replicate, Ack))  # alone nearly always, and of their colony: nothing to look for
 
 Load = tuple[int, bool, tuple[HostMessage, ...]]
 
 
 def pack(messages: list[HostMessage]) -> list[Load]:
     """Return the messages as loads of frames: (plane, whether gated by the view, messages)."""
-    if len(messages) == 1 and type(messages[0]) in LONE:
+    if len(messages) == 1 and type(messages[0]) in OF_EVERY_WRITE:
         return [(CONTROL, True, (messages[0],))]
     ungated: list[HostMessage] = []
     gated: list[HostMessage] = []

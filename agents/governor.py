@@ -506,7 +506,7 @@ class Governor:
         if self._followed_s != self._followed_s:  # a new wave: not all hosts at one moment
             self._followed_s = now_s + STEP_S * _chance(self.host.me, self._installed)
             self._follow_gap_s = self._gap_s()
-        for colony in sorted(c for c in mine.keys() & course.open if mine[c].primary is not None):
+        for colony in sorted(self._led_open()):
             if now_s < self._followed_s:
                 return
             machine, goal = mine[colony], course.goal(colony)
@@ -541,12 +541,15 @@ class Governor:
 
         All hosts begin and end at about one time, so that who gets something gets it evenly.
         """
-        course, colonies, entries = self.course, self.host.colonies, self.host.directory.entries
-        led = [c for c in course.open if c in colonies and colonies[c].primary is not None]
-        steps = sum(len(course.steps(entries[colony])) for colony in led)
-        if self._is_struck:
-            return min(BACK_MOST_S, BACK_STEP_S * course.busiest) / max(1, steps)
-        return min(PLANNED_MOST_S, PLANNED_STEP_S * course.busiest) / max(1, steps)
+        course, entries = self.course, self.host.directory.entries
+        steps = sum(len(course.steps(entries[colony])) for colony in self._led_open())
+        pace = (BACK_STEP_S, BACK_MOST_S) if self._is_struck else (PLANNED_STEP_S, PLANNED_MOST_S)
+        return min(pace[1], pace[0] * course.busiest) / max(1, steps)
+
+    def _led_open(self) -> list[int]:
+        """Return the colonies led here that are not where the wave takes them."""
+        mine = self.host.colonies
+        return [c for c in mine.keys() & self.course.open if mine[c].primary is not None]
 
     def _improve(self, field: Field, now_s: float, out: Out) -> None:
         """Let some healthy colonies see whether they could stand better."""

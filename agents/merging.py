@@ -238,19 +238,19 @@ def go_on(primary: Primary, now_s: float, out: Out) -> None:
 def _merge(primary: Primary, lane: bytes, intake: Intake, theirs: MergeCell, now_s: float, out: Out) -> bool:
     """Merge one cell; False: not now."""
     peer = primary.peer
-    if theirs.seq <= intake.number:
-        intake.place += 1
+    is_new, is_here = theirs.seq > intake.number, is_served(peer, theirs.key)
+    if is_new and is_here:
+        if len(primary.pending) >= peer.host.limits.pending_max or primary.is_busy(theirs.key):
+            return False
+        if theirs.dna is not None and peer.host.is_full(len(theirs.key) + dna_bytes(theirs.dna)):
+            return False  # the sender's time runs out, and then it says so
+    intake.place += 1
+    if not is_new:
         return True  # merged before
-    if not is_served(peer, theirs.key):
+    if not is_here:
         # A move that ended on one side only, or that rests until all are one again: see docs/protocol.rst
-        intake.place += 1
         intake.tally = Tally(intake.tally.merged, intake.tally.overridden + 1)
         return True
-    if len(primary.pending) >= peer.host.limits.pending_max or primary.is_busy(theirs.key):
-        return False
-    if theirs.dna is not None and peer.host.is_full(len(theirs.key) + dna_bytes(theirs.dna)):
-        return False  # the sender's time runs out, and then it says so
-    intake.place += 1
     cell = primary.latest(theirs.key)[1]
     mine = cell if is_live(cell, peer.clock_s(now_s)) else None
     changed = cell[0] if cell is not None else primary.death_of(theirs.key)

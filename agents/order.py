@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from agents.effects import HostMessage, Note, Received, TellColony, TellHost
+from agents.framing import OF_EVERY_WRITE
 from agents.links import DeliverMessages
-from agents.messages.replication import Ack, Replicate
 
-_PLAIN = frozenset((Replicate, Ack))  # they come with every write
 EVENTS_MAX = 1_000_000  # consequences of one event: more, and machines go in circles
 
 
@@ -74,7 +73,7 @@ class Order:
         """Hand messages to their machines; each one's consequences come first."""
         colony_of, stage, said = self._colony_of, self._stage, self.said
         for message in messages:
-            colony = message.colony if type(message) in _PLAIN else colony_of(message)  # type: ignore[union-attr]
+            colony = message.colony if type(message) in OF_EVERY_WRITE else colony_of(message)  # type: ignore[union-attr]
             if colony is None:
                 stage.tell_host(Received(sender, message))
             else:

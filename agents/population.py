@@ -14,13 +14,19 @@ from typing import Any
 
 from agents.causes import Cause
 from agents.surroundings import CloneOrdered, HandOverOrdered, RetireOrdered
-from placement.attraction import FILL_FULL, FILL_OVER, attraction_words
+from placement.attraction import FILL_FULL, FILL_OVER
 from placement.balance import SLACK, Means
-from placement.choice import best_target, choose_retiree, choose_successor, choose_target, standing
+from placement.choice import (
+    best_target,
+    choose_retiree,
+    choose_successor,
+    choose_target,
+    standing,
+    target_words,
+)
 from placement.labels import Level
 from placement.moves import better_spread, cool, even_copies, even_roles, relieve
 from placement.reasons import Move
-from placement.repulsion import near_words
 from placement.resources import COPY_BYTES, Candidate
 from placement.ties import tie_order
 from placement.wave import Goal
@@ -128,7 +134,7 @@ def _clone(
     if target is None:
         return Lack(str(choose_target(facts.colony, holders, candidates, **named).shortfall))
     have = len(stay) + len(facts.coming)
-    words = near_words(target, standing(holders, candidates)), *attraction_words(target, bytes_wanted=size)
+    words = target_words(target, standing(holders, candidates), bytes_wanted=size)
     cause = facts.leaving if len(stay) < len(facts.active) else facts.fell
     # More than its share it may have if that is what was known of it: then nobody has come first.
     weight_max = max(fair_max, target.weight + size + COPY_BYTES)

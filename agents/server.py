@@ -62,10 +62,7 @@ REST_S = 0.1  # between ticks while nothing is under way: a heartbeat
 LATE_S = 0.1  # a heartbeat: from here on silence of others may be our own
 HOST_FRAMES = 256  # a turn of about 10 ms at the very most
 CLIENT_FRAMES = 128  # fewer: clients must not starve replication
-SUBMISSIONS, SUBMISSIONS_MIN = (
-    512,
-    8,
-)  # a turn; fewer cost more in frames than is gained by sending them early
+SUBMISSIONS, SUBMISSIONS_MIN = 512, 8  # a turn; fewer cost more in frames than sending them early gains
 SHARE = 4  # of what is under way: while other hosts work on one part of it, this one works on the next
 DEPUTY_SHARE = 2  # alone with the interpreter: fewer and larger frames
 SUBMISSIONS_MAX = 65_536
@@ -312,8 +309,7 @@ class Server:
         now_s = self.clock()
         timeout_s = 0.0
         if not self.performer.has_more and not self.clients.has_replies:
-            due_s = min(self._tick_due_s, self.timers.next_s, self.performer.bulk.due_s(), self.workers.due_s)
-            timeout_s = due_s - now_s
+            timeout_s = self._due_s() - now_s
         if self.clients.is_over_limit is not self._holds_clients:
             self._holds_clients = not self._holds_clients
             self.door.hold_clients(self._holds_clients)
@@ -376,9 +372,13 @@ class Server:
             or self.door.has_news
         ):
             return -inf
+        return self._due_s()
+
+    def _due_s(self) -> float:
+        """Return when a timer, a tick, a chunk or a worker needs the loop."""
         due_s = self.timers.next_s
-        if performer.bulk.waiting or self.workers.jobs:
-            due_s = min(due_s, performer.bulk.due_s(), self.workers.due_s)
+        if self.performer.bulk.waiting or self.workers.jobs:
+            due_s = min(due_s, self.performer.bulk.due_s(), self.workers.due_s)
         return due_s if due_s < self._tick_due_s else self._tick_due_s
 
     def ring(self) -> None:
@@ -474,9 +474,8 @@ class Server:
     def _take_submissions(self) -> None:
         submissions, performer = self._submissions, self.performer
         waiting = len(submissions)
-        share = (self.submitted - performer.answered + waiting) // (
-            SHARE if self._baton.deputy is None else DEPUTY_SHARE
-        )
+        parts = SHARE if self._baton.deputy is None else DEPUTY_SHARE
+        share = (self.submitted - performer.answered + waiting) // parts
         ready = min(waiting, max(SUBMISSIONS_MIN, min(share, SUBMISSIONS)))
         self.submitted += ready
         performer.bulk.asked_s = self.clock()

@@ -168,9 +168,8 @@ class AioEmbedded(AioClient):
     def _begin_reading(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         if self._is_reading:
             return
-        if (
-            self._poll is None
-        ):  # a loop has one reader for each descriptor, and maybe other stores of this host
+        if self._poll is None:
+            # A loop has one reader for each descriptor, and maybe other stores of this host.
             self._poll = select.epoll.fromfd(os.dup(fd))
         # Not in the context of the task that happened to be first: that would be kept.
         Context().run(loop.add_reader, self._poll, self._read_links)

@@ -70,12 +70,7 @@ def choose_target(
     ranks = target_ranks(colony, near, free, bytes_wanted=bytes_wanted, weight_max=weight_max)
     free.sort(key=lambda host: ranks[host.id])
     reasons = [
-        Verdict(
-            host.id,
-            host.called,
-            (),
-            (near_words(host, near), *attraction_words(host, bytes_wanted=bytes_wanted)),
-        )
+        Verdict(host.id, host.called, (), target_words(host, near, bytes_wanted=bytes_wanted))
         for host in free
     ]
     reasons += [Verdict(host.id, host.called, vetoes[host.id]) for host in candidates if vetoes[host.id]]
@@ -95,7 +90,7 @@ def best_target(
     weight_max: float = 0.0,
 ) -> Candidate | None:
     """Return whom `choose_target` chooses, or None, without a word on the others: at a tenth of the cost."""
-    near = [host for host in candidates if host.id in holders and not host.leaving]
+    near = standing(holders, candidates)
     free = [
         host
         for host in candidates
@@ -116,6 +111,11 @@ def best_target(
         elif drawn == least:
             best.append(host)
     return min(best, key=lambda host: tie_order(colony, host.id))
+
+
+def target_words(host: Candidate, near: Sequence[Candidate], *, bytes_wanted: int) -> tuple[str, ...]:
+    """Return what speaks for and against a host for one more copy: where it stands, and what it has."""
+    return near_words(host, near), *attraction_words(host, bytes_wanted=bytes_wanted)
 
 
 def least_near(hosts: Sequence[Candidate], near: Sequence[Candidate]) -> Sequence[Candidate]:

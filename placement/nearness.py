@@ -67,7 +67,7 @@ class Nearness:
             able = {kind for kind, one in enumerate(ranks) if one == rank}
             places = [place for place, kind in enumerate(self._kind_of) if kind in able]
             middle = bisect_left(places, begin)
-            ordered = (place for place in chain(places[middle:], places[:middle]))
+            ordered = chain(places[middle:], places[:middle])
             found = list(islice((p for p in ordered if p not in near and is_able(p)), most))
             if found:
                 return found

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Literal
 
-from placement.attraction import FILL_LOW, attraction_words, cpu_band, has_room, too_busy_for
+from placement.attraction import FILL_LOW, cpu_band, has_room, too_busy_for
 from placement.balance import EVEN, MARGIN_MIN, SLACK, Means, copy_gain, fair_weight, may_lead_more
 from placement.board import Board, Work
-from placement.choice import best_target, choose_retiree, choose_successor
+from placement.choice import best_target, choose_retiree, choose_successor, target_words
 from placement.labels import Level
 from placement.moves import better_spread, even_copies
 from placement.peers import Peers
 from placement.reasons import Move
-from placement.repulsion import near_words, penalty_added, penalty_of
+from placement.repulsion import penalty_added, penalty_of
 from placement.resources import COPY_BYTES, Candidate
 from placement.sampling import SAMPLE_MAX
 from placement.settle import carriers, fair_share
@@ -35,9 +35,8 @@ from placement.ties import tie_order
 ROUNDS_MAX = 4  # of spread, shares, relief and roles: what one leaves to another is nearly always nothing
 FILL_LOOKS = 25  # what finding one place costs
 SAMPLE = 24  # hosts that are looked at for a copy, of more than 64: one after another, none is stormed
-WORK_MAX = (
-    500_000  # looks at a host for a colony, some 3 µs each, for better places; then colonies go one by one
-)
+# Looks at a host for a colony, some 3 µs each, for better places; then colonies go one by one.
+WORK_MAX = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +166,8 @@ class Wave:
             target = yield from self._target(colony, near)
             if target is None:
                 break
-            words = attraction_words(target, bytes_wanted=board.sizes[colony])
-            because = f"{len(stay)} of {self._settled} peers; {near_words(target, near)}; {'; '.join(words)}"
+            words = target_words(target, near, bytes_wanted=board.sizes[colony])
+            because = f"{len(stay)} of {self._settled} peers; {'; '.join(words)}"
             board.come(colony, target.id)
             stay.append(target.id)
         if not stay:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from placement.attraction import attraction_words
-from placement.choice import standing, target_vetoes
+from placement.choice import standing, target_vetoes, target_words
 from placement.labels import Level
 from placement.moves import improve
 from placement.peers import Peers
@@ -69,8 +69,7 @@ def _other_verdict(
         last = f"a move to it would share a {hard.name.lower()}, which is forbidden"
     else:
         last = "could hold it as well; a move would not gain enough"
-    words = attraction_words(host, bytes_wanted=bytes_wanted)
-    return Verdict(host.id, host.called, (), (near_words(host, near), *words, last))
+    return Verdict(host.id, host.called, (), (*target_words(host, near, bytes_wanted=bytes_wanted), last))
 
 
 def _best_instead(host: Candidate, near: Sequence[Candidate]) -> Penalty:

@@ -25,7 +25,7 @@ HALF_LIFE_S = 150.0  # a death counts half after a quarter of that
 ABSENCE_S = 60.0  # so long an absence weighs as much as a death
 DRAIN_S = 40.0  # one death; who falls out that rarely never waits
 # A flap makes three views: out, in, ACTIVE; one view per link in 5 s is what a cluster should bear for long.
-WAIT_S, WAIT_TIMES = 0.5, 3.0  # at level two, and how many times as long at each further one
+WAIT_S, WAIT_TIMES = 0.5, 4.0  # at level two, and how many times as long at each further one
 WAIT_MAX_S = 30.0
 DEATHS_MAX = 16
 BOXES_MAX = 1024

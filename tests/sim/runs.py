@@ -192,14 +192,16 @@ class Director:
 
         Without one nobody can go on, and nobody has promised that.
         """
-        views = {}
-        for home in self.simulation.homes.values():
-            if home.disk.record is not None and home.disk.record.view is not None:
-                views[home.disk.record.view.id] = home.disk.record.view
+        records = [
+            home.disk.record for home in self.simulation.homes.values() if home.disk.record is not None
+        ]
+        views = {view.id: view for record in records if (view := record.view) is not None}
+        # What was accepted may have been agreed on, and be in force somewhere.
+        accepted = [view for record in records if (view := record.accepted) is not None]
         if not views:
             return False
-        newest = [view for id_, view in views.items() if id_ + 1 >= max(views)]
-        left = {home.id for home in self.simulation.homes.values() if home.disk.record and home.name != name}
+        newest = [view for view in (*views.values(), *accepted) if view.id + 1 >= max(views)]
+        left = {record.host for record in records} - {self.simulation.homes[name].id}
         return all(sum(host in left for host in view.ids) >= view.majority for view in newest)
 
     def _end(self, fault: Fault) -> None:

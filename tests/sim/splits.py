@@ -131,7 +131,7 @@ def flapping_link(trial: Trial) -> None:
     while at_s < length_s:
         trial.fault(at_s, "cut", cut, down_s)
         at_s += down_s + up_s
-    trial.at_most_views(4, 20.0, length_s)
+    trial.at_most_views(6, 30.0, length_s)  # one in 5 s; a flap makes three at once
     trial.length_s += 32.0  # the longest that a flapping host waits
     trial.whole(trial.length_s + WHOLE_S)
 

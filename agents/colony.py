@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agents import merging, migration, transfers
+from agents import leading, merging, migration, transfers
+from agents.announcing import active, announce, announce_if_news
 from agents.causes import Cause
 from agents.effects import (
     Answer,
@@ -20,7 +21,6 @@ from agents.effects import (
     LinkCameUp,
     LinkWentDown,
     Note,
-    QuorumCameBack,
     Received,
     Requested,
     Send,
@@ -28,6 +28,7 @@ from agents.effects import (
     Ticked,
     Wake,
 )
+from agents.learning import Learner
 from agents.messages.client import DENIED, FAILED, MOVED, UNAVAILABLE, Get, Reply
 from agents.messages.replication import (
     Ack,
@@ -36,7 +37,6 @@ from agents.messages.replication import (
     CellOffer,
     CensusPeer,
     Chunk,
-    ChunkAck,
     CloneAnswer,
     CloneAsk,
     CloneStart,
@@ -44,33 +44,22 @@ from agents.messages.replication import (
     GuestReport,
     HandedOver,
     HandOver,
-    Located,
     Missing,
     Replicate,
     Retire,
     Retired,
 )
 from agents.peer import Peer, PeerStatus, Role, follows
-from agents.places import learned
 from agents.primary import Primary, read_cell
 from agents.surroundings import (
     Born,
     CensusDecided,
-    CloneOrdered,
     Counted,
     Dropped,
-    Frozen,
-    HandOverOrdered,
-    LocationChanged,
-    MergeAsked,
-    MergeCame,
-    MigrateOrdered,
     Outbid,
     PeerGone,
     RecountWanted,
     Restored,
-    RetireOrdered,
-    SizeChanged,
     Surroundings,
     ViewInstalled,
 )
@@ -89,53 +78,29 @@ LATE_S = 1.0  # an alarm that did not ring by then was refused: a host has only 
 _MESSAGES: dict[type, str] = {
     Replicate: "_replicate",
     Ack: "_ack",
-    Missing: "_missing",
     CloneAsk: "_clone_ask",
-    CloneAnswer: "_clone_answer",
     CloneStart: "_clone_start",
     Chunk: "_chunk",
-    ChunkAck: "_chunk_ack",
     Activate: "_activate",
-    Activated: "_activated",
     Retire: "_retire",
-    Retired: "_retired",
     HandOver: "_hand_over",
     HandedOver: "_handed_over",
-    CellOffer: "_letter",
-    GuestReport: "_letter",
-    GuestOrder: "_letter",
+    **dict.fromkeys(LETTERS, "_letter"),
+    **dict.fromkeys(leading.MESSAGES, "_said_to_primary"),
 }
 _EVENTS: dict[type, str] = {
     Ticked: "_ticked",
-    QuorumCameBack: "_quorum_came_back",
     ClosureRan: "_closure_ran",
-    MergeAsked: "_merge_asked",
-    MergeCame: "_merge_came",
     LinkCameUp: "_link_came_up",
     LinkWentDown: "_link_went_down",
     ViewInstalled: "_view_installed",
     CensusDecided: "_census_decided",
     Born: "_born",
-    CloneOrdered: "_clone_ordered",
-    RetireOrdered: "_retire_ordered",
-    HandOverOrdered: "_hand_over_ordered",
-    SizeChanged: "_size_changed",
     Outbid: "_outbid",
-    MigrateOrdered: "_migrate_ordered",
     Dropped: "_dropped",
     Restored: "_restored",
-    Frozen: "_frozen",
+    **dict.fromkeys(leading.EVENTS, "_told_primary"),
 }
-
-
-class Learner(NamedTuple):
-    """A clone under way, as its target knows it."""
-
-    source: str
-    clone: int
-    chunks: int
-    started: bool
-    is_whole: bool = False
 
 
 class Handed(NamedTuple):
@@ -154,12 +119,9 @@ class Colony:
         self.primary: Primary | None = None
         self.learner: Learner | None = None
         self.handed: Handed | None = None
-        self.change = 0
-        self._told: Located | None = None  # what was announced last, in this epoch
         self.restored = False  # a snapshot brought the peer, and no census has had its say yet
         self._wake_s = float("inf")
         self._lanes_s = 0.0
-        self._heard_s = 0.0  # when the source of a clone was last heard
         self._counted: frozenset[str] = frozenset()  # ack set as this view found it
 
     # -- what others may look at -------------------------------------------------
@@ -204,10 +166,7 @@ class Colony:
     @property
     def peers(self) -> tuple[str, ...]:
         """ACTIVE peers as the primary knows them, itself first."""
-        if self.primary is None:
-            return ()
-        activating = self.primary.transfers.activating
-        return (self.host.me, *(h for h in self.primary.ack_set if h not in activating))
+        return active(self.primary) if self.primary is not None else ()
 
     def leads_as(self, primary: Primary) -> bool:
         """Return whether this very primary serves; any thread may call it."""
@@ -237,7 +196,7 @@ class Colony:
         if primary is not None:
             self._see_to(primary, now_s, out)
         elif self.learner is not None:
-            self._wake_by(self._heard_s + 2 * self.host.limits.clone_patience_s, now_s, out)
+            self._wake_by(self.learner.heard_s + 2 * self.host.limits.clone_patience_s, now_s, out)
         return out
 
     def _is_ahead(self, epoch: int) -> bool:
@@ -305,14 +264,6 @@ class Colony:
         dna = event.dna if isinstance(event.dna, bytes) else None  # closures make plain values
         self.primary.closure_ran(event.ticket, dna, failure, now_s, out)
 
-    def _merge_asked(self, event: MergeAsked, now_s: float, out: Out) -> None:
-        if self.primary is not None:
-            merging.asked(self.primary, event.sender, event.ask, now_s, out)
-
-    def _merge_came(self, event: MergeCame, now_s: float, out: Out) -> None:
-        if self.primary is not None:
-            merging.came(self.primary, event.sender, event.batch, now_s, out)
-
     # -- secondary -----------------------------------------------------------------
 
     def _replicate(self, sender: str, message: Replicate, now_s: float, out: Out) -> None:
@@ -324,9 +275,10 @@ class Colony:
             out.append(Send(sender, Retired(self.colony, message.epoch, "no such peer here")))
             return
         if peer.status is PeerStatus.LEARNING:
-            if not self._follows(sender):
+            learner = self.learner
+            if learner is None or learner.source != sender or not learner.started:
                 return
-            self._heard_s = now_s
+            learner.heard_s = now_s
         if self.primary is not None:
             return  # an epoch has one primary
         peer.offset_s = message.clock_s - now_s
@@ -341,9 +293,6 @@ class Colony:
                 return
         peer.commit_to(message.committed)
         out.append(Send(sender, Ack(self.colony, message.epoch, peer.last)))
-
-    def _follows(self, sender: str) -> bool:
-        return self.learner is not None and self.learner.source == sender and self.learner.started
 
     def _follow(self, epoch: int, out: Out) -> None:
         """Somebody leads a higher epoch: this peer is its secondary."""
@@ -388,18 +337,20 @@ class Colony:
         if primary is not None and message.epoch == self.peer.epoch:
             primary.acked(sender, message.seq, now_s, out)
 
-    def _missing(self, sender: str, message: Missing, now_s: float, out: Out) -> None:
+    def _said_to_primary(self, sender: str, message: Any, now_s: float, out: Out) -> None:
         primary = self.primary
-        if primary is None or message.epoch != self.peer.epoch:
-            return
-        if sender in primary.ack_set and message.seq < self.peer.committed:
-            # Nobody has that part any more: asking again would never end.
-            transfers.order_retire(primary, sender, "it lacks what is committed", now_s, out)
-        elif sender in primary.ack_set:
-            primary.acked(sender, message.seq, now_s, out)
-            primary.resend(sender, now_s, out)
-        elif sender in primary.transfers.clones:  # a learner starts over
-            transfers.link_up(primary, sender, now_s, out)
+        if primary is not None and message.epoch == self.peer.epoch:
+            leading.MESSAGES[type(message)](primary, sender, message, now_s, out)
+
+    def _told_primary(self, event: Any, now_s: float, out: Out) -> None:
+        if self.primary is not None:
+            leading.EVENTS[type(event)](self.primary, event, now_s, out)
+
+    def _letter(
+        self, sender: str, message: CellOffer | GuestReport | GuestOrder, now_s: float, out: Out
+    ) -> None:
+        if self.primary is not None:
+            migration.heard(self.primary, message, now_s, out)
 
     # -- clone, at the target --------------------------------------------------------
 
@@ -416,46 +367,24 @@ class Colony:
             return
         peer.wipe(PeerStatus.LEARNING)
         peer.epoch = message.epoch
-        self.learner = Learner(sender, message.clone, 0, False)
-        self._heard_s = now_s
+        self.learner = Learner(sender, message.clone, now_s)
         out.append(Send(sender, CloneAnswer(self.colony, message.epoch, message.clone, True)))
 
-    def _learns(self, sender: str, message: CloneStart | Chunk | Activate) -> bool:
+    def _learns(self, sender: str, message: CloneStart | Chunk | Activate) -> Learner | None:
+        """Return the attempt that a message belongs to; None = it is over."""
         learner = self.learner
-        return (
-            self.peer.status is PeerStatus.LEARNING
-            and learner is not None
-            and learner.source == sender
-            and learner.clone == message.clone
-            and self.peer.epoch == message.epoch
-        )
+        return learner if learner is not None and learner.is_meant(self.peer, sender, message) else None
 
     def _clone_start(self, sender: str, message: CloneStart, now_s: float, out: Out) -> None:
-        if self._learns(sender, message) and self.learner is not None:
-            self.learner = self.learner._replace(started=True)
-            self._heard_s = now_s
-            self.peer.last = self.peer.committed = message.start_seq
-            self.peer.offset_s = message.clock_s - now_s
-            if message.history is not None:
-                self.peer.recall(message.history, now_s)
-            self.peer.cells.places = learned(message.places)
+        learner = self._learns(sender, message)
+        if learner is not None:
+            learner.start(self.peer, message, now_s)
 
     def _chunk(self, sender: str, message: Chunk, now_s: float, out: Out) -> None:
-        if not self._learns(sender, message) or self.learner is None:
-            return
-        if message.number != self.learner.chunks + 1:
-            return  # a link that loses something goes DOWN, and the clone starts over
-        cells = self.peer.cells
-        for state in message.cells:
-            cells.adopt(state)
-        for lane in message.lanes:
-            cells.adopt_lane(lane)
-        if message.deaths and cells.deaths is not None:
-            cells.deaths = dict(message.deaths) | cells.deaths
-        self.learner = self.learner._replace(chunks=message.number, is_whole=message.last)
-        self._heard_s = now_s
-        answer = ChunkAck(self.colony, message.epoch, message.clone, message.number)
-        out.append(Send(sender, answer))
+        learner = self._learns(sender, message)
+        ack = learner.take(self.peer, message, now_s) if learner is not None else None
+        if ack is not None:
+            out.append(Send(sender, ack))
 
     def _outbid(self, event: Outbid, now_s: float, out: Out) -> None:
         if self.peer.status is PeerStatus.LEARNING and self.learner is not None:
@@ -464,8 +393,9 @@ class Colony:
             out.append(Send(source, Retired(self.colony, epoch, event.reason)))
 
     def _activate(self, sender: str, message: Activate, now_s: float, out: Out) -> None:
-        if self._learns(sender, message) and self.learner is not None:
-            if not (self.learner.started and self.learner.is_whole):
+        learner = self._learns(sender, message)
+        if learner is not None:
+            if not (learner.started and learner.is_whole):
                 self._give_up(sender, message.epoch, "activated before all has come", out)
                 return
             self.peer.become(PeerStatus.ACTIVE)
@@ -487,61 +417,7 @@ class Colony:
             self._free("retired by the primary", out)
         out.append(Send(sender, Retired(self.colony, message.epoch)))
 
-    # -- clone, activate, retire, hand over: at the primary ---------------------------
-
-    def _clone_answer(self, sender: str, message: CloneAnswer, now_s: float, out: Out) -> None:
-        if self.primary is not None and message.epoch == self.peer.epoch:
-            transfers.clone_answered(self.primary, sender, message, now_s, out)
-            if not message.admitted:
-                self._announce(out)
-
-    def _chunk_ack(self, sender: str, message: ChunkAck, now_s: float, out: Out) -> None:
-        if self.primary is not None and message.epoch == self.peer.epoch:
-            transfers.chunk_acked(self.primary, sender, message.clone, message.number, now_s, out)
-
-    def _activated(self, sender: str, message: Activated, now_s: float, out: Out) -> None:
-        primary = self.primary
-        if primary is None or message.epoch != self.peer.epoch:
-            return
-        if transfers.activated(primary, sender, message.clone, out):
-            self._announce(out)
-
-    def _retired(self, sender: str, message: Retired, now_s: float, out: Out) -> None:
-        primary = self.primary
-        if primary is None or message.epoch != self.peer.epoch:
-            return
-        if transfers.retired(primary, sender, now_s, out):
-            reason = message.reason or "it has freed its cells"
-            asked = Cause("retire", self.colony, sender)
-            out.append(Note("retired", reason, self.colony, sender, cause=asked))
-            self._announce(out)
-
-    def _clone_ordered(self, event: CloneOrdered, now_s: float, out: Out) -> None:
-        if self.primary is not None and self.primary.is_open:
-            transfers.order_clone(self.primary, event, now_s, out)
-            self._announce(out)
-
-    def _size_changed(self, event: SizeChanged, now_s: float, out: Out) -> None:
-        if self.primary is not None:
-            self._announce(out)
-
-    def _retire_ordered(self, event: RetireOrdered, now_s: float, out: Out) -> None:
-        if self.primary is not None and self.primary.is_open:
-            transfers.order_retire(self.primary, event.target, event.reason, now_s, out, event.cause)
-
-    def _hand_over_ordered(self, event: HandOverOrdered, now_s: float, out: Out) -> None:
-        if self.primary is not None:
-            transfers.order_hand_over(self.primary, event.target, event.reason, now_s, out, event.cause)
-
-    def _migrate_ordered(self, event: MigrateOrdered, now_s: float, out: Out) -> None:
-        if self.primary is not None and self.primary.is_open:
-            migration.order(self.primary, event.key, event.to, event.reason, now_s, out, event.cool_s)
-
-    def _letter(
-        self, sender: str, message: CellOffer | GuestReport | GuestOrder, now_s: float, out: Out
-    ) -> None:
-        if self.primary is not None:
-            migration.heard(self.primary, message, now_s, out)
+    # -- hand over ---------------------------------------------------------------------
 
     def _try_to_hand_over(self, primary: Primary, now_s: float, out: Out) -> None:
         view, handing = self.host.view, primary.transfers.handing
@@ -594,47 +470,11 @@ class Colony:
     def _lead(self, ack_set: dict[str, int], now_s: float, out: Out) -> Primary:
         """Be primary in the peer's (new) epoch."""
         self.handed = None
-        self.change = 0
-        self._told = None
         self._wake_s = float("inf")
         self.primary = primary = Primary(self.peer, ack_set)
         primary.commit(now_s, out)
-        self._announce(out)
+        announce(primary, out)
         return primary
-
-    def _announce(self, out: Out) -> None:
-        """Tell every host where the colony is."""
-        view, primary = self.host.view, self.primary
-        if view is None or primary is None:
-            return
-        self.change += 1
-        self._told = located = self._located(primary)
-        out.extend(Send(host, located) for host in view.ids if host != self.host.me)
-        out.append(TellHost(LocationChanged(located)))
-
-    def _announce_if_news(self, primary: Primary, out: Out) -> None:
-        """After a census: tell all hosts if something is another; else those that the view admitted."""
-        view, told = self.host.view, self._told
-        if view is None or told is None or _place(told) != _place(self._located(primary)):
-            self._announce(out)
-            return
-        new = [m.id for m in view.members if m.entered == view.id and m.id != self.host.me]
-        out.extend(Send(host, told) for host in new)
-
-    def _located(self, primary: Primary) -> Located:
-        cells, going = self.peer.cells, primary.transfers.going
-        return Located(
-            self.colony,
-            self.peer.epoch,
-            self.change,
-            self.host.me,
-            self.peers,
-            len(cells.live),
-            cells.bytes_used,
-            self.peer.last,
-            tuple(primary.transfers.clones) + tuple(primary.transfers.activating),
-            tuple(host for host in self.peers if host in going),
-        )
 
     # -- views and the census ----------------------------------------------------------
 
@@ -671,8 +511,9 @@ class Colony:
                 self._free("the census names another primary", out)
             return
         if self.primary is not None:
-            self._check_ack_set(self.primary, others, now_s, out)
-            self._announce_if_news(self.primary, out)
+            leading.check_ack_set(self.primary, self._counted, others, now_s, out)
+            self._counted = frozenset()
+            announce_if_news(self.primary, out)
             return
         if event.kept:
             return  # this peer has handed over since; the heir speaks for itself
@@ -692,20 +533,6 @@ class Colony:
         for host, seq in others.items():
             if seq < self.peer.last:
                 primary.resend(host, now_s, out)
-
-    def _check_ack_set(self, primary: Primary, others: dict[str, int], now_s: float, out: Out) -> None:
-        """Let peers go that the census did not find (their copy was given up)."""
-        counted, self._counted = self._counted, frozenset()
-        for host in counted.intersection(primary.ack_set):
-            if host not in others and host not in primary.transfers.activating:
-                # By asking, not by dropping: it may have come back meanwhile.
-                census = Cause("census", view=view.id) if (view := self.host.view) is not None else None
-                transfers.order_retire(primary, host, "not in the census", now_s, out, census)
-        for host in others:
-            if host not in counted and host not in primary.ack_set:
-                reason = "an ACTIVE peer outside the ack set"
-                out.append(Note("alarm", reason, self.colony, host))
-                out.append(Send(host, Retire(self.colony, self.peer.epoch)))
 
     def _born(self, event: Born, now_s: float, out: Out) -> None:
         assert self.peer.status is not PeerStatus.ACTIVE, "a living colony is not born"
@@ -736,16 +563,6 @@ class Colony:
         peer.offset_s = event.clock_s - now_s
         self.restored = True
 
-    def _frozen(self, event: Frozen, now_s: float, out: Out) -> None:
-        primary = self.primary
-        if primary is None:
-            return
-        transfers.cancel_hand_over(primary, "the cluster stops", now_s, out)
-        if primary.transfers.clones:
-            for target in list(primary.transfers.clones):
-                transfers.drop_clone(primary, target, "the cluster stops", out)
-            self._announce(out)
-
     def _dropped(self, event: Dropped, now_s: float, out: Out) -> None:
         if self.primary is not None:
             self.primary.dismiss(UNAVAILABLE, event.reason, ("", ""), out)
@@ -759,8 +576,8 @@ class Colony:
     def _link_came_up(self, event: LinkCameUp, now_s: float, out: Out) -> None:
         if self.primary is not None:
             transfers.link_up(self.primary, event.host, now_s, out)
-            if self._told is not None:  # what all others know: one change never says two things
-                out.append(Send(event.host, self._told))
+            if self.primary.announced is not None:  # what all others know
+                out.append(Send(event.host, self.primary.announced))
         elif self.handed is not None and self.handed.target == event.host:
             out.append(Send(event.host, self.handed.message))
         learner = self.learner
@@ -770,34 +587,15 @@ class Colony:
     def _link_went_down(self, event: LinkWentDown, now_s: float, out: Out) -> None:
         """Nothing to do: what was in flight is sent again when it is UP."""
 
-    def _quorum_came_back(self, event: QuorumCameBack, now_s: float, out: Out) -> None:
-        if self.primary is not None:
-            self.primary.commit(now_s, out)
-
     def _ticked(self, event: Ticked, now_s: float, out: Out) -> None:
         if now_s >= self._wake_s:  # an alarm that an earlier one replaced starts no chain of its own
             self._wake_s = float("inf")
         primary, learner = self.primary, self.learner
         if primary is not None:
-            if primary.stalled:
-                primary.commit(now_s, out)
-            primary.expire(now_s, out)
-            if primary.merges is not None:
-                merging.go_on(primary, now_s, out)
-            if primary.moves is not None:
-                migration.ticked(primary, now_s, out)
-            before = primary.transfers.going, len(primary.transfers.clones)
-            transfers.give_up_the_silent(primary, now_s, out)
-            if (primary.transfers.going, len(primary.transfers.clones)) != before:
-                self._announce(out)
-        elif learner is not None and now_s - self._heard_s >= 2 * self.host.limits.clone_patience_s:
+            leading.ticked(primary, now_s, out)
+        elif learner is not None and now_s - learner.heard_s >= 2 * self.host.limits.clone_patience_s:
             # Its source has given up by now, and the word of it got lost.
             self._free("its source is silent", out)
         if now_s - self._lanes_s > LANE_TICK_S:
             self._lanes_s = now_s
             self.peer.cells.forget_lanes(self.peer.clock_s(now_s))
-
-
-def _place(located: Located) -> tuple[Any, ...]:
-    """Return what of an entry of the directory says where a colony is, not what it weighs."""
-    return located.epoch, located.primary, located.peers, located.learners, located.going

@@ -49,7 +49,7 @@ from agents.messages.client import (
     Reply,
     Scan,
 )
-from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Replicate
+from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Located, Replicate
 from agents.moving import Moves
 from agents.peer import Peer, follows
 from agents.pending import Pending, result_of
@@ -82,6 +82,7 @@ class Primary:
             of quorum; nobody says when a short lack is over.
         transfers: Clones, activations, retirements, hand-over.
         merges: What losing sides hand on; None = nothing is.
+        announced: What all hosts were told last of where the colony is; None = nothing yet.
         moves: Cells that are elsewhere, or guests here; None = there were none in this primacy.
     """
 
@@ -95,6 +96,7 @@ class Primary:
         "_running",
         "_taking",
         "ack_set",
+        "announced",
         "inherited",
         "is_open",
         "merges",
@@ -114,6 +116,7 @@ class Primary:
         self.inherited = peer.last
         self.is_open = False
         self.waiting: deque[tuple[Any, Any]] = deque()
+        self.announced: Located | None = None
         self.transfers = Transfers()
         self.merges: Merges | None = None
         self.moves: Moves | None = None

@@ -28,6 +28,7 @@ from agents.peer import PeerStatus, Role
 from agents.surroundings import (
     Born,
     CensusDecided,
+    CloneOrdered,
     Counted,
     Limits,
     LocationChanged,
@@ -239,3 +240,12 @@ class Ward:
         found = self.reply(self.number)
         assert found is not None, "a read is answered at once"
         return found
+
+
+def pair() -> Ward:
+    """Return A as primary with B as its ACTIVE secondary."""
+    ward = Ward("A", "B", "C")
+    ward.tell("A", CloneOrdered("B", "test"))
+    ward.deliver()
+    assert ward.status("B") is PeerStatus.ACTIVE
+    return ward

@@ -81,7 +81,7 @@ _activate = Colony._activate
 
 def _trusts_activate(self: Colony, sender: str, message: Activate, now_s: float, out: list[Any]) -> None:
     if self.learner is not None:
-        self.learner = self.learner._replace(started=True, is_whole=True)
+        self.learner.started = self.learner.is_whole = True
     _activate(self, sender, message, now_s, out)
 
 

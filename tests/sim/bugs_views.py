@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import agents.hosting
+import agents.leading
 import agents.primary
 import agents.succession
 import agents.transfers
@@ -179,7 +180,7 @@ def _keeps_dropped(primary: Primary, members: frozenset[str], now_s: float, out:
 
 
 BUGS["dropped hosts stay in the ack set"] = Bug(
-    [(agents.transfers, "view_installed", _keeps_dropped), (Colony, "_check_ack_set", nothing)],
+    [(agents.transfers, "view_installed", _keeps_dropped), (agents.leading, "check_ack_set", nothing)],
     "1 kill C",
     options=THREE,
 )

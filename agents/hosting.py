@@ -16,6 +16,7 @@ import msgspec
 from agents.access import Access
 from agents.admin import answer_admin
 from agents.admission import Admission
+from agents.anti_entropy import AntiEntropy
 from agents.causes import Cause
 from agents.colony import Colony
 from agents.counting import Counting
@@ -47,8 +48,10 @@ from agents.effects import (
     Ticked,
 )
 from agents.governor import Governor
+from agents.guestbook import Guestbook
 from agents.keys import colony_of
 from agents.links import Links
+from agents.lost_and_found import LostAndFound
 from agents.membership import Membership, Settings
 from agents.merging import Policy
 from agents.messages import client
@@ -88,13 +91,13 @@ from agents.moving import is_served
 from agents.pace import Pace
 from agents.peer import PeerStatus
 from agents.periodic import Periodic
-from agents.pulse import Pulse
+from agents.pulse import Pulse, counted
 from agents.reception import Reception
 from agents.record import Record
 from agents.restoring import Restoring
 from agents.reunion import Reunion
 from agents.snapshot import Found
-from agents.stopping import Stopping, snapshot_of
+from agents.stopping import Stopping
 from agents.surroundings import (
     CellChanged,
     Counted,
@@ -124,8 +127,6 @@ COLONY_KINDS = (
 KEYED_KINDS = frozenset((Get, Put, Delete, Touch, Patch, Mutate))
 HOME_KINDS = frozenset((Locate, Migrate))  # keyed too, but answered at home alone
 MEMBERSHIP_KINDS = frozenset(MembershipMessage.__args__)
-DIGEST_EVERY_S = 1.0
-ASKED_MAX = 4  # in that time: while much moves all hosts differ, and each question names all colonies
 SOLITUDE = 5  # exit status of a host that waited too long for a majority
 
 Out = list[Effect]
@@ -184,8 +185,7 @@ class Container(Surroundings):
         self.lost: set[int] = set()
         self.closures = closures
         self.watched = False
-        # Cells away from home -> colonies that may be led here and say something of them; hints.
-        self.guests: dict[bytes, tuple[int, ...]] = {}
+        self.guests = Guestbook()
         self.reception = Reception(self)
         self.access = Access()
         self.keeps = keeps
@@ -202,11 +202,10 @@ class Container(Surroundings):
         self.counting = Counting(self)
         self.load = Load()
         self._started_s = now_s
-        self._last_view: View | None = None
+        self.lost_and_found = LostAndFound(self)
         self._names: dict[str, str] = {}  # of the last view and the one before: of those that it dropped
         self._had_quorum = False
-        self._digests_s: dict[str, float] = {}
-        self._asked_s: list[float] = []
+        self._anti_entropy = AntiEntropy()
         self.bytes_measured = 0  # what this host carried when its machine's memory was measured
         self.admission = Admission(self)
         self.pulse = Pulse()
@@ -324,7 +323,7 @@ class Container(Surroundings):
         kind, colonies = type(message), len(self.directory.entries)
         if kind in KEYED_KINDS:
             if self.guests:
-                return self.owner(message.key)
+                return self.guests.owner(message.key, self.colonies, colonies)
             return colony_of(message.key, colonies) if colonies else None
         if kind in HOME_KINDS:
             return colony_of(message.key, colonies) if colonies else None
@@ -334,24 +333,8 @@ class Container(Surroundings):
         return None
 
     def owner(self, key: bytes) -> int | None:
-        """Return the colony to ask for a cell: its home, unless it is a guest of one that is led here.
-
-        A colony that comes to be led here may speak of a stay that is long over, while the cell is a
-        guest of another one: who serves it goes first.
-        """
-        found = None
-        for colony in self.guests.get(key, ()):
-            machine = self.colonies.get(colony)
-            if machine is None or machine.primary is None:
-                continue
-            place = machine.peer.cells.places.get(key)
-            if place is not None and place.is_served:
-                return colony
-            found = colony
-        if found is not None:
-            return found
-        colonies = len(self.directory.entries)
-        return colony_of(key, colonies) if colonies else None
+        """Return the colony to ask for a cell: see `Guestbook.owner`."""
+        return self.guests.owner(key, self.colonies, len(self.directory.entries))
 
     def handle(self, event: Any, now_s: float) -> Out:
         """Take one host-level event, and return what must be done."""
@@ -375,10 +358,10 @@ class Container(Surroundings):
         Any thread may call it: the cell is read first, and only then is it
         checked that this host served the colony, and held quorum, all along.
         """
+        colonies = len(self.directory.entries)
         if self.guests:
-            colony = self.owner(key)
+            colony = self.guests.owner(key, self.colonies, colonies)
         else:
-            colonies = len(self.directory.entries)
             colony = colony_of(key, colonies) if colonies else None
         machine = self.colonies.get(colony) if colony is not None else None
         primary = machine.primary if machine is not None else None
@@ -416,12 +399,12 @@ class Container(Surroundings):
                 self.reunion.give_in(effect, now_s, out)
             elif isinstance(effect, DropEverything):
                 if not effect.merged:
-                    self.save_what_is_dropped(effect.reason, now_s, out)
+                    self.lost_and_found.save(effect.reason, now_s, out)
                 out.append(effect)
                 self._drop_everything(effect.reason, now_s, out)
             else:
                 if isinstance(effect, Halt) and effect.status == SOLITUDE:
-                    self.save_what_is_dropped(effect.reason, now_s, out, is_last=True)
+                    self.lost_and_found.save(effect.reason, now_s, out, is_last=True)
                 out.append(effect)
 
     def tell_membership(self, event: Any, now_s: float, out: Out) -> None:
@@ -431,11 +414,11 @@ class Container(Surroundings):
     def _view_installed(self, view: View, known: int, now_s: float, out: Out) -> None:
         if len(self.directory.entries) != view.charter.colonies:
             self.directory = Directory(view.charter.colonies)
-        for listed in (self._last_view, view):
+        for listed in (self.lost_and_found.view, view):
             named = {m.id: m.name for m in listed.members} if listed is not None else {}
             self._names = {**self._names, **named} if listed is view else named
-        self._last_view = view
-        self._digests_s.clear()
+        self.lost_and_found.view = view
+        self._anti_entropy.forget()
         self.counting.begin(view)
         self.governor.view_installed(view)
         back = [self.colony(colony) for colony in self.restoring.view_installed(view, known, now_s, out)]
@@ -448,25 +431,13 @@ class Container(Surroundings):
         self.counting.take(now_s, out)
         self.reunion.view_installed(view, now_s, out)
 
-    def save_what_is_dropped(self, reason: str, now_s: float, out: Out, *, is_last: bool = False) -> None:
-        """Lost and found: write down what this host is about to give up."""
-        if not self.keeps or self._last_view is None:
-            return
-        save = snapshot_of(self, self._last_view, now_s, reason=reason, is_last=is_last)
-        if any(copy.live for copy in save.copies):
-            out.append(save)
-
     def _snapshot_saved(self, event: SnapshotSaved, now_s: float, out: Out) -> None:
         if event.is_periodic:
             self.periodic.saved(event, now_s, out)
         elif event.stop:
             self.stopping.saved(event, now_s, out)
-        elif event.error:
-            reason = f"what this host held could not be kept: {event.error}"
-            out.append(Note("lost_and_found", reason, cause=Cause("undead", host=self.me)))
         else:
-            reason = f"what this host held is kept in {event.path}"
-            out.append(Note("lost_and_found", reason, cause=Cause("undead", host=self.me)))
+            self.lost_and_found.saved(event, out)
 
     def _drop_everything(self, reason: str, now_s: float, out: Out) -> None:
         self.stopping.dropped(now_s, out)
@@ -479,17 +450,7 @@ class Container(Surroundings):
         out.extend(TellColony(colony, Dropped(reason)) for colony in self.colonies)
 
     def _guests_changed(self, event: GuestsChanged, now_s: float, out: Out) -> None:
-        guests, colony = self.guests, event.colony
-        for key in (*event.went, *(key for key, there in guests.items() if event.anew and colony in there)):
-            rest = tuple(other for other in guests.get(key, ()) if other != colony)
-            if rest:
-                guests[key] = rest
-            else:
-                guests.pop(key, None)
-        for key in event.came:
-            there = guests.get(key, ())
-            if colony not in there:
-                guests[key] = (*there, colony)
+        self.guests.changed(event)
 
     def _see_quorum(self, now_s: float, out: Out) -> None:
         held = self.quorum.held(now_s)
@@ -528,24 +489,6 @@ class Container(Surroundings):
 
     def _locations_wanted(self, sender: str, message: WantLocations, now_s: float, out: Out) -> None:
         out.extend(Send(sender, located) for located in self.directory.newer_than(message.known))
-
-    def _compare_digests(self, now_s: float, out: Out) -> None:
-        """Ask who knows something else for a while what it is; not too many at once."""
-        mine = self.directory.digest
-        self._asked_s = [at_s for at_s in self._asked_s if now_s - at_s < DIGEST_EVERY_S]
-        due = []
-        for host, theirs in self.membership.peer_digests.items():
-            if theirs == mine or self.view is None or self.view.member(host) is None:
-                self._digests_s.pop(host, None)
-                continue
-            since = self._digests_s.setdefault(host, now_s)
-            # What is known of theirs is as old as their last heartbeat.
-            if now_s - since >= max(DIGEST_EVERY_S, 2 * self.view.charter.heartbeat_s):
-                due.append((since, host))
-        for _, host in sorted(due)[: ASKED_MAX - len(self._asked_s)]:  # whoever waits longest
-            self._asked_s.append(now_s)
-            self._digests_s[host] = now_s
-            out.append(Send(host, WantLocations(self.directory.known())))
 
     def _peer_gone(self, event: PeerGone, now_s: float, out: Out) -> None:
         """Nothing to keep: the machine stays, empty, and answers for itself."""
@@ -596,7 +539,8 @@ class Container(Surroundings):
             or self.reunion.winner is not None
             or self.periodic.is_copying
             or self.wandering.is_sampling
-            or bool(self.restoring.waiting or self._digests_s)
+            or bool(self.restoring.waiting)
+            or self._anti_entropy.is_under_way
             or not self.governor.is_calm
         )
         return now_s if is_busy else self.membership.rests_until_s(now_s)
@@ -610,7 +554,7 @@ class Container(Surroundings):
         if view is None or view.member(self.me) is None:
             return
         self._absorb(self.membership.handle(DigestIs(self.directory.digest), now_s), now_s, out)
-        self._compare_digests(now_s, out)
+        self._anti_entropy.compare(self.directory, self.membership.peer_digests, view, now_s, out)
         self.stopping.ticked(now_s, out)
         wish = self.restoring.ticked(now_s, out)
         if wish:
@@ -645,16 +589,7 @@ class Container(Surroundings):
 
     def _tell_load(self, load: Load, now_s: float, out: Out) -> None:
         """Add what is counted here to a load, and have all others hear of it."""
-        active = [c for c in self.colonies.values() if c.status is PeerStatus.ACTIVE]
-        primaries = sum(c.primary is not None for c in active)
-        self.load = msgspec.structs.replace(
-            load,
-            bytes_used=sum(c.peer.cells.bytes_used for c in active),
-            cells=sum(len(c.peer.cells.live) for c in active),
-            primaries=primaries,
-            secondaries=len(active) - primaries,
-            uptime_s=now_s - self._started_s,
-        )
+        self.load = counted(load, self.colonies.values(), now_s - self._started_s)
         self._absorb(self.membership.handle(LoadMeasured(self.load), now_s), now_s, out)
 
     # -- clients ------------------------------------------------------------------------------

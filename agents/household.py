@@ -48,6 +48,3 @@ class Household(Protocol):
 
     def colony(self, colony: int) -> Colony:
         """Return the machine of a colony; it is made when first asked for."""
-
-    def save_what_is_dropped(self, reason: str, now_s: float, out: list[Effect]) -> None:
-        """Lost and found: write down what this host is about to give up."""

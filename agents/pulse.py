@@ -12,6 +12,7 @@ import msgspec
 
 from agents.colony import Colony
 from agents.messages.membership import Load
+from agents.peer import PeerStatus
 from placement.attraction import Steady
 from placement.resources import reserve, spare
 
@@ -53,3 +54,17 @@ class Pulse:
         self._at_s = now_s
         done = sum(seq - before[colony] for colony, seq in seqs.items() if colony in before)
         return max(0, done) / elapsed_s if elapsed_s > 0 else 0.0
+
+
+def counted(load: Load, colonies: Iterable[Colony], uptime_s: float) -> Load:
+    """Return a load with what is counted on its host."""
+    active = [c for c in colonies if c.status is PeerStatus.ACTIVE]
+    primaries = sum(c.primary is not None for c in active)
+    return msgspec.structs.replace(
+        load,
+        bytes_used=sum(c.peer.cells.bytes_used for c in active),
+        cells=sum(len(c.peer.cells.live) for c in active),
+        primaries=primaries,
+        secondaries=len(active) - primaries,
+        uptime_s=uptime_s,
+    )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agents.cells import cell_bytes
 from agents.colony import Colony
@@ -22,6 +23,7 @@ from agents.evaluate import is_live
 from agents.history import MARK_EVERY_S
 from agents.household import Household
 from agents.lineage import parted
+from agents.lost_and_found import LostAndFound
 from agents.messages.merging import (
     MergeAnswer,
     MergeAsk,
@@ -46,6 +48,12 @@ SILENT_S = 3.0  # three times the default suspicion: the winner is out of reach
 LIMIT_S = 60.0  # nothing could be handed on for so long: the winner can't take it
 COUNTS_MAX = 4096  # merges that `status` tells of
 TOLD_AGAIN_S = 30.0  # after a merge here: who enters so soon hears of it, and who was between two views
+
+
+class Host(Household, Protocol):
+    """What a reunion asks of its host."""
+
+    lost_and_found: LostAndFound
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ class Reunion:
         counts: (colony, lane) -> cells merged, and changes overridden, on this side.
     """
 
-    def __init__(self, host: Household) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
         self.winner: View | None = None
         self.counts: dict[tuple[int, bytes], tuple[int, int]] = {}
@@ -181,7 +189,7 @@ class Reunion:
         named = ", ".join(map(str, colonies[:20])) + (", …" if len(colonies) > 20 else "")
         reason = f"nothing could be handed on for {LIMIT_S:.0f} s: changes in colonies {named} are dropped"
         out.append(Note("merge_abandoned", reason, details={"colonies": colonies}))
-        self.host.save_what_is_dropped(reason, now_s, out)
+        self.host.lost_and_found.save(reason, now_s, out)
         self._end(GivenIn(True, reason), now_s, out)
 
     # -- one colony ------------------------------------------------------------------

@@ -37,11 +37,12 @@ from agents.effects import (
     TellColony,
 )
 from agents.household import Household
+from agents.lost_and_found import snapshot_of
 from agents.messages.replication import CensusPeer
 from agents.messages.stopping import END, FREEZE, GIVE_UP, WRITE, StopAnswer, StopOrder
 from agents.peer import PeerStatus
 from agents.restoring import Restoring
-from agents.snapshot import Copy, Head, Held, Mark
+from agents.snapshot import Mark
 from agents.surroundings import Frozen
 from agents.views import View
 
@@ -492,31 +493,3 @@ class Stopping:
 def some_died(names: list[str]) -> str:
     """Return who died, or that somebody came or left."""
     return f"{', '.join(names)} died" if names else "the members changed"
-
-
-def snapshot_of(
-    host: Host,
-    view: View,
-    now_s: float,
-    *,
-    stop: str = "",
-    members: tuple[tuple[str, str], ...] = (),
-    reason: str = "",
-    is_last: bool = False,
-) -> SaveSnapshot:
-    """Return the order to write down every ACTIVE peer of this host as it stands."""
-    active = [m for m in host.colonies.values() if m.status is PeerStatus.ACTIVE]
-    copies = tuple(
-        Copy(
-            Held(m.colony, m.epoch, m.peer.last, m.peer.clock_s(now_s), len(m.peer.cells.live)),
-            m.peer.cells.live.copy(),
-            m.peer.cells.lanes.copy(),
-            m.peer.cells.places.copy(),
-        )
-        for m in sorted(active, key=lambda machine: machine.colony)
-    )
-    me = host.membership.me
-    head = Head(
-        view.tag, stop, view.id, me.id, me.name, members, tuple(c.held for c in copies), reason=reason
-    )
-    return SaveSnapshot(head, copies, sum(m.peer.cells.bytes_used for m in active), is_last)

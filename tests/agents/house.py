@@ -27,6 +27,7 @@ from agents.effects import (
     Ticked,
 )
 from agents.hosting import Container
+from agents.keys import colony_of
 from agents.membership import Settings
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
@@ -248,3 +249,19 @@ class House:
     def noted(self, kind: str) -> list[Note]:
         """Return the notes of a kind, of all hosts."""
         return [note for _, note in self.notes if note.kind == kind]
+
+
+def founded(names: str = "abc", **more: Any) -> House:
+    """Return a cluster in its first view, every colony with its peers."""
+    house = House(names, **more)
+    joining: dict[str, Any] = {name: {"status": Status.JOINING} for name in names}
+    house.install(names, **joining)
+    house.run(0.2)
+    house.install(names)
+    house.run(3.0)
+    return house
+
+
+def key_of(house: House, colony: int) -> bytes:
+    """Return a key that lives in a colony."""
+    return next(b"%d" % i for i in range(1000) if colony_of(b"%d" % i, house.charter.colonies) == colony)

@@ -16,8 +16,7 @@ from agents.messages.client import BAD, DENIED, OK, UNAVAILABLE, Admin, Put
 from agents.surroundings import Limits
 from agents.views import Charter, Status
 from placement.settle import Settled
-from tests.agents.house import House
-from tests.agents.test_hosting import founded
+from tests.agents.house import House, founded
 
 
 def asked(house: House, command: str, name: str = "a", **arguments: Any) -> tuple[int, Any]:

@@ -17,8 +17,7 @@ from agents.views import Status
 from placement.labels import Labels
 from placement.reasons import Move
 from placement.wave import Goal
-from tests.agents.house import House
-from tests.agents.test_hosting import founded
+from tests.agents.house import House, founded
 
 
 def orders(out: list[Any]) -> list[tuple[int, type, str]]:

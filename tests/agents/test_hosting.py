@@ -19,8 +19,7 @@ from agents.effects import (
     ShareReached,
     Ticked,
 )
-from agents.hosting import ASKED_MAX, Container
-from agents.keys import colony_of
+from agents.hosting import Container
 from agents.messages.client import (
     FULL,
     MOVED,
@@ -37,32 +36,15 @@ from agents.messages.client import (
 from agents.messages.membership import Load
 from agents.messages.replication import Census, CensusPeer, CloneAsk, Located, Replicate, WantLocations
 from agents.peer import PeerStatus
-from agents.pulse import Pulse
 from agents.surroundings import Limits, RecountWanted, RetireOrdered
 from agents.views import Status, epoch_in, view_id
 from placement.resources import COPY_BYTES
-from tests.agents.house import House
-
-
-def founded(names: str = "abc", **more: Any) -> House:
-    """Return a cluster in its first view, every colony with its peers."""
-    house = House(names, **more)
-    joining: dict[str, Any] = {name: {"status": Status.JOINING} for name in names}
-    house.install(names, **joining)
-    house.run(0.2)
-    house.install(names)
-    house.run(3.0)
-    return house
+from tests.agents.house import House, founded, key_of
 
 
 def is_counting(host: Container) -> bool:
     """Return whether a host still waits for censuses."""
     return host.counting.is_under_way
-
-
-def key_of(house: House, colony: int) -> bytes:
-    """Return a key that lives in a colony."""
-    return next(b"%d" % i for i in range(1000) if colony_of(b"%d" % i, house.charter.colonies) == colony)
 
 
 # -- birth, census, promotion ---------------------------------------------------------
@@ -236,46 +218,6 @@ def test_the_undead_drop_everything_and_come_back_with_nothing() -> None:
     assert not house.hosts["a"].directory.entries
     reply = house.ask("a", Get(1, b"k"))
     assert reply is not None and reply.code == UNAVAILABLE
-
-
-# -- the directory ------------------------------------------------------------------------------
-
-
-def test_a_missed_location_is_found_by_the_digest() -> None:
-    house = founded("ab")
-    located = Located(1, epoch_in(view_id(0, 2), 9), 1, "a" * 32, ("a" * 32,))
-    house.hosts["a"].directory.learn(located)
-    house.members["b"].peer_digests["a" * 32] = house.hosts["a"].directory.digest
-    house.run(1.2)
-    assert house.hosts["b"].directory.entries[1] == located
-
-
-def test_equal_digests_and_strangers_digests_ask_nothing() -> None:
-    house = founded("ab")
-    house.members["b"].peer_digests["a" * 32] = house.hosts["b"].directory.digest
-    house.members["b"].peer_digests["x" * 32] = 12345
-    house.run()
-    for _ in range(50):
-        house.now_s += 0.05
-        house.tell("b", Ticked())
-        assert not any(isinstance(m, WantLocations) for queue in house.queues.values() for m in queue)
-
-
-def test_when_all_differ_a_few_are_asked_each_second_and_everybody_in_turn() -> None:
-    """While a large cluster moves much; a question names all colonies."""
-    house = founded("abcdefghij")
-    house.run(2.0)
-    asked: list[str] = []
-    for _ in range(79):
-        house.now_s += 0.05
-        for letter in "acdefghij":
-            house.members["b"].peer_digests[letter * 32] = 7
-        before = len(asked)
-        out: list[Any] = []
-        house.hosts["b"]._compare_digests(house.now_s, out)
-        asked += [effect.to for effect in out]
-        assert len(asked) - before <= ASKED_MAX
-    assert len(asked) == 3 * ASKED_MAX and len(set(asked)) == 9
 
 
 # -- messages that make no sense -------------------------------------------------------------------
@@ -479,16 +421,6 @@ def test_a_host_that_fills_up_fast_says_so_before_it_is_measured_again() -> None
     assert said[-1].load.bytes_used > 7000
 
 
-def test_little_memory_is_told_at_once_and_more_when_it_has_lasted() -> None:
-    pulse, total = Pulse(), 1 << 30
-    free = [
-        pulse.steadied(Load(memory_free=free, memory_total=total), [], float(at_s)).steady_free / total
-        for at_s, free in enumerate([total // 2, total // 2, total // 16, total // 2, *[total // 2] * 30])
-    ]
-    assert free[1] == 0.5 and free[2] == 1 / 16, "at once"
-    assert 1 / 16 < free[3] < 0.2 and free[-1] > 0.45, "by and by"
-
-
 def test_after_a_view_that_changes_nothing_only_those_it_admitted_are_told_where_colonies_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -511,16 +443,6 @@ def test_after_a_view_that_changes_nothing_only_those_it_admitted_are_told_where
     house.run()
     assert {id(one) for one in told} == {id(house.hosts["d"].directory)}
     assert house.hosts["d"].directory.digest == house.hosts["a"].directory.digest
-
-
-def test_the_load_that_is_told_counts_what_is_here() -> None:
-    house = founded("ab", colonies=2)
-    house.ask(house.leader(0), Put(1, b"lane", 1, key_of(house, 0), b"v" * 100))
-    house.run()
-    house.tell("a", LoadMeasured(Load(cpu=0.5)))
-    load = house.members["a"].told(LoadMeasured)[-1].load
-    assert (load.cpu, load.primaries + load.secondaries, load.cells) == (0.5, 2, 1)
-    assert load.bytes_used > 100 and load.uptime_s > 0
 
 
 def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_given() -> None:

@@ -36,8 +36,7 @@ from agents.messages.replication import (
 )
 from agents.places import Place
 from agents.surroundings import GuestsChanged, HandOverOrdered
-from tests.agents.house import House
-from tests.agents.test_hosting import founded
+from tests.agents.house import House, founded
 
 HOME, OTHER = 1, 2
 KEY = next(b"cell%d" % n for n in range(1000) if colony_of(b"cell%d" % n, 4) == HOME)

@@ -357,7 +357,7 @@ class SideWatch(Watch):
 
     def _crossed(self, process: Process, into: int) -> None:
         """A host drops its cells: what only its side knows must be merged by now."""
-        reunion, known = process.container.reunion, process.container._last_view
+        reunion, known = process.container.reunion, process.container.lost_and_found.view
         later = self._views.get(into)
         if known is None or later is None or kin(known, later) is Kin.AHEAD:
             return  # it was held dead, and all that it acknowledged is known to those that go on

@@ -11,29 +11,26 @@ import hashlib
 from math import inf
 from typing import Protocol
 
-import msgspec
-
+from agents import drafting
 from agents.agreement import NOBODY, Acceptor, Attempt, dropped, follows
 from agents.causes import Cause
 from agents.detector import Verdict
 from agents.effects import Note, Send
+from agents.electorate import KNOCK_FRESH_S, in_reach, is_later, joiners, proposers, returns_soon, side
 from agents.encounters import Encounters
-from agents.knocking import Knocking, unheard
+from agents.knocking import Knocking
 from agents.leases import STRETCH, Grants
-from agents.lineage import forced_id, forked
-from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused, Wish
+from agents.messages.membership import Accept, Accepted, Ballot, Prepare, Promise, Refused
 from agents.orders import Orders
-from agents.stages import MEMBER_STAGES, Stage
-from agents.standing import Standing
-from agents.succession import EVICTED, Evidence, Plan, connected, demoted, namesake, successor, too_old
-from agents.views import GENERATION_MAX, Member, Status, View, generation_of, number_of, view_id
+from agents.stages import Stage
+from agents.succession import EVICTED, connected, demoted
+from agents.views import GENERATION_MAX, View, generation_of
 
 DOUBLINGS_MAX = 5  # of the back-off: 50 ms to 1.6 s, times chance
 LEFT_OUT_S = 1.0  # one that the rule leaves out proposes nothing for so long
 MENDED_S = 2.0  # two attempts to connect, each with its pause before it
 MEMBERS_FIRST_S = 5.0  # a restarted host leaves the ballot to members that it hears, for so long
 FAILS_MAX = 4  # ballots that no majority answered: those that did go on alone, if they may
-KNOCK_FRESH_S = 1.0  # four knocks: an older one may be a dead joiner's
 
 
 class Lookout(Protocol):
@@ -52,7 +49,7 @@ class Way(Protocol):
         """A view is chosen and may be installed."""
 
 
-class Here(Standing, Protocol):
+class Here(drafting.Here, Protocol):
     """What the council asks of a host's membership."""
 
     encounters: Encounters
@@ -71,12 +68,6 @@ class Here(Standing, Protocol):
     @property
     def passage(self) -> Way:
         """The way into the next view."""
-
-    def heard(self, now_s: float) -> tuple[str, ...]:
-        """Return the members of the known view that are heard, itself included."""
-
-    def uptime_s(self, host: str, now_s: float) -> float:
-        """Return how long a host has been up, as far as it is known here."""
 
 
 class Council:
@@ -152,7 +143,7 @@ class Council:
         """
         if not view.charter.is_available or generation_of(proposal.id) == generation_of(view.id):
             return False
-        return not self._host.is_member or len(self._side(view, now_s)) >= view.majority
+        return not self._host.is_member or len(side(self._host, view, now_s)) >= view.majority
 
     def _view_asked(self, sender: str, asked: int, ballot: Ballot, now_s: float) -> View | None:
         """Return our view, if this question is about it and we are to answer."""
@@ -164,17 +155,12 @@ class Council:
             return None
         if view.member(sender) is None or view.member(self._host.me.id) is None or ballot.host != sender:
             return None
-        if self._host.ended_stop and not self._is_back(view, sender):
+        if self._host.ended_stop and not is_later(self._host.contacts.get(sender), view.member(sender)):
             # It missed the end. With our vote its next view would keep it, and so begin
             # nothing anew: what the others have brought back would be worth nothing.
             self._host.do(Send(sender, self._host.knocking.knock(now_s)))
             return None
         return view
-
-    def _is_back(self, view: View, host: str) -> bool:
-        """Return whether a member runs as a later incarnation than the view lists."""
-        contact, listed = self._host.contacts.get(host), view.member(host)
-        return contact is not None and listed is not None and contact.member.incarnation > listed.incarnation
 
     def give_up(self) -> None:
         """This host is no member any more: it has no candidacy, and votes like one that restarted."""
@@ -225,8 +211,8 @@ class Council:
             self._yield_s = now_s
         if now_s < self._back_off_s or now_s < self._yield_s:
             return
-        order = self._order(view, now_s)
-        short = len(self._in_reach(view, now_s)) < view.majority
+        order = proposers(self._host, view, now_s)
+        short = len(in_reach(self._host, view, now_s)) < view.majority
         if host.me.id not in order or (short and not self._may_go_alone(view, now_s)):
             return
         patience_s = order.index(host.me.id) * host.settings.step_s
@@ -236,22 +222,12 @@ class Council:
         if now_s < max(self._due_s, self._yield_s) + patience_s:
             return
         # Who hears a majority refuses to go on alone: of such hosts none could, however often it failed.
-        few = self._fails >= FAILS_MAX and len(self._side(view, now_s)) < view.majority
+        few = self._fails >= FAILS_MAX and len(side(self._host, view, now_s)) < view.majority
         if short or (few and self._may_go_alone(view, now_s)):
             why = "no majority is left, and availability comes first"
-            self._force(view, self._side(view, now_s), why, now_s)
+            self._force(view, side(self._host, view, now_s), why, now_s)
         else:
             self._start(view, reasons, now_s)
-
-    def _side(self, view: View, now_s: float) -> list[str]:
-        """Return the members that we hear, over links that stand, and that are what the view lists."""
-        host = self._host
-        return [
-            member.id
-            for member in view.members
-            if member.id == host.me.id
-            or (host.contacts.up(member.id) and host.detector.hears(member.id, now_s))
-        ]
 
     def _may_go_alone(self, view: View, now_s: float) -> bool:
         """Return whether those that we hear may go on without a majority: all others are given up."""
@@ -260,9 +236,9 @@ class Council:
             return False
         if generation_of(view.id) >= GENERATION_MAX or host.sides.serving(now_s) is not None:
             return False
-        side = self._side(view, now_s)
+        heard = side(host, view, now_s)
         given_up = (Verdict.DEAD, Verdict.BROKEN)
-        return all(m.id in side or host.detector.verdict(m.id, now_s) in given_up for m in view.members)
+        return all(m.id in heard or host.detector.verdict(m.id, now_s) in given_up for m in view.members)
 
     def _reasons(self, view: View, now_s: float) -> list[str]:
         """Return why the view should change; [] = it should not."""
@@ -276,7 +252,7 @@ class Council:
         if not host.detector.is_calm(now_s):
             reasons += self._losses(view, now_s)
         reasons += [f"wish: {wish.kind} {wish.host[:8]}" for wish in host.wishes.open(view, now_s)]
-        reasons += [f"{joiner.name} wants to join" for joiner in self._joiners(view, now_s)]
+        reasons += [f"{joiner.name} wants to join" for joiner in joiners(self._host, view, now_s)]
         return reasons
 
     def _losses(self, view: View, now_s: float) -> list[str]:
@@ -287,7 +263,7 @@ class Council:
         if any(verdict in (Verdict.SUSPECT, Verdict.BROKEN) for _, verdict in verdicts):
             self._note_torn(view, now_s)
         for member, verdict in verdicts:
-            if verdict is Verdict.DEAD and not self._returns_soon(member, now_s):
+            if verdict is Verdict.DEAD and not returns_soon(self._host, member, now_s):
                 reasons.append(f"{member.name} is held dead")
             elif verdict is Verdict.BROKEN and now_s - self._torn_s >= MENDED_S:
                 self._broken = True
@@ -316,73 +292,6 @@ class Council:
             return host.wishes.cause(wish.kind, wish.host)
         return None
 
-    def _returns_soon(self, member: Member, now_s: float) -> bool:
-        """Return whether a later incarnation has just come: one view for both."""
-        contact = self._host.contacts.get(member.id)
-        if contact is None or contact.member.incarnation <= member.incarnation:
-            return False
-        return now_s - contact.met_s < 2 * self._host.settings.settle_s
-
-    def _joiners(self, view: View, now_s: float, *, at_once: bool = False) -> list[Member]:
-        """Return who may be admitted now (`at_once`: without the settle wait)."""
-        host = self._host
-        if now_s - host.contacts.knocked_s >= KNOCK_FRESH_S:
-            return []
-        settle_s = 0.0 if at_once else host.settings.settle_s
-        return [
-            contact.member
-            for contact in host.contacts
-            if contact.up
-            and now_s - contact.knocked_s < KNOCK_FRESH_S
-            and now_s - max(contact.first_knock_s, contact.hears_s) >= settle_s
-            and contact.tag in ("", host.tag)
-            and contact.stage not in MEMBER_STAGES
-            and not view.lists(contact.member.id, contact.member.incarnation)
-            and not too_old(view, contact.member.id, contact.member.incarnation)
-            and host.reputation.wait_s(contact.member.id, now_s) == 0.0
-            and not self._name_taken(view, contact.member)
-            and (view.member(contact.member.id) is not None or not unheard(host, view, contact, now_s))
-        ]
-
-    def _name_taken(self, view: View, joiner: Member) -> bool:
-        """Return whether a member that is not surely gone bears the name."""
-        other = namesake(view, joiner)
-        return other is not None and other.id not in self._host.detector.attested()
-
-    def _returned(self, member: Member) -> bool:
-        """Return whether a later incarnation of a member is linked to us."""
-        contact = self._host.contacts.get(member.id)
-        return contact is not None and contact.up and contact.member.incarnation > member.incarnation
-
-    def _order(self, view: View, now_s: float) -> list[str]:
-        """Return who may propose, first first: the senior, not doubted, not leaving."""
-        host = self._host
-        live: list[str] = []
-        last: list[str] = []
-        restarted: list[str] = []
-        for member in view.members:
-            if member.id == host.me.id:
-                place = (last if member.status is Status.LEAVING else live) if host.is_member else restarted
-                place.append(member.id)
-            elif self._returned(member):
-                restarted.append(member.id)
-            elif not host.detector.suspected(member.id, now_s):
-                (last if member.status is Status.LEAVING else live).append(member.id)
-        return live + last + restarted
-
-    def _in_reach(self, view: View, now_s: float) -> list[str]:
-        """Return the acceptors that may answer us, ourselves included."""
-        host = self._host
-        return [
-            member.id
-            for member in view.members
-            if member.id == host.me.id
-            or (
-                host.contacts.up(member.id)
-                and (host.detector.hears(member.id, now_s) or self._returned(member))
-            )
-        ]
-
     def _lost(self, other: str, now_s: float) -> bool:
         """Return whether the proposer that we gave way to is gone."""
         view = self._host.known
@@ -401,7 +310,7 @@ class Council:
         self.attempt = Attempt(view, ballot, view.majority, now_s)
         self._waiting_noted = False
         self._due_s = inf
-        self._gathered = frozenset(self._in_reach(view, now_s))
+        self._gathered = frozenset(in_reach(self._host, view, now_s))
         if host.stage is not Stage.ELECTION:
             host.enter(Stage.ELECTION, "; ".join(reasons[:5]))
         details = {"view": view.id, "round": ballot.round}
@@ -422,7 +331,7 @@ class Council:
             return "a view is already chosen"
         if self.attempt is not None:
             self._drop("an operator forces a new generation", now_s)
-        self._force(view, self._in_reach(view, now_s), "an operator forces a new generation", now_s)
+        self._force(view, in_reach(self._host, view, now_s), "an operator forces a new generation", now_s)
         return ""
 
     def _force(self, view: View, acceptors: list[str], reason: str, now_s: float) -> None:
@@ -430,7 +339,7 @@ class Council:
         host = self._host
         self._due_s = inf
         ballot = self.acceptor.next_ballot(host.me.id, self._seen_round)
-        proposal = self._forced(view, ballot, acceptors, now_s)
+        proposal = drafting.forced(self._host, view, ballot, acceptors, now_s)
         self.attempt = Attempt(view, ballot, len(acceptors), now_s)
         self._waiting_noted = False
         self._gathered = frozenset(acceptors)
@@ -438,32 +347,6 @@ class Council:
             host.enter(Stage.VERIFICATION, reason)
         host.do(Note("recover", reason, details={"view": proposal.id}))
         self._propose(proposal, now_s)
-
-    def _forced(self, view: View, ballot: Ballot, acceptors: list[str], now_s: float) -> View:
-        """Return the first view of the next generation: whoever is in reach.
-
-        No two forced views have the same id, for no two ballots do: the
-        number is made of the round and the proposer's seniority.
-        """
-        host = self._host
-        promises = {host.me.id: frozenset(host.heard(now_s)) & frozenset(acceptors)}
-        joiners = self._joiners(view, now_s, at_once=True)
-        if not host.is_member:
-            joiners.append(host.me)
-        anyway = Wish("recount", host.me.id, host.me.incarnation, view=view.id)
-        evidence = Evidence(promises, {}, host.detector.attested(), (anyway,), joiners)
-        size = len(view.members)
-        senior = size - 1 - view.ids.index(host.me.id)
-        number = number_of(view.id) + ballot.round * size + senior + 1
-        first = view_id(generation_of(view.id) + 1, number)
-        if view.charter.is_available:
-            first = forced_id(view, host.me.id, host.me.incarnation, ballot.round)
-        plan = successor(view, evidence, first)
-        assert plan.view is not None, "a forced view lists its proposer at least"
-        if not view.charter.is_available:
-            return plan.view
-        uptime_s = host.uptime_s(plan.view.members[0].id, now_s)
-        return msgspec.structs.replace(plan.view, forks=forked(view, plan.view, uptime_s))
 
     def _ask(self, message: Prepare | Accept, view: View) -> None:
         """Send a question to all other acceptors that we can reach."""
@@ -533,7 +416,7 @@ class Council:
         if adopted is not None:
             host.enter(Stage.VERIFICATION, "a proposal accepted earlier is proposed again")
             return self._propose(adopted, now_s)
-        plan = self._plan(attempt, now_s)
+        plan = drafting.planned(host, attempt, now_s, broken=self._broken and host.is_member)
         if host.me.id in plan.left_out:
             self._drop("the largest connected majority is without this host", now_s, LEFT_OUT_S)
         elif plan.waits:
@@ -551,42 +434,6 @@ class Council:
                 host.do(Note("seniority", f"{name} goes behind the others: held dead {flaps} times of late"))
             host.enter(Stage.VERIFICATION, "a majority promised")
             self._propose(plan.view, now_s)
-
-    def _plan(self, attempt: Attempt, now_s: float) -> Plan:
-        """Return what a free proposer would have the next view be."""
-        host = self._host
-        promises = {acceptor: frozenset(promise.hears) for acceptor, promise in attempt.promises.items()}
-        joiners = self._joiners(attempt.view, now_s, at_once=True)
-        if not host.is_member:
-            joiners.append(host.me)
-        wishes = host.wishes.open(attempt.view, now_s)
-        if any(attempt.is_forced(promise.accepted) for promise in attempt.promises.values()):
-            # Who accepted that has ended its grants: only another view makes it grant again.
-            wishes.append(Wish("recount", host.me.id, host.me.incarnation, view=attempt.view.id))
-        evidence = Evidence(
-            promises,
-            host.detector.said(now_s),
-            host.detector.attested() | self._over(attempt.view),
-            wishes,
-            joiners,
-            self._whom_joiners_hear(),
-            self._broken and host.is_member,
-            host.reputation.all(now_s),
-        )
-        return successor(attempt.view, evidence)
-
-    def _whom_joiners_hear(self) -> dict[str, frozenset[str]]:
-        """Return whom each host that knocks hears."""
-        return {
-            contact.member.id: contact.hears for contact in self._host.contacts if contact.knocked_s > -inf
-        }
-
-    def _over(self, view: View) -> frozenset[str]:
-        """Return the members that are over with the stop that the view ended in, also those that live on.
-
-        Their leases are waited for: one that missed the end may still answer reads.
-        """
-        return frozenset(view.ids) if self._host.ended_stop else frozenset()
 
     def _propose(self, proposal: View, now_s: float) -> None:
         """Ask for acceptances, our own first."""

@@ -47,9 +47,9 @@ def test_after_a_view_differences_count_from_anew() -> None:
     view, directory, apart = a_view(1, "a", "b"), Directory(4), AntiEntropy()
     out: list[Effect] = []
     apart.compare(directory, {"b": 7}, view, 100.0, out)
-    assert apart.is_under_way
+    before = apart.is_under_way
     apart.forget()
-    assert not apart.is_under_way
+    assert (before, apart.is_under_way) == (True, False)
     apart.compare(directory, {"b": 7}, view, 101.5, out)
     assert out == []
     apart.compare(directory, {"b": 7}, view, 103.0, out)

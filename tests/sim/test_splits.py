@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import pytest
 
-from agents.council import Council
 from agents.leases import Quorum
 from tests.sim.runs import Run, play
 from tests.sim.splits import SPLITS
@@ -57,8 +56,8 @@ def test_a_host_that_hears_nobody_and_is_heard_by_all_is_seen() -> None:
 
 @pytest.mark.sim
 def test_joiners_that_don_t_hear_all_are_seen_to_come_and_go() -> None:
-    everybody: Any = patch.object(Council, "_whom_joiners_hear", lambda self: {})
-    with patch("agents.council.unheard", lambda *_: []), everybody:
+    everybody: Any = patch("agents.drafting.whom_joiners_hear", lambda _: {})
+    with patch("agents.electorate.unheard", lambda *_: []), everybody:
         assert complaints("broken_link", 4)
 
 

@@ -115,7 +115,7 @@ class Course:
         self._said: tuple[View, Sequence[Heir], Mapping[str, Census]] | None = None  # until the wave begins
         self._work: Generator[int, None, None] | None = None  # what is left to work out
         self._wave: Wave | None = None
-        self._open: set[int] = set()  # colonies that are not where they are to go
+        self._open: dict[int, list[str]] = {}  # colonies that are not where they are to go: their `steps`
         self._given_up: set[int] = set()
         self._refusals: dict[int, int] = {}
         self._led_away: dict[int, int] = {}
@@ -153,17 +153,23 @@ class Course:
         self._stepped_s = float("nan")
 
     def located(self, entry: Located) -> None:
-        """A colony has moved."""
+        """A colony has moved: a step, if it lacks something else now than before.
+
+        Sizes change all the time, and what nobody takes is offered again and again: who waits for a
+        step would wait for ever.
+        """
         if self.is_active:
-            self._stepped_s = float("nan")
+            before = self._open.get(entry.colony)
             self._see(entry)
+            if self._open.get(entry.colony) != before:
+                self._stepped_s = float("nan")
 
     def _see(self, entry: Located) -> None:
         colony, goal = entry.colony, self.goal(entry.colony)
         if goal is None or _is_reached(goal, entry):
-            self._open.discard(colony)
+            self._open.pop(colony, None)
         else:
-            self._open.add(colony)
+            self._open[colony] = self.steps(entry)
         if goal is not None and entry.primary == goal.primary:
             self._led.add(colony)
         elif goal is not None and colony in self._led:
@@ -193,7 +199,7 @@ class Course:
     def give_up(self, colony: int) -> None:
         """This colony goes its own way."""
         self._given_up.add(colony)
-        self._open.discard(colony)
+        self._open.pop(colony, None)
 
     # -- what is asked ------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Course:
     @property
     def open(self) -> Collection[int]:
         """Colonies that are not where they are to go."""
-        return self._open
+        return self._open.keys()
 
     def goal(self, colony: int) -> Goal | None:
         """Return where a colony is to go; None = it decides by itself."""

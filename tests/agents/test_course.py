@@ -130,6 +130,43 @@ def test_it_is_over_if_nobody_gets_any_further() -> None:
     assert not course.is_active
 
 
+def test_sizes_and_offers_that_nobody_takes_are_no_steps() -> None:
+    """A colony that its target refused, in a cluster that is being filled: nobody ever saw the wave's end."""
+    course, directory = begun()
+    goal = course.goal(1)
+    assert goal is not None
+    target, now_s = goal.holders[1], 0.0
+    for change in range(2, 30):
+        now_s += 0.25
+        offered = (target,) if change % 2 else ()
+        for entry in (
+            Located(0, 1, change, A, (A, B), bytes_used=change << 20),
+            Located(1, 2, change, C, (C,), bytes_used=change << 20, learners=offered),
+        ):
+            directory.learn(entry)
+            course.located(entry)
+        if now_s <= COMES_S:
+            assert not course.has_come(target, directory, now_s)
+        course.advance(directory, now_s)
+    assert not course.is_active
+
+
+def test_whatever_a_colony_gets_is_a_step() -> None:
+    course, directory = begun()
+    wave = course._wave
+    assert wave is not None
+    wave.goals[1] = Goal(1, B, (B, A, C), "")
+    course._led.clear()
+    for change, peers in enumerate([(C, A), (C, A, B)], 2):
+        course.advance(directory, change * STALLED_S - 0.1)
+        entry = Located(1, 2, change, C, peers)
+        directory.learn(entry)
+        course.located(entry)
+        course.advance(directory, change * STALLED_S)
+        assert course.is_active
+    assert course.steps(directory.entries[1]) == [B], "the role"
+
+
 def test_a_host_has_its_share_once_it_has_what_the_wave_has_for_it() -> None:
     course, directory = begun()
     goal = course.goal(1)

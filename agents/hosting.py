@@ -484,8 +484,8 @@ class Container(Surroundings):
             self.reception.tell_watchers(client.Change("moved", b"", event.located.colony), out)
 
     def _located(self, sender: str, message: Located, now_s: float, out: Out) -> None:
-        self.directory.learn(message)
-        self.governor.location_changed(message)
+        if self.directory.learn(message):  # a late word of how things were tells nobody of a move
+            self.governor.location_changed(message)
 
     def _locations_wanted(self, sender: str, message: WantLocations, now_s: float, out: Out) -> None:
         out.extend(Send(sender, located) for located in self.directory.newer_than(message.known))

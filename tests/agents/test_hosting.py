@@ -445,6 +445,20 @@ def test_after_a_view_that_changes_nothing_only_those_it_admitted_are_told_where
     assert house.hosts["d"].directory.digest == house.hosts["a"].directory.digest
 
 
+def test_a_late_word_of_where_a_colony_was_is_no_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C hears of the heir first, then B's answer about the time before: nobody has led it back."""
+    house = founded("abc", colonies=1)
+    host = house.hosts["c"]
+    before = host.directory.entries[0]
+    assert before is not None
+    told: list[Located] = []
+    monkeypatch.setattr(host.governor, "location_changed", told.append)
+    heir = msgspec.structs.replace(before, epoch=before.epoch + 1, change=1, primary=before.peers[-1])
+    for located in (heir, before, heir):
+        house.tell("c", Received("b" * 32, located))
+    assert told == [heir] and host.directory.entries[0] == heir
+
+
 def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_given() -> None:
     house = founded("abc", colonies=1)
     leader = house.leader(0)

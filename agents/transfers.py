@@ -397,6 +397,10 @@ def give_up_the_silent(primary: Primary, now_s: float, out: Out) -> None:
         if clone.is_held:  # by us: the target has nothing to say
             clone.touched_s = now_s
             _send_chunks(primary, clone, now_s, out)
+            if clone.is_held:  # nor has it heard anything: it would hold us dead, and free what has come
+                peer = primary.peer
+                clock_s = peer.clock_s(now_s)
+                out.append(Send(target, Replicate(peer.colony, peer.epoch, peer.committed, clock_s, ())))
         if now_s > clone.deadline_s(limits):
             age_s, done = now_s - clone.started_s, clone.progress
             reason = f"stuck: {done:.0%} of it after {age_s:.0f} s"

@@ -16,6 +16,7 @@ from agents.messages.replication import (
     Retire,
 )
 from agents.pace import Pace
+from agents.peer import PeerStatus
 from agents.primary import Primary
 from agents.surroundings import CloneOrdered, MoveRefused
 from agents.transfers import (
@@ -35,6 +36,7 @@ from agents.transfers import (
 )
 from agents.views import epoch_in, epoch_view
 from tests.agents.test_primary import NOW_S, a_primary, ack, ask
+from tests.agents.ward import pair
 
 
 def kinds(out: list[Effect], to: str = "") -> list[type]:
@@ -366,3 +368,26 @@ def test_a_move_waits_while_a_colony_that_lacks_a_peer_is_cloned() -> None:
     assert pace.allows(0.3, is_urgent=True) and not pace.allows(0.3, is_urgent=False)
     assert not pace.allows(1.2, is_urgent=False) and pace.allows(1.4, is_urgent=False)
     assert all(Pace().allows(0.0, is_urgent=urgent) for urgent in (False, True))
+
+
+def test_who_is_cloned_to_waits_with_the_source_for_its_pace() -> None:
+    """A lost colony's clones take the whole pace for long: a move that has begun goes on after them."""
+    ward = pair()
+    pace = ward.homes["A"].pace = Pace(1_000_000)
+    for n in range(8):
+        ward.put("A", b"%d" % n, b"x" * 40_000, lane=b"%d" % n)
+    ward.deliver()
+    assert pace.allows(ward.now_s, is_urgent=True)
+    ward.tell("A", CloneOrdered("C", "test", source="B"))
+    ward.deliver()
+    for _ in range(int(4 * 4 * ward.homes["C"].limits.clone_patience_s)):
+        pace.allows(ward.now_s, is_urgent=True)
+        ward.later(0.25)
+        ward.deliver()
+    assert ward.status("C") is PeerStatus.LEARNING and not ward.peers["C"].peer.cells.live
+    for _ in range(10):
+        ward.later(0.25)
+        ward.deliver()
+    assert ward.status("C") is PeerStatus.ACTIVE and len(ward.peers["C"].peer.cells.live) == 8
+    assert not [event for _, event in ward.told if isinstance(event, MoveRefused)]
+    assert not [note for _, note in ward.notes if note.kind == "freed"]

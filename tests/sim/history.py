@@ -233,6 +233,11 @@ class _Search:
         self.sure = sorted(sure, key=lambda op: (op.call_s, op.return_s))
         self.unknown = sorted(unknown, key=lambda op: op.call_s)
         self.slack_s = slack_s
+        # A cell that is only appended to begins for ever with what it was: what was read of it later says
+        # which of many open appends came first, so that not all orders of them need be tried.
+        grows = all(op.kind in ("get", "append") for op in operations)
+        read = [(1 << place, op.value) for place, op in enumerate(self.sure) if op.kind == "get" and grows]
+        self.read = [(bit, f"{value},") for bit, value in read if value is not None]
         self.best = 0
         self.best_order: tuple[int, ...] = ()
 
@@ -288,8 +293,13 @@ class _Search:
 
     def _next(self, mask: int, state: State) -> Iterator[tuple[int, State, int]]:
         found, bound_s = self.candidates(mask)
+        later = [value for bit, value in self.read if not mask & bit]
+
+        def may_be(after: State) -> bool:
+            return after.value is None or all(value.startswith(f"{after.value},") for value in later)
+
         for index in found:
-            for after in successors(state, self.sure[index], self.slack_s):
+            for after in filter(may_be, successors(state, self.sure[index], self.slack_s)):
                 yield mask | 1 << index, after, index
         size = len(self.sure)
         for place, op in enumerate(self.unknown):
@@ -297,7 +307,7 @@ class _Search:
                 break
             bit = 1 << (size + place)
             if not mask & bit:
-                for after in successors(state, op, self.slack_s):
+                for after in filter(may_be, successors(state, op, self.slack_s)):
                     yield mask | bit, after, size + place
 
     def operation(self, index: int) -> Operation:

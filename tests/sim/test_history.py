@@ -137,6 +137,17 @@ def test_search_that_gives_up_says_so() -> None:
     assert check(history, configurations_max=1000) == [finding]
 
 
+def test_what_was_read_last_says_which_of_many_open_appends_came_first() -> None:
+    opened = [append(n, n + 0.5, f"u{n}", outcome="unknown") for n in range(9)]
+    sure = [append(10 + n, 10.5 + n, f"s{n}", version=n + 5) for n in range(4)]
+    tokens = ["u5", "s0", "u1", "u8", "s1", "s2", "u3", "s3"]
+    assert check([*opened, *sure, get(90, 91, ",".join(tokens), 8)], configurations_max=1000) == []
+    swapped = [{"s1": "s2", "s2": "s1"}.get(token, token) for token in tokens]
+    for wrong in (swapped, tokens[:-1], [*tokens, "x"]):
+        (finding,) = check([*opened, *sure, get(90, 91, ",".join(wrong))])
+        assert finding.verdict is Verdict.VIOLATION
+
+
 def test_token_applied_twice_is_caught_without_a_search() -> None:
     history = [append(0, 1, "x"), get(2, 3, "x,x")]
     assert "applied 2 times" in check_at_most_once(history)[0]

@@ -312,9 +312,15 @@ class Container(Surroundings):
     # -- ways in -------------------------------------------------------------------
 
     def colony(self, colony: int) -> Colony:
-        """Return the machine of a colony; it is made when first asked for."""
+        """Return the machine of a colony; it is made when first asked for.
+
+        Raises:
+            LookupError: No colony has this number; what names it is no frame of this cluster.
+        """
         machine = self.colonies.get(colony)
         if machine is None:
+            if not 0 <= colony < len(self.directory.entries):
+                raise LookupError(f"no such colony: {colony}")
             machine = self.colonies[colony] = Colony(colony, self)
         return machine
 

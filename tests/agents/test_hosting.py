@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -34,7 +35,8 @@ from agents.messages.client import (
     Watch,
 )
 from agents.messages.membership import Load
-from agents.messages.replication import Census, CensusPeer, CloneAsk, Located, Replicate, WantLocations
+from agents.messages.replication import Ack, Census, CensusPeer, CloneAsk, Located, Replicate, WantLocations
+from agents.order import Order
 from agents.peer import PeerStatus
 from agents.surroundings import Limits, RecountWanted, RetireOrdered
 from agents.views import Status, epoch_in, view_id
@@ -457,6 +459,22 @@ def test_a_late_word_of_where_a_colony_was_is_no_move(monkeypatch: pytest.Monkey
     for located in (heir, before, heir):
         house.tell("c", Received("b" * 32, located))
     assert told == [heir] and host.directory.entries[0] == heir
+
+
+def test_a_number_that_no_colony_has_costs_the_link_and_makes_no_machine() -> None:
+    """Acks and mutations go to their colonies past `colony_of`: one of a number too high made a machine for
+    good, and a crowded host that looked for its place in the directory raised with each tick until it ended.
+    """
+    house = founded("ab", colonies=4)
+    host = house.hosts["a"]
+    machines = SimpleNamespace(
+        tell_colony=lambda colony, event: host.colony(colony).handle(event, house.now_s)
+    )
+    order = Order(machines, host.colony_of)
+    for message in (Ack(60_000, 1, 1), Replicate(4, 1, 0, 0.0, ())):
+        with pytest.raises(LookupError, match="no such colony"):
+            order.deliver("b" * 32, (message,))
+    assert set(host.colonies) <= set(range(4))
 
 
 def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_given() -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
-import secrets
 import threading
 import time
 from collections import deque
@@ -24,7 +22,7 @@ import msgspec
 
 from agents.access import Roster, refusal
 from agents.baton import Baton, Caller, Deputy
-from agents.bodies import Body, ColonyActor, HostActor
+from agents.cast import Cast
 from agents.clients import ClientCaller, Clients
 from agents.cores import HomeCore, new_home
 from agents.dispatcher import Dispatcher
@@ -33,29 +31,23 @@ from agents.effects import (
     LoadMeasured,
     LoopWasLate,
     Note,
-    PeerFailed,
-    Received,
     Requested,
-    Ticked,
 )
 from agents.guarded import Guarded
 from agents.keeping import Keeper
 from agents.link import CLIENTS, GREETED, HOSTS, LOST, Door
 from agents.links import DeliverMessages
+from agents.log import Log, logger
 from agents.messages.client import BAD, DENIED, FULL, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
-from agents.messages.membership import Grant, Heartbeat, Load
-from agents.messages.replication import Census, Invite, InviteAnswer, Located, WantLocations
-from agents.notes import Noted, Notes
+from agents.messages.membership import Load
+from agents.notes import Noted
 from agents.performer import Performer, ProcessStateFn, ReportFn, RunClosureFn, RunMergeFn, plain_report
 from agents.record import Record
 from agents.seeds import Seeds
-from agents.surroundings import CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused
 from agents.timers import Timers
 from agents.vitals import Vitals
 from agents.wire import Source, WireError, decode_link_frame, decode_requests
 from agents.workers import Workers
-
-logger = logging.getLogger("colony")
 
 TICK_S = 0.025
 REST_S = 0.1  # between ticks while nothing is under way: a heartbeat
@@ -68,17 +60,6 @@ DEPUTY_SHARE = 2  # alone with the interpreter: fewer and larger frames
 SUBMISSIONS_MAX = 65_536
 LAST_WORDS_S = 0.2  # what is queued has so long to leave when the door shuts
 BROKEN_TURNS_MAX = 100  # in a row
-BROKEN_TICKS_MAX = 40  # a second without one whole tick: this host does nothing any more
-
-# What can't make the host install another view; all else may, and messages already
-# said belong to the view they were said in.
-_CALM = frozenset(
-    {Heartbeat, Grant, Census, Located, WantLocations, Invite, InviteAnswer}
-    | {CellChanged, Counted, GuestsChanged, LocationChanged, MoveRefused, LoadMeasured}
-)
-
-# What a host at rest is told all the time: no tick need follow.
-_QUIET = frozenset({Heartbeat, Grant, LoadMeasured, CellChanged, Ticked})
 
 Answered = Callable[[Reply], None]
 
@@ -129,13 +110,16 @@ class Server:
         self.container = container
         self.door = door
         self.clock = clock
-        self.notes = Notes(life=secrets.token_hex(4))
+        self.log = Log(wall, on_note)
+        self.notes = self.log.notes
         self.timers = Timers()
         self.workers = Workers(self._wake, clock=clock)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
         self.performer = Performer(self, run_closure, report, persist, process_state, keeper, run_merge)
-        self.perform = self.performer.perform  # the actors' way there, without a step between
+        self._cast = Cast(self)
+        self.tell_host, self.tell_colony = self._cast.tell_host, self._cast.tell_colony
+        self.colony_broke = self._cast.colony_broke
         self.late_s = 0.0
         self.late_count, self.late_total_s = 0, 0.0
         self.submitted = self._submitted_before = 0  # requests of embedding threads, ever
@@ -143,26 +127,22 @@ class Server:
         self.vitals = vitals
         if vitals is not None:
             self.clients.on_probe = lambda caller, reply: vitals.sampler.answered(caller, reply, clock())
-        self._host = HostActor.begin(self.dispatcher, container, self)
-        self._colonies: dict[int, ColonyActor] = {}
         self._submissions: deque[tuple[Any, Any]] = deque()
         self._at_turn_end: list[Callable[[], None]] = []
         self._sample = sample
         self._read_roster = read_roster
         self._roster_trouble = ""
         self._seeds = Seeds(seeds)
-        self._on_note = on_note
         self._owns_process = owns_process
-        self._wall = wall
         self._asleep = self._holds_clients = False
         self._baton = Baton(self, getattr(door, "incoming", None))
-        self._untold: deque[tuple[Note, Noted]] = deque()
+        self._untold = self.log.untold
         self._is_stopping = self._is_over = False
         self._thread: threading.Thread | None = None
         self._tick_due_s = 0.0
         self._sample_due_s = 0.0
         self._has_owned_up = self._is_hurried = False
-        self._broken_ticks = self._broken_turns = 0
+        self._broken_turns = 0
         self._has_begun = False
         self._ident = 0
         self.home: HomeCore | None = None  # where callers of a shared process wait
@@ -249,7 +229,7 @@ class Server:
 
     def tell(self, event: Any) -> None:
         """Tell the host's machine an event; any thread."""
-        self._host.actor_ref.tell(event)
+        self._cast.host.actor_ref.tell(event)
 
     def read(self, key: bytes) -> Any:
         """Return a committed cell, or why not, without the I/O thread; any thread."""
@@ -299,7 +279,7 @@ class Server:
             self._turn_broke(error)
 
     def _turn_broke(self, error: Exception) -> None:
-        self._fault("loop", error)
+        self.fault("loop", error)
         self._broken_turns += 1
         if self._broken_turns >= BROKEN_TURNS_MAX:
             self.performer.halt = Halt(1, f"the loop is broken: {error!r}")
@@ -395,7 +375,7 @@ class Server:
         if now_s - self._tick_due_s > LATE_S:
             self._own_up(now_s)
         if self._untold and threading.get_ident() == self._ident:
-            self._tell_notes()
+            self.log.tell()
         if ready & HOSTS:
             self._take_host_frames()
         if ready & LOST:  # after what came before it: last words are often read with the end of their link
@@ -447,7 +427,7 @@ class Server:
             try:
                 self._take_host_frame(source, data)
             except Exception as error:  # links are no actor: this one goes down, the loop doesn't
-                self._fault("link", error)
+                self.fault("link", error)
                 self._link_effects(self.container.links.on_bad_frame(source, repr(error), self.clock()))
 
     def _take_host_frame(self, source: Source, data: bytes) -> None:
@@ -535,7 +515,8 @@ class Server:
         if colony is not None:
             self.tell_colony(colony, Requested(caller, request))
         elif type(request) is Admin and request.command == "events":
-            self._answer_events(caller, request)
+            name = self.container.membership.me.name
+            self.performer.answer(caller, self.log.answer(request, name))
         elif type(request) is Admin and request.command == "vitals":
             report = self.vitals.report(self) if self.vitals is not None else {}
             self.performer.answer(caller, Reply(request.id, OK, text=json.dumps(report)))
@@ -543,27 +524,6 @@ class Server:
             if type(caller) is ClientCaller and type(request) in (Watch, Unwatch):
                 self.clients.watched(caller, request)
             self.tell_host(Requested(caller, request))
-
-    def _answer_events(self, caller: Any, request: Admin) -> None:
-        """Answer `events` from the log: what is above `after`, at most `limit`."""
-        after, limit = request.arguments.get("after", 0), request.arguments.get("limit", 1000)
-        if not isinstance(after, int) or not isinstance(limit, int):
-            reply = Reply(request.id, BAD, text="after and limit are numbers")
-        else:
-            if request.arguments.get("life", self.notes.life) != self.notes.life:
-                after = 0  # that was another process's log
-            events = [noted.as_json() for noted in self.notes.after(after, limit)]
-            text = json.dumps(
-                {
-                    "name": self.container.membership.me.name,
-                    "life": self.notes.life,
-                    "events": events,
-                    "last": self.notes.last,
-                },
-                default=str,
-            )
-            reply = Reply(request.id, OK, text=text)
-        self.performer.answer(caller, reply)
 
     def _take_greetings(self) -> None:
         for address, answer in self.door.greetings():
@@ -576,10 +536,7 @@ class Server:
         self._tick_due_s = max(self._tick_due_s + TICK_S, now_s)  # a late loop doesn't catch up
         self._has_owned_up = self._is_hurried = False
         self.ticked_s = now_s
-        broken = self._broken_ticks
-        self.tell_host(Ticked())
-        if self._broken_ticks == broken:
-            self._broken_ticks = 0
+        self._cast.tick()
         self.performer.tell_all()
         self._guard("link", lambda: self._link_effects(self.container.links.tick(now_s)))
         self.clients.forget_answered(now_s)
@@ -608,7 +565,7 @@ class Server:
             rest_s = min(self.container.rests_until_s(now_s), now_s + REST_S, self._sample_due_s)
             self._tick_due_s = max(self._tick_due_s, rest_s)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         """Something happened: the next tick must not wait until the host has rested."""
         self._is_hurried = True
         soon_s = self.ticked_s + TICK_S
@@ -653,77 +610,18 @@ class Server:
             self.note(Note("keys_changed", f"{len(roster)} keys are authorised from now on"))
             self.door.guarded.roster_changed(roster)
 
-    # -- the stage of the actors -----------------------------------------------------
-
-    def tell_host(self, event: Any) -> None:
-        """Have the host handle an event now."""
-        kind = type(event.message) if type(event) is Received else type(event)
-        if kind not in _CALM:
-            self.performer.flush_links()
-        if kind not in _QUIET:
-            self._hurry()
-        self._host.turn(event)
-
-    def tell_colony(self, colony: int, event: Any) -> None:
-        """Have a colony handle an event now; its actor is made when first needed."""
-        actor = self._colonies.get(colony)
-        if actor is None:
-            machine = self.container.colony(colony)
-            actor = ColonyActor.begin(self.dispatcher, machine, self, colony)
-            self._colonies[colony] = actor
-        actor.turn(event)
+    # -- what is noted ---------------------------------------------------------------
 
     def note(self, note: Note) -> None:
         """Log a note, for events, log and dashboard alike."""
-        noted = self.notes.add(note, self._wall())
+        self.log.add(note)
         if self.vitals is not None:
             self.vitals.noted(note)
-        self._untold.append((note, noted))
         if threading.get_ident() == self._ident or not self._ident:
-            self._tell_notes()  # never on a caller's thread: who listens may want a lock that it holds
+            self.log.tell()  # never on a caller's thread: who listens may want a lock that it holds
 
-    def _tell_notes(self) -> None:
-        while self._untold:
-            note, noted = self._untold.popleft()
-            if logger.isEnabledFor(logging.INFO):
-                logger.info("%s: %s %s", note.kind, note.reason, note.details or "")
-            if self._on_note is not None:
-                self._on_note(noted)
-
-    def host_broke(self, event: Any, error: BaseException) -> None:
-        """Note that the host's machine raised, and refuse what it raised at."""
-        self._fault("host", error)
-        if type(event) is Requested:
-            self._refuse(event, error)
-        if type(event) is Ticked:
-            self._broken_ticks += 1
-            if self._broken_ticks >= BROKEN_TICKS_MAX:
-                self.performer.perform([Halt(1, f"the host's machine is broken: {error!r}")], None)
-
-    def colony_broke(self, colony: int, event: Any, error: BaseException) -> None:
-        """Give up the peer whose machine raised; a new one begins from nothing."""
-        self._fault("colony", error, colony)
-        actor = self._colonies.pop(colony, None)
-        if actor is not None:
-            actor.end()
-        if type(event) is Requested:
-            self._refuse(event, error)
-        self.performer.say_first(PeerFailed(colony, repr(error)))  # before anybody asks for a new machine
-
-    def body_stopped(self, body: Body) -> None:
-        """Halt when somebody outside stops our actors: a host is all of them or none."""
-        ours = body is self._host or (
-            isinstance(body, ColonyActor) and self._colonies.get(body.colony) is body
-        )
-        if ours and not self._is_over:
-            self.performer.perform([Halt(1, f"{body} was stopped from outside")], None)
-
-    def _refuse(self, event: Requested, error: BaseException) -> None:
-        """Answer what can't be tried again: it would break the next primary too."""
-        text = f"this request broke its machine: {error!r}"
-        self.performer.answer(event.caller, Reply(event.request.id, BAD, text=text))
-
-    def _fault(self, what: str, error: BaseException, colony: int | None = None) -> None:
+    def fault(self, what: str, error: BaseException, colony: int | None = None) -> None:
+        """Log that something broke, with its traceback, and note it."""
         logger.error("%s broke", what, exc_info=error)
         self.note(Note(f"{what}_broke", repr(error), colony))
 
@@ -732,7 +630,7 @@ class Server:
         try:
             call()
         except Exception as error:
-            self._fault(what, error)
+            self.fault(what, error)
 
     # -- the end -----------------------------------------------------------------------
 
@@ -741,6 +639,7 @@ class Server:
         if self._is_over:
             return
         self._is_stopping = self._is_over = True
+        self._cast.end()
         self._guard("flush", self._flush)
         halt = self.performer.halt
         reason = halt.reason if halt is not None else "the host was stopped"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import pykka
 import pytest
-import zmq
 
 from agents import clients as clients_module
 from agents import server as server_module
@@ -28,7 +23,6 @@ from agents.effects import (
     LinkWentDown,
     LoopWasLate,
     Note,
-    PeerFailed,
     Persist,
     Requested,
     RunClosure,
@@ -46,7 +40,6 @@ from agents.messages.client import (
     FULL,
     OK,
     UNAVAILABLE,
-    Admin,
     Get,
     Greet,
     Greeting,
@@ -59,111 +52,7 @@ from agents.performer import ENTRIES_BYTES_MAX
 from agents.record import Record
 from agents.server import Server
 from agents.wire import decode_replies, encode
-
-Script = Callable[[Any, float], list[Any]]
-
-
-class Echo:
-    """Stands for a machine: answers requests, and does what a test scripts."""
-
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-        self.script: Script = lambda event, now_s: []
-
-    def handle(self, event: Any, now_s: float) -> list[Any]:
-        """Remember the event, and return what the script says, or an answer."""
-        self.heard.append(event)
-        scripted = self.script(event, now_s)
-        if scripted or type(event) is not Requested or type(event.request) in (Watch, Unwatch):
-            return scripted
-        return [Answer(event.caller, Reply(event.request.id, OK, value=getattr(event.request, "key", None)))]
-
-    def kinds(self) -> list[type]:
-        """Return the kinds of events heard, ticks left out."""
-        return [type(event) for event in self.heard if type(event) is not Ticked]
-
-
-class FakeLinks:
-    """Stands for the links: remembers what is flushed."""
-
-    def __init__(self) -> None:
-        self.flushed: list[dict[str, list[Any]]] = []
-
-    def tick(self, now_s: float) -> list[Any]:
-        """Nothing is ever due."""
-        return []
-
-    def flush(self, outbox: dict[str, list[Any]], now_s: float) -> list[Any]:
-        """Remember an outbox."""
-        self.flushed.append(outbox)
-        return []
-
-
-class FakeContainer(Echo):
-    """Stands for the container of a host with eight colonies."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links = FakeLinks()
-        self.machines: dict[int, Echo] = {}
-        quorum = SimpleNamespace(held=lambda now_s: True)
-        self.membership = SimpleNamespace(view=None, quorum=quorum, me=SimpleNamespace(name="h1", id="me"))
-
-    def rests_until_s(self, now_s: float) -> float:
-        """There is always work."""
-        return now_s
-
-    def colony(self, colony: int) -> Echo:
-        """Return the machine of a colony."""
-        return self.machines.setdefault(colony, Echo())
-
-    def colony_of(self, message: Any) -> int | None:
-        """Keys say their colony themselves; messages carry it."""
-        if isinstance(message, Get):
-            return int(message.key)
-        return getattr(message, "colony", None)
-
-    def read(self, key: bytes, now_s: float) -> Any:
-        """Return the key itself."""
-        return key
-
-
-@contextmanager
-def serving(**options: Any) -> Iterator[Server]:
-    """Run a server on loopback, and stop it."""
-    server = Server(FakeContainer(), Door("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), **options)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@contextmanager
-def client_of(server: Server) -> Iterator[zmq.Socket[bytes]]:
-    """Connect to a server as a thin client does."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.DEALER) as dealer:
-        dealer.setsockopt(zmq.LINGER, 0)
-        dealer.setsockopt(zmq.RCVTIMEO, 5000)
-        dealer.connect(server.door.address)
-        yield dealer
-
-
-def ask(server: Server, request: Any) -> Reply:
-    """Submit a request from this thread, and wait for its reply."""
-    replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-    assert server.submit(request, replies.put)
-    return replies.get(timeout=20)
-
-
-def until(true: Callable[[], Any]) -> None:
-    """Wait until something is true."""
-    deadline_s = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline_s, "it never came about"
-        time.sleep(0.002)
-
+from tests.agents.serving import FakeContainer, ask, client_of, serving, until
 
 # -- requests -------------------------------------------------------------------
 
@@ -208,21 +97,6 @@ def test_bytes_that_are_no_requests_are_answered_and_the_host_goes_on() -> None:
         assert decode_replies(dealer.recv())[0].code == BAD
         dealer.send(encode([Get(1, b"3")]))
         assert decode_replies(dealer.recv())[0].code == OK
-
-
-def test_the_event_log_is_answered_from_the_notes() -> None:
-    with serving() as server:
-        server.container.script = lambda event, now_s: (
-            [Note("seen", "a greeting"), Answer(event.caller, Reply(event.request.id, OK))]
-            if type(event) is Requested
-            else []
-        )
-        ask(server, Greet(1))
-        reply = ask(server, Admin(2, "events", {"after": 0}))
-        told = json.loads(reply.text)
-        assert [event["kind"] for event in told["events"]] == ["seen"]
-        assert told["last"] == 1
-        assert ask(server, Admin(3, "events", {"after": "x"})).code == BAD
 
 
 def test_replies_of_one_turn_are_handed_on_together_at_its_end() -> None:
@@ -466,43 +340,6 @@ def test_a_process_that_is_gone_is_reported_once_it_is_seen() -> None:
 # -- what breaks ------------------------------------------------------------------
 
 
-def broken(event: Any, now_s: float) -> list[Any]:
-    """A machine that raises at requests."""
-    if type(event) is Requested:
-        raise RuntimeError("a bug")
-    return []
-
-
-def test_a_broken_colony_is_given_up_and_its_host_told() -> None:
-    with serving() as server:
-        server.container.colony(1).script = broken
-        reply = ask(server, Get(1, b"1"))
-        assert reply.code == BAD  # not "try again": it would break the next primary too
-        until(lambda: PeerFailed in server.container.kinds())
-        assert server.notes.counts["colony_broke"] == 1
-        server.container.machines[1] = Echo()  # as the real container does
-        assert ask(server, Get(2, b"1")).code == OK
-
-
-def test_a_host_that_breaks_at_one_event_goes_on_with_the_next() -> None:
-    with serving() as server:
-        server.container.script = broken
-        assert ask(server, Greet(1)).code == BAD
-        server.container.script = lambda event, now_s: []
-        assert ask(server, Greet(2)).code == OK
-        assert server.notes.counts["host_broke"] == 1
-
-
-def test_a_host_that_can_not_tick_any_more_halts() -> None:
-    def dead(event: Any, now_s: float) -> list[Any]:
-        raise RuntimeError("for ever")
-
-    with serving() as server:
-        server.container.script = dead
-        until(lambda: server.halt)
-        assert server.halt is not None and server.halt.status == 1
-
-
 def test_a_callback_that_raises_harms_nobody_else() -> None:
     with serving() as server:
 
@@ -608,13 +445,6 @@ def test_a_stopped_server_leaves_no_actor_and_no_thread() -> None:
     assert not pykka.ActorRegistry.get_by_class(HostActor)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("colony-")]
     server.stop()
-
-
-def test_actors_stopped_from_outside_end_the_host() -> None:
-    with serving() as server:
-        for ref in pykka.ActorRegistry.get_by_class(HostActor):
-            ref.stop(timeout=5)
-        until(lambda: server.halt)
 
 
 def test_an_embedding_process_keeps_its_own_collector() -> None:

@@ -13,20 +13,20 @@ from typing import Any
 import agents.performer
 import agents.server
 import colony.host
+from agents.cast import Cast
 from agents.effects import Note, Received, Send, Ticked
 from agents.hosting import Container
-from agents.server import Server
 from agents.wire import Versions
 from colony.cli import main
 from tests.next_version import Novelty, decode_as, encode_as, has_come
 
 
-class NextServer(Server):
-    """A loop that tells news, and hears them."""
+class NextCast(Cast):
+    """Actors that tell news, and hear them."""
 
-    def __init__(self, *parts: Any, **more: Any) -> None:
+    def __init__(self, loop: Any) -> None:
         self.heard: set[str] = set()
-        super().__init__(*parts, **more)
+        super().__init__(loop)
 
     def tell_host(self, event: Any) -> None:
         """Note who told news; and tell some with each tick."""
@@ -34,13 +34,13 @@ class NextServer(Server):
         if type(message) is Novelty:
             if event.sender not in self.heard:
                 self.heard.add(event.sender)
-                self.note(Note("novelty", "heard something new", host=event.sender))
+                self.perform([Note("novelty", "heard something new", host=event.sender)], None)
             return
         super().tell_host(event)
         if type(event) is Ticked:
-            view = self.container.view
+            view = self._loop.container.view
             for member in view.members if view is not None else ():
-                self.performer.perform([Send(member.id, Novelty())], None)  # type: ignore[arg-type]
+                self.perform([Send(member.id, Novelty())], None)  # type: ignore[arg-type]
 
 
 def upgrade(newest: int) -> None:
@@ -49,8 +49,8 @@ def upgrade(newest: int) -> None:
     has_come()
     changes: dict[Any, dict[str, Any]] = {
         agents.performer: {"encode": partial(encode_as, versions)},
-        agents.server: {"decode_link_frame": partial(decode_as, versions)},
-        colony.host: {"Container": partial(Container, versions=versions), "Server": NextServer},
+        agents.server: {"Cast": NextCast, "decode_link_frame": partial(decode_as, versions)},
+        colony.host: {"Container": partial(Container, versions=versions)},
     }
     for module, changed in changes.items():
         for name, value in changed.items():

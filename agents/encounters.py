@@ -21,6 +21,7 @@ from agents.messages.membership import Heartbeat, Install, Knock, WantView, Wish
 from agents.stages import AHEAD_S, MEMBER_STAGES, Stage
 from agents.standing import Standing
 from agents.succession import too_old
+from agents.suspicion import Suspicion
 from agents.views import Member, View
 
 TOLD_EVERY_S = 0.2  # so rarely is one told that it is dead or behind; it sends ten heartbeats a second
@@ -43,6 +44,13 @@ class Door(Protocol):
         """Return what a host says that wants to enter."""
 
 
+class Speaker(Protocol):
+    """What members say to each other: see `agents.heartbeats`."""
+
+    def words(self, now_s: float, tag: str = "") -> Heartbeat:
+        """Return what we say ten times a second."""
+
+
 class Greeter(Protocol):
     """What is known of other sides: see `agents.sides`."""
 
@@ -54,6 +62,7 @@ class Here(Standing, Protocol):
     """What encounters ask of a host's membership."""
 
     asking: Asking
+    suspicion: Suspicion
 
     @property
     def council(self) -> Voters:
@@ -67,11 +76,9 @@ class Here(Standing, Protocol):
     def sides(self) -> Greeter:
         """Who greets other sides."""
 
-    def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
-        """Return what we say ten times a second."""
-
-    def watch(self, now_s: float) -> None:
-        """Note new suspects, and see whether their processes are gone."""
+    @property
+    def heartbeats(self) -> Speaker:
+        """What members say to each other."""
 
 
 class Encounters:
@@ -177,7 +184,7 @@ class Encounters:
         if known.member(member.id) is None:
             return
         if here.is_member:
-            here.do(Send(event.host, here.heartbeat(now_s, here.tag)))
+            here.do(Send(event.host, here.heartbeats.words(now_s, here.tag)))
             for wish in here.wishes.mine():
                 here.do(Send(event.host, wish))
         here.council.ask_again(event.host)
@@ -192,7 +199,7 @@ class Encounters:
         self.links_down += 1
         here.detector.link_down(event.host)
         if here.is_member:
-            here.watch(now_s)
+            here.suspicion.look(now_s)
 
     def overheard(self, other: str, view: int, now_s: float) -> None:
         """A heartbeat names a later view: mostly that is under way to us, too; if not, ask for it."""

@@ -44,7 +44,6 @@ from agents.effects import (
     LoopWasLate,
     Note,
     Persist,
-    ProbeProcess,
     ProcessGone,
     ProcessStopped,
     Received,
@@ -59,6 +58,7 @@ from agents.effects import (
 from agents.encounters import Encounters
 from agents.farewell import Farewell
 from agents.founding import Foundry, Promised
+from agents.heartbeats import Heartbeats
 from agents.knocking import Knocking
 from agents.leases import Grants, Quorum
 from agents.messages.membership import (
@@ -88,6 +88,7 @@ from agents.record import Record
 from agents.reputation import Reputation
 from agents.sides import Sides
 from agents.stages import EDGES, Settings, Stage, hold_reason
+from agents.suspicion import Suspicion
 from agents.views import Member, Status, View
 from agents.wishes import Wishes
 from agents.zombies import Zombies
@@ -99,11 +100,6 @@ Handler = Callable[[Any, float], None]
 Hearer = Callable[[str, Any, float], None]
 
 LATE_BEATS = 2  # a loop at rest ticks once per heartbeat: one that has missed a tick was stalled
-
-# With more members a grant waits for the next heartbeat to the same host, and leaves in one frame with it:
-# half the frames. It is up to a heartbeat older then; in a crowd the middle one of many counts, so that no
-# single late loop adds to that. Few hosts keep all of the lease: there the lateness of one host counts.
-CROWD = 30
 
 # What means something inside one cluster only; the rest says its tag, or is for anybody.
 AMONG_MEMBERS = (Heartbeat, Grant, Prepare, Promise, Accept, Accepted, Refused, Wish, Yield)
@@ -134,7 +130,6 @@ class Membership:
         self.known: View | None = record.view if record else None
         self.quorum = Quorum()
         self.loads: dict[str, Load] = {}
-        self.directory_digest = 0
         self.peer_digests: dict[str, int] = {}
         self.contacts = Contacts(me.id, settings.contacts_max)
         self.detector = Detector(me.id)
@@ -153,15 +148,15 @@ class Membership:
         self.sides = Sides(self)
         self.mute = record is not None and record.mute  # it votes on nothing, see `Sides`
         self._listed: tuple[View | None, Member | None, bool] = (None, None, False)
+        self.heartbeats = Heartbeats(self, now_s)
+        self.suspicion = Suspicion(self, now_s)
         self._had_quorum = False
         self.hold_s: float | None = None
         self._ticked_s = self._started_s = now_s
-        self.beat_s = self._knock_s = self._probe_s = now_s
-        self._load_news = False
+        self._knock_s = now_s
         self.asking = Asking(me.id, settings.seeds, settings.refused_s)
         self.waiting = ""  # for what, in words; any thread may read it
         self._is_hopeless = False
-        self._suspects: frozenset[str] = frozenset()
         self._out: list[Effect] = []
         self._handlers = self._event_handlers()
         self._hearers = self._message_handlers()
@@ -259,14 +254,14 @@ class Membership:
             and self.is_member
             and self.me.status is Status.ACTIVE
             and not self.sides.are_known
-            and not self._suspects
+            and not self.suspicion.is_any
             and not self.wishes
             and self.farewell is None
             and self.quorum.held(now_s)
             and self.council.is_idle(now_s)
             and self.detector.is_calm(now_s)
         )
-        return self.beat_s if is_quiet else now_s
+        return self.heartbeats.due_s if is_quiet else now_s
 
     # -- plumbing ------------------------------------------------------------------
 
@@ -335,16 +330,16 @@ class Membership:
             FreezeOrdered: self.orders.on_freeze,
             RecoverOrdered: self.orders.on_recover,
             GivenIn: self.sides.on_given_in,
-            LoadMeasured: self._on_load,
-            DigestIs: self._on_digest,
+            LoadMeasured: self.heartbeats.on_load,
+            DigestIs: self.heartbeats.on_digest,
             BallotsHalted: self._on_ballots_halted,
             EndMissed: self.passage.on_end_missed,
         }
 
     def _message_handlers(self) -> dict[type, Hearer]:
         return {
-            Heartbeat: self._on_heartbeat,
-            Grant: self._on_grant,
+            Heartbeat: self.heartbeats.on_heartbeat,
+            Grant: self.heartbeats.on_grant,
             Prepare: self.council.on_prepare,
             Promise: self.council.on_promise,
             Accept: self.council.on_accept,
@@ -393,9 +388,8 @@ class Membership:
         heartbeat_s = self.known.charter.heartbeat_s if self.known else self.settings.charter.heartbeat_s
         if gap_s > LATE_BEATS * heartbeat_s:
             self.detector.was_late(gap_s, now_s)  # stalled: what the others said is still unread
-        if now_s >= self.beat_s:
-            self.beat_s = now_s + heartbeat_s
-            self._beat(now_s)
+        if now_s >= self.heartbeats.due_s:
+            self.heartbeats.beat(heartbeat_s, now_s)
         if now_s >= self._knock_s:
             self._knock_s = now_s + self.settings.knock_s
             self._repeat(now_s)
@@ -403,29 +397,11 @@ class Membership:
             self.zombies.found(now_s)
         elif self.is_member:
             self.detector.note_alone(self._is_alone(now_s), now_s)
-            self.watch(now_s)
+            self.suspicion.look(now_s)
         if self.farewell is not None:
             return self.orders.take_leave(now_s)
         self.council.consider(now_s)
         self._rest(now_s)
-
-    def _beat(self, now_s: float) -> None:
-        """Send a heartbeat to every member."""
-        if self.is_member:
-            message = self.heartbeat(now_s)
-            self._load_news = False
-            self.send_all(message)
-            for host, sent_s in self.grants.take_owed():
-                self.do(Send(host, Grant(message.view, sent_s, self.me.incarnation)))
-
-    def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
-        """Return what we say ten times a second."""
-        assert self.known is not None
-        load = self.loads.get(self.me.id) if self._load_news else None
-        misses = self.known.misses(self.heard(now_s))
-        me = self.me.incarnation
-        root = self.known.root
-        return Heartbeat(self.known.id, now_s, misses, self.directory_digest, load, me, tag, root)
 
     def _repeat(self, now_s: float) -> None:
         """Knock, repeat wishes, and bring links in line with what is wanted."""
@@ -457,36 +433,6 @@ class Membership:
 
     def _process_stopped(self, event: ProcessStopped, now_s: float) -> None:
         self.detector.stopped(event.host, event.incarnation)
-
-    def watch(self, now_s: float) -> None:
-        """Note new suspects, and see whether their processes are gone."""
-        assert self.known is not None
-        if not self._suspects and self.detector.is_calm(now_s):
-            return
-        suspects = []
-        look = now_s >= self._probe_s
-        if look:
-            self._probe_s = now_s + self.settings.probe_s
-        for member in self.known.members:
-            if not self.detector.suspected(member.id, now_s):
-                continue
-            suspects.append(member.id)
-            if member.id not in self._suspects:
-                self.do(self._suspicion(member, now_s))
-            near = member.machine != "" and member.machine == self.me.machine
-            if look and near and self.detector.verdict(member.id, now_s) is not Verdict.DEAD:
-                self.do(ProbeProcess(member))
-        self._suspects = frozenset(suspects)
-
-    def _suspicion(self, member: Member, now_s: float) -> Note:
-        """Return who is suspected of what, on what evidence."""
-        contact, told = self.contacts.get(member.id), self.detector.evidence(member.id, now_s)
-        reason = "silent"
-        if contact is None or not contact.up:
-            reason = f"its link is down{f': {contact.lost}' if contact is not None and contact.lost else ''}"
-        elif self.detector.is_deaf(member.id, now_s):
-            reason = "it says that it does not hear this host"
-        return Note("suspect", reason, host=member.id, details=told)
 
     def _rest(self, now_s: float) -> None:
         """Be in the stage that fits, when no ballot of ours is under way."""
@@ -528,56 +474,7 @@ class Membership:
         """Whether this host knocks."""
         return not self.is_member and self.farewell is None and not self.orders.leaving
 
-    # -- heartbeats and leases ---------------------------------------------------------
-
-    def _on_heartbeat(self, sender: str, beat: Heartbeat, now_s: float) -> None:
-        if self.sides.is_foreign(beat):  # its word counts for nothing here, not even as a sign of life
-            return self.sides.greet(sender, now_s)
-        known = self.known
-        if known is None or beat.view > known.id:
-            self.encounters.overheard(sender, beat.view, now_s)
-        if beat.load is not None:
-            self.loads[sender] = beat.load
-        self.peer_digests[sender] = beat.digest
-        if known is None:
-            return
-        if not known.lists(sender, beat.incarnation):
-            if beat.view <= known.id and (self.is_member or self.farewell is not None):
-                self.encounters.tell_dead(sender, beat.incarnation, known, now_s)
-            return
-        anew = self.detector.heard_from(sender, beat.incarnation, now_s)
-        if beat.view < known.id:
-            self.encounters.compare(sender, beat.view, now_s)
-        elif beat.view == known.id:
-            self.detector.hearsay(sender, beat.misses, now_s)
-            if not self.is_member:
-                return
-            self._answer(sender, beat, known, now_s)
-            if anew:  # it has just installed our view, and needs our grant as we need its
-                self.do(Send(sender, self.heartbeat(now_s, self.tag)))
-        if self.farewell is not None and beat.view >= self.farewell.view.id:
-            self.farewell.confirmed(sender)
-
-    def _answer(self, sender: str, beat: Heartbeat, known: View, now_s: float) -> None:
-        """Grant the sender a lease: at once, or in a crowd with our next heartbeat."""
-        beat_s = known.charter.heartbeat_s
-        if len(known.members) > CROWD and not self.grants.is_urgent(sender, now_s, beat_s):
-            self.grants.owe(sender, beat.sent_s, now_s)
-        elif self.grants.grant(sender, now_s):
-            self.do(Send(sender, Grant(known.id, beat.sent_s, self.me.incarnation)))
-
-    def _on_grant(self, sender: str, grant: Grant, now_s: float) -> None:
-        if not self.orders.renounced:
-            self.quorum.granted(sender, grant.incarnation, grant.view, grant.sent_s, now_s)
-
-    def _on_load(self, event: LoadMeasured, now_s: float) -> None:
-        self.loads[self.me.id] = event.load
-        self._load_news = True
-
     def _on_ballots_halted(self, event: BallotsHalted, now_s: float) -> None:
         self.council.halted, self.council.in_doubt = event.halted, event.in_doubt
         if event.halted:
             self.council.owes = False
-
-    def _on_digest(self, event: DigestIs, now_s: float) -> None:
-        self.directory_digest = event.digest

@@ -18,8 +18,9 @@ from agents.effects import DropEverything, EndMissed, Halt, InstallView, Note, S
 from agents.encounters import Encounters
 from agents.farewell import Farewell
 from agents.founding import Foundry
+from agents.heartbeats import Heartbeats
 from agents.leases import Grants
-from agents.messages.membership import Heartbeat, Install, Installed, Load, WantView, YouAreDead
+from agents.messages.membership import Install, Installed, Load, WantView, YouAreDead
 from agents.orders import Orders
 from agents.stages import Stage
 from agents.standing import Standing
@@ -40,12 +41,12 @@ class Sorter(Protocol):
 class Here(Standing, Protocol):
     """What passage asks of a host's membership, and changes in it."""
 
-    beat_s: float
     council: Council
     encounters: Encounters
     ended: tuple[str, int]
     foundry: Foundry
     grants: Grants
+    heartbeats: Heartbeats
     hold_s: float | None
     loads: dict[str, Load]
     orders: Orders
@@ -58,9 +59,6 @@ class Here(Standing, Protocol):
     @property
     def sides(self) -> Sorter:
         """Who tells our own lineage from others."""
-
-    def heartbeat(self, now_s: float, tag: str = "") -> Heartbeat:
-        """Return what we say ten times a second."""
 
 
 def told_by(sender: str, view: View) -> str:
@@ -119,8 +117,7 @@ class Passage:
         if here.stage is not Stage.COMMIT:
             here.enter(Stage.COMMIT, "a view was installed")
         here.hold_s = None
-        here.send_all(here.heartbeat(now_s, here.tag))  # first of all: it says whose word follows
-        here.beat_s = now_s + view.charter.heartbeat_s
+        here.heartbeats.introduce(view, now_s)  # first of all: it says whose word follows
         self._learn(view, now_s, is_entry=before is None)
         for host, _ in view.left:
             here.do(Send(host, Installed(view.id)))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.heartbeats import CROWD
 from agents.leases import DRIFT, STRETCH, Grants, Quorum
-from agents.membership import CROWD
 from agents.views import Charter, Member, View, view_id
 from tests.sim.beats import beats_of
 

@@ -14,7 +14,6 @@ from agents.effects import (
     InstallView,
     LeaveOrdered,
     LinkCameUp,
-    LoadMeasured,
     Received,
     RecountNeeded,
     RecoverOrdered,
@@ -22,7 +21,7 @@ from agents.effects import (
     Ticked,
 )
 from agents.membership import EDGES, Membership, Settings, Stage
-from agents.messages.membership import Heartbeat, Install, Knock, KnockAnswer, Load, Promise, Wish, YouAreDead
+from agents.messages.membership import Heartbeat, Install, Knock, KnockAnswer, Promise, Wish, YouAreDead
 from agents.record import Record
 from agents.views import Member, Status
 from tests.agents.assembly import CHARTER, Assembly, founded, leave
@@ -518,15 +517,6 @@ def test_a_wish_to_be_dropped_or_active_counts_from_its_own_host_only() -> None:
     machine.handle(Received(b, Wish("left", c, 1)), world.clock(world.site("a")))
     assert machine.known is not None
     assert machine.wishes.open(machine.known, world.clock(world.site("a")) + 1) == []
-
-
-def test_loads_and_digests_of_others_are_known() -> None:
-    world = founded("abc")
-    world.tell("b", LoadMeasured(Load(cpu=0.5)))
-    world.member("b").directory_digest = 42
-    world.run(0.5)
-    assert world.member("a").loads[world.site("b").id].cpu == 0.5
-    assert world.member("c").peer_digests[world.site("b").id] == 42
 
 
 def test_a_member_hears_itself_first() -> None:

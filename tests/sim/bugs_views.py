@@ -13,6 +13,7 @@ from agents.agreement import Acceptor, Attempt
 from agents.colony import Colony
 from agents.council import Council
 from agents.effects import Send
+from agents.heartbeats import Heartbeats
 from agents.hosting import Container
 from agents.leases import Grants, Quorum
 from agents.links import DeliverMessages, Links
@@ -38,20 +39,21 @@ BUGS["an acceptor grants on after it accepted"] = Bug(
     [(Grants, "fence", nothing), (Quorum, "fence", nothing)], BROKEN_LINK, options=TWO
 )
 
-_on_heartbeat = Membership._on_heartbeat
+_on_heartbeat = Heartbeats.on_heartbeat
 
 
-def _grants_unlisted(self: Membership, sender: str, beat: Heartbeat, now_s: float) -> None:
+def _grants_unlisted(self: Heartbeats, sender: str, beat: Heartbeat, now_s: float) -> None:
     _on_heartbeat(self, sender, beat, now_s)
-    if self.known is not None and not self.is_member and self.known.member(self.me.id):
-        listed = self.known.member(self.me.id)
+    here = self._here
+    if here.known is not None and not here.is_member and here.known.member(here.me.id):
+        listed = here.known.member(here.me.id)
         assert listed is not None
-        if beat.view == self.known.id:
-            self.do(Send(sender, Grant(self.known.id, beat.sent_s, listed.incarnation)))
+        if beat.view == here.known.id:
+            here.do(Send(sender, Grant(here.known.id, beat.sent_s, listed.incarnation)))
 
 
 BUGS["grants of an incarnation that the view does not list"] = Bug(
-    [(Membership, "_on_heartbeat", _grants_unlisted)],
+    [(Heartbeats, "on_heartbeat", _grants_unlisted)],
     "0.2 cut A-B for 7.5\n0.2 crash C for 0.02 when lease_wait",
     seeds=30,
     options=TWO,

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from agents import membership
+from agents import heartbeats
 from tests.sim.batch import Tally, survey, tasks
 from tests.sim.plans import PLANS
 from tests.sim.splits import SPLITS
@@ -35,7 +35,7 @@ def test_some_histories(capsys: pytest.CaptureFixture[str]) -> None:
 def test_some_histories_in_which_grants_wait_as_they_do_in_a_crowd(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(membership, "CROWD", 0)
+    monkeypatch.setattr(heartbeats, "CROWD", 0)
     judge(survey(list(tasks(FEW, tuple(PLANS), first_seed=20_000))), tuple(PLANS), capsys)
 
 

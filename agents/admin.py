@@ -97,7 +97,10 @@ def status(host: Host, arguments: dict[str, Any], now_s: float) -> Answered:
             "generation": generation_of(view.id) if view is not None else 0,
             "number": number_of(view.id) if view is not None else 0,
             "protocol": view.protocol if view is not None else 0,
-            "members": [_member(host, m, heard, now_s) for m in view.members] if view is not None else [],
+            "members": [
+                {**_member(host, m, heard, now_s), "cpu_others": seen.cpu_others}
+                for m, seen in zip(view.members if view is not None else (), candidates, strict=True)
+            ],
         },
         "frozen": view is not None and view.is_frozen,
         "colonies": {

@@ -25,7 +25,7 @@ from placement.choice import (
     target_words,
 )
 from placement.labels import Level
-from placement.moves import better_spread, cool, even_copies, even_roles, relieve
+from placement.moves import better_spread, cool, even_copies, even_roles, give_way, relieve
 from placement.reasons import Move
 from placement.resources import COPY_BYTES, Candidate
 from placement.ties import tie_order
@@ -254,6 +254,8 @@ def better_step(
     move = move or relieve(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         move = None if frozen else cool(*place, primary=facts.primary)
+        if move is None and not frozen:
+            move = give_way(*place, primary=facts.primary, bytes_wanted=size)
     if move is None and not apart_only:
         shed = _shed(facts, candidates, turn)
         if shed is not None:

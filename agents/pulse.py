@@ -19,13 +19,17 @@ from placement.resources import reserve, spare
 CPU_BAND = 0.08  # more than a tenth of noise at the thresholds
 FREE_BAND = 0.10
 TRAFFIC_BAND = 0.25
+OWN_BAND = 0.02  # of the CPU that a host itself uses: what those of a machine use is summed up
+GROUP_BAND = 0.03  # what leaves for it comes back a good deal below where it left: that is the margin
+PCT = 100
 
 
 class Pulse:
     """Steady figures of one host."""
 
     def __init__(self) -> None:
-        self._cpu = Steady(band=CPU_BAND)
+        self._cpu, self._machine = Steady(band=CPU_BAND), Steady(band=CPU_BAND)
+        self._own, self._group = Steady(band=OWN_BAND), Steady(band=GROUP_BAND)
         self._free = Steady(band=FREE_BAND, relative=True)
         self._traffic = Steady(band=TRAFFIC_BAND, relative=True, half_life_s=10.0)
         self._seqs: dict[int, int] = {}
@@ -35,6 +39,9 @@ class Pulse:
         """Return a load with the figures that placement goes by; about once a second."""
         return msgspec.structs.replace(
             load,
+            machine_pct=_took(self._machine, load.machine_pct, now_s),
+            own_pct=_took(self._own, load.own_pct, now_s),
+            group_pct=_took(self._group, load.group_pct, now_s),
             steady_cpu=min(1.0, self._cpu.took(load.cpu, now_s)),
             steady_free=int(self._memory_free(load, now_s)),
             traffic=self._traffic.took(self._mutations_per_s(colonies, now_s), now_s),
@@ -68,3 +75,8 @@ def counted(load: Load, colonies: Iterable[Colony], uptime_s: float) -> Load:
         secondaries=len(active) - primaries,
         uptime_s=uptime_s,
     )
+
+
+def _took(figure: Steady, pct: int, now_s: float) -> int:
+    """Return what is told of a share after one more sample; both in percent, < 0 = not measured."""
+    return pct if pct < 0 else round(figure.took(pct / PCT, now_s) * PCT)

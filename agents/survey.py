@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from agents.household import Household
+from agents.machines import Shared, cpu_seen, machine_of, machines
 from agents.messages.membership import Load
 from agents.views import Member, Status, View
 from placement.attraction import FILL_GOOD
@@ -65,6 +66,7 @@ class Survey:
         self._field = Field([])
         self._view = 0
         self._made_s = 0.0
+        self._machines: dict[str, Shared] = {}
         self._kept: dict[str, tuple[tuple[object, ...], Candidate]] = {}  # what each was made of, and it
         self.in_wave = False  # who is crowded or hungry half-way says nothing of who will be
         self._given: set[str] = set()  # hosts whose figures say what they will have, once it is done
@@ -74,6 +76,7 @@ class Survey:
         view = self.host.view
         if view is None:
             return []
+        self._machines = machines(view.members, self.host.membership.loads)
         return [self._candidate(member) for member in view.members]
 
     def look(self, now_s: float) -> Field:
@@ -144,7 +147,7 @@ class Survey:
         """Return all members with nothing but what a view says of them."""
         view = self.host.view
         members = view.members if view is not None else ()
-        return [_candidate_of(member, Load(), 0, 0, 0, 0, 0, 0) for member in members]
+        return [_candidate_of(member, Load(), (0.0, 0.0), 0, 0, 0, 0, 0, 0) for member in members]
 
     def _candidate(self, member: Member) -> Candidate:
         directory = self.host.directory
@@ -152,6 +155,7 @@ class Survey:
         made_of = (
             member,
             load,
+            cpu_seen(load, self._machines.get(machine_of(member))),
             self._bytes_used(member, load),
             directory.bytes_going[member.id],
             directory.copies[member.id],
@@ -167,6 +171,7 @@ class Survey:
 def _candidate_of(
     member: Member,
     load: Load,
+    cpu: tuple[float, float],
     bytes_used: int,
     bytes_going: int,
     copies: int,
@@ -185,7 +190,8 @@ def _candidate_of(
         bytes_max=member.bytes_max,
         bytes_used=bytes_used,
         bytes_going=bytes_going,
-        cpu=load.steady_cpu if load.steady_cpu >= 0 else load.cpu,
+        cpu=cpu[0],
+        cpu_others=cpu[1],
         copies=copies,
         primaries=primaries,
         accepts=not (leaving or member.witness or full),

@@ -224,6 +224,7 @@ def candidates_of(members: Sequence[Json]) -> list[Candidate]:
                 bytes_max=limit,
                 bytes_used=used,
                 cpu=min(1.0, max(0.0, float(member.get("cpu") or 0.0))),
+                cpu_others=min(1.0, max(0.0, float(member.get("cpu_others") or 0.0))),
                 copies=primaries + int(member.get("secondaries") or 0),
                 primaries=primaries,
                 accepts=not (leaving or witness or (limit and used >= limit)),

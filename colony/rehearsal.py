@@ -54,6 +54,7 @@ class Actor:
         labels: Where it stands.
         memory_free: Bytes that it may still fill.
         cpu: Share in use, 0 to 1.
+        cpu_others: Of this what no host uses.
         id: Host id, which breaks ties; "" = by its place in the list.
     """
 
@@ -61,6 +62,7 @@ class Actor:
     labels: Labels = UNKNOWN
     memory_free: int = 1 << 40
     cpu: float = 0.0
+    cpu_others: float = 0.0
     id: str = ""
 
 
@@ -403,7 +405,9 @@ def _id_of(name: str) -> str:
 
 
 def _load(actor: Actor) -> Load:
-    return Load(cpu=actor.cpu, memory_free=actor.memory_free, memory_total=2 * actor.memory_free)
+    free = actor.memory_free
+    others = round(actor.cpu_others * 100)
+    return Load(cpu=actor.cpu, group_pct=others, memory_free=free, memory_total=2 * free)
 
 
 def _copy(colony: int, role: Role) -> Copy:

@@ -66,7 +66,7 @@ def attraction_words(host: Candidate, *, bytes_wanted: int) -> tuple[str, ...]:
     words = [
         f"{format_bytes(room)} of room" if room is not None else "room not limited",
         f"filled to {host.fill(bytes_wanted):.0%} with it",
-        f"CPU {host.cpu:.0%}",
+        cpu_words(host),
         f"{host.copies} copies, {host.primaries} of them primary",
     ]
     if host.traffic >= TRAFFIC_MIN:
@@ -94,12 +94,27 @@ def cpu_band(cpu: float) -> int:
     return (cpu > CPU_BUSY) + (cpu > CPU_SATURATED)
 
 
-def too_busy_for(taker: Candidate, giver: Candidate) -> bool:
-    """Return whether a saturated CPU keeps a host from taking what another one has.
+def is_crowded_out(host: Candidate) -> bool:
+    """Return whether a host's CPU is saturated, and mostly by processes that are no hosts."""
+    return cpu_band(host.cpu) == 2 and host.cpu_others > CPU_WARM
 
-    Not if that one's is, too: where all are saturated alike, nobody would get anything.
+
+def too_busy_for(taker: Candidate, giver: Candidate) -> bool:
+    """Return whether its CPU keeps a host from taking what another one has.
+
+    It does if it is saturated, or if others than hosts use most of it: what has left for their sake
+    comes back when that is over, and not when it has itself made room. Not if the giver's is, too:
+    where all are alike, nobody would get anything.
     """
-    return cpu_band(taker.cpu) == 2 > cpu_band(giver.cpu)
+    if cpu_band(taker.cpu) == 2 > cpu_band(giver.cpu):
+        return True
+    return taker.cpu_others > CPU_BUSY >= giver.cpu_others
+
+
+def cpu_words(host: Candidate) -> str:
+    """Return how busy the CPU of a host is, and by whom."""
+    others = f", {host.cpu_others:.0%} by others than hosts" if host.cpu_others > CPU_BUSY else ""
+    return f"CPU {host.cpu:.0%}{others}"
 
 
 def traffic_band(traffic: float, mean: float) -> int:

@@ -11,9 +11,11 @@ potential is bounded below and each move lowers it by a whole step, so with
 hosts and load steady, moves stop. A target is never filled above FILL_LOW for
 relief or balance (FILL_HIGH for spread, and for relief of a host that is full),
 and hosts seek relief above FILL_HIGH only: noise between the two moves nothing.
-CPU moves roles alone (`cool`), from hosts above CPU_SATURATED to hosts below
-CPU_BUSY: what lies between is its hysteresis. Copies never follow CPU: it would
-follow them.
+CPU moves roles (`cool`), from hosts above CPU_SATURATED to hosts below
+CPU_BUSY: what lies between is its hysteresis. Copies never leave a CPU that hosts
+keep busy: it would follow them. One that other processes keep busy they leave
+(`give_way`) once the roles are gone, for every write waits for it; and come back
+when these use less than CPU_BUSY.
 
 The proof holds for moves one after another. Primaries that decide at once on
 old figures can overshoot: count what is under way among a host's `copies`,
@@ -24,7 +26,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from placement.attraction import FILL_FULL, FILL_HIGH, FILL_LOW, cpu_band, has_room, too_busy_for
+from placement.attraction import (
+    FILL_FULL,
+    FILL_HIGH,
+    FILL_LOW,
+    cpu_band,
+    cpu_words,
+    has_room,
+    is_crowded_out,
+    too_busy_for,
+)
 from placement.balance import Means, copy_gain, may_lead_more
 from placement.choice import Rank, choose_successor, standing, target_ranks
 from placement.peers import Peers
@@ -51,6 +62,7 @@ def improve(
         better_spread(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
         or relieve(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
         or cool(colony, holders, candidates, primary=primary)
+        or give_way(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
         or rebalance(colony, holders, candidates, primary=primary, bytes_wanted=bytes_wanted)
     )
 
@@ -132,16 +144,44 @@ def _fuller(source: Candidate, target: Candidate) -> str:
 def cool(
     colony: int, holders: Collection[str], candidates: Sequence[Candidate], *, primary: str | None = None
 ) -> Move | None:
-    """Return the move of a role away from a host whose CPU is saturated, to an idle one, or None."""
+    """Return the move of a role away from a host whose CPU is saturated, or None.
+
+    To an idle one; from one that other processes keep busy, to any that is not saturated: what hosts
+    do is not to blame, and so it does not follow the role.
+    """
     giver = next((host for host in candidates if host.id == primary), None)
     if giver is None or cpu_band(giver.cpu) < 2:
         return None
+    busy_max = 1 if is_crowded_out(giver) else 0
     takers = [
         host
         for host in standing(holders, candidates)
-        if host is not giver and cpu_band(host.cpu) == 0 and host.fill() <= FILL_HIGH
+        if host is not giver and cpu_band(host.cpu) <= busy_max and host.fill() <= FILL_HIGH
     ]
-    return _role(colony, giver, holders, takers, f"CPU {giver.cpu:.0%}: ")
+    return _role(colony, giver, holders, takers, f"{cpu_words(giver)}: ")
+
+
+def give_way(
+    colony: int,
+    holders: Collection[str],
+    candidates: Sequence[Candidate],
+    *,
+    primary: str | None = None,
+    bytes_wanted: int = 0,
+) -> Move | None:
+    """Return the move of a copy off a host whose CPU other processes keep busy, to an idle one, or None.
+
+    Roles go first (`cool`): a secondary goes when its host leads nothing any more.
+    """
+    for source in _movable(holders, candidates, primary):
+        if not is_crowded_out(source) or (source.primaries and source.id != primary):
+            continue
+        takers = [host for host in candidates if cpu_band(host.cpu) == 0]
+        target = _target_as_far(colony, source, holders, takers, bytes_wanted, everyone=candidates)
+        if target is not None:
+            because = f"{source.called}: {cpu_words(source)}; {target.called}: {cpu_words(target)}"
+            return Move(colony, "copy", source.id, target.id, because)
+    return None
 
 
 def _role(

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from placement.attraction import FILL_HIGH, FILL_LOW, has_room, too_busy_for
+from placement.attraction import FILL_HIGH, FILL_LOW, cpu_words, has_room, too_busy_for
 from placement.balance import CROWDED, Means, copy_gain
 from placement.choice import standing, target_vetoes
 from placement.moves import better_spread, even_roles, rebalance, relieve
@@ -154,7 +154,7 @@ def _drawn_to_fewer(
     if vetoed.held_by == "veto":
         return vetoed
     if too_busy_for(target, source):
-        held = f"the CPU of {target.called} is at {target.cpu:.0%}"
+        held = f"{target.called}: {cpu_words(target)}"
         return Near("copies", "copy", source.id, target.id, pull, "cpu", held)
     rest = [host for host in staying if host is not source]
     if penalty_added(target, rest) > penalty_added(source, rest):

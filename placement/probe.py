@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -50,11 +51,17 @@ class Sample:
         cpu: Share of the CPUs that it may use which is in use, 0 to 1.
         memory_free: Bytes it may still take.
         memory_total: Bytes it may have in all.
+        cpu_machine: Share of all CPUs of the machine which is in use.
+        cpu_own: Share of these that this process uses.
+        cpu_group: Share of a quota of its control group that other processes in it use.
     """
 
     cpu: float
     memory_free: int
     memory_total: int
+    cpu_machine: float = 0.0
+    cpu_own: float = 0.0
+    cpu_group: float = 0.0
 
 
 # -- who and where ----------------------------------------------------------------
@@ -205,6 +212,7 @@ class Sampler:
         self._groups = _own_groups(cgroups, proc)
         self._usage_s: dict[Path, float] = {}
         self._before_s: float | None = None
+        self._own_s = time.process_time()
         psutil.cpu_percent(None)  # the first answer has nothing to compare with
 
     def sample(self, now_s: float) -> Sample:
@@ -220,21 +228,32 @@ class Sampler:
             if limit is not None:
                 total = min(total, limit)
                 free = min(free, limit - _working_set(group))
-        # A quota that is used up and a box that is busy both leave nothing: the worse of the two counts.
-        cpu = max(psutil.cpu_percent(None) / 100, self._quota_used(now_s))
-        return Sample(min(1.0, max(0.0, cpu)), max(0, free), total)
-
-    def _quota_used(self, now_s: float) -> float:
         elapsed_s = 0.0 if self._before_s is None else now_s - self._before_s
         self._before_s = now_s
-        shares = [0.0]
+        before_s, self._own_s = self._own_s, time.process_time()
+        own = (self._own_s - before_s) / elapsed_s if elapsed_s > 0 else 0.0  # in CPUs
+        machine = psutil.cpu_percent(None) / 100
+        quota, others = self._quota_used(elapsed_s, own)
+        # A quota that is used up and a box that is busy both leave nothing: the worse of the two counts.
+        cpu = _share(max(machine, quota))
+        own_share = _share(own / (os.cpu_count() or 1))
+        return Sample(cpu, max(0, free), total, _share(machine), own_share, _share(others))
+
+    def _quota_used(self, elapsed_s: float, own: float) -> tuple[float, float]:
+        """Return what is used of the tightest quota, and what others than this process use of any."""
+        shares, others = [0.0], [0.0]
         for group in self._groups:
             cpus, usage_s = _cpus_allowed(group), _usage_s(group)
             before_s = self._usage_s.get(group.usage)
             self._usage_s[group.usage] = usage_s
             if cpus and before_s is not None and elapsed_s > 0:
                 shares.append((usage_s - before_s) / (elapsed_s * cpus))
-        return max(shares)
+                others.append(shares[-1] - own / cpus)
+        return max(shares), max(others)
+
+
+def _share(share: float) -> float:
+    return min(1.0, max(0.0, share))
 
 
 class _Names(NamedTuple):

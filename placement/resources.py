@@ -79,6 +79,7 @@ class Candidate:
         bytes_used: Bytes of cells that it holds.
         bytes_going: Of these, bytes of copies that are to go.
         cpu: Share of its CPUs in use, 0 to 1, smoothed (`attraction.smoothed`).
+        cpu_others: Of this what neither it nor other hosts of its machine use, as far as is known.
         copies: Peers on it, primaries included.
         primaries: Primary peers on it.
         accepts: May take new copies: ACTIVE or JOINING, and no witness.
@@ -99,6 +100,7 @@ class Candidate:
     bytes_used: int = 0
     bytes_going: int = 0
     cpu: float = 0.0
+    cpu_others: float = 0.0
     copies: int = 0
     primaries: int = 0
     accepts: bool = True
@@ -113,8 +115,8 @@ class Candidate:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("a candidate needs a host id")
-        if not 0 <= self.cpu <= 1:
-            raise ValueError(f"cpu is a share from 0 to 1, not {self.cpu}")
+        if not (0 <= self.cpu <= 1 and 0 <= self.cpu_others <= 1):
+            raise ValueError(f"cpu is a share from 0 to 1, not {self.cpu} or {self.cpu_others}")
         if min(self.bytes_max, self.bytes_used, self.copies, self.primaries, self.flaps) < 0:
             raise ValueError("sizes and counts are not negative")
         if self.accepts and (self.leaving or self.witness):

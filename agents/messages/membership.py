@@ -42,6 +42,10 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
         steady_cpu: `cpu` without its noise, for placement; < 0 = not told.
         steady_free: `memory_free` without its noise; < 0 = not told.
         traffic: Mutations per second that its primaries take, without their noise.
+        machine_pct: Share of all CPUs of its machine in use, percent; < 0 = not told. This and what
+            follows (a byte each, for it is told often) lose their noise, too, before they are told.
+        own_pct: Share of these that the host's own process uses.
+        group_pct: Share of a CPU quota of its control group that other processes in it use.
     """
 
     cpu: Finite = 0.0
@@ -60,6 +64,9 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     steady_cpu: Finite = -1.0
     steady_free: int = -1
     traffic: Finite = 0.0
+    machine_pct: int = -1
+    own_pct: int = 0
+    group_pct: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=10):

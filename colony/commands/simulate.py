@@ -127,6 +127,7 @@ def live(status: Json) -> tuple[list[Actor], list[Role], int]:
                 Labels(**labels),
                 room + used,
                 float(member.get("cpu") or 0.0),
+                float(member.get("cpu_others") or 0.0),
                 member.get("id", ""),
             )
         )

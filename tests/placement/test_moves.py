@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from placement.attraction import Steady
 from placement.birth import first_placement
 from placement.choice import choose_target
-from placement.moves import better_spread, claims, improve, rebalance, relieve
+from placement.moves import better_spread, claims, cool, give_way, improve, rebalance, relieve
 from placement.peers import Peers
 from placement.reasons import Move
 from placement.repulsion import penalty_of
@@ -255,3 +255,25 @@ def test_a_saturated_cpu_keeps_nothing_away_from_it_where_all_are_saturated(
     assert (copy is not None and copy.target == "h3") is moves
     role = rebalance(0, ["h1", "h3"], hosts, primary="h1")
     assert (role is not None) is moves
+
+
+def test_copies_leave_a_host_whose_cpu_others_keep_busy_once_it_leads_nothing() -> None:
+    hog = host("h2", "b2", cpu=0.97, cpu_others=0.9, copies=9, primaries=1)
+    hosts = [host("h1", "b1", copies=9), hog, host("h3", "b3", cpu=0.6), host("h4", "b4", copies=8)]
+    assert give_way(0, ["h1", "h2"], hosts, primary="h1") is None, "roles first"
+    assert improve(0, ["h1", "h2"], hosts, primary="h2") == cool(0, ["h1", "h2"], hosts, primary="h2")
+    hosts[1] = replace(hog, primaries=0)
+    found = give_way(0, ["h1", "h2"], hosts, primary="h1")
+    assert found is not None and (found.kind, found.source, found.target) == ("copy", "h2", "h4")
+    assert found.because == "h2: CPU 97%, 90% by others than hosts; h4: CPU 0%"
+    hosts[1] = replace(hog, primaries=0, cpu_others=0.5)
+    assert give_way(0, ["h1", "h2"], hosts, primary="h1") is None, "what hosts do would follow"
+
+
+@pytest.mark.parametrize("others, comes", [(0.9, False), (0.6, False), (0.45, True)])
+def test_copies_come_back_when_others_use_much_less_of_a_cpu_than_they_left_for(
+    others: float, comes: bool
+) -> None:
+    hosts = [host("h1", "b1", copies=9), host("h2", "b2", copies=9)]
+    hosts.append(host("h3", "b3", cpu=others, cpu_others=others))
+    assert (rebalance(0, ["h1", "h2"], hosts, primary="h1") is not None) is comes

@@ -64,7 +64,7 @@ def test_a_host_that_stands_nearer_is_held_for_that() -> None:
 def test_a_host_whose_cpu_is_all_in_use_is_held_for_that() -> None:
     hosts = [host("h1", "b1"), host("h2", "b2", copies=40), host("h3", "b3", cpu=0.99)]
     found = near(hosts)
-    assert found is not None and (found.held_by, found.held) == ("cpu", "the CPU of h3 is at 99%")
+    assert found is not None and (found.held_by, found.held) == ("cpu", "h3: CPU 99%")
 
 
 @settings(max_examples=30, deadline=None)

@@ -226,6 +226,22 @@ def test_a_quota_counts_by_what_is_used_of_it(tmp_path: Path, monkeypatch: pytes
     assert probed.sample(13.0).cpu == pytest.approx(0.1)
 
 
+def test_what_others_use_of_a_quota_is_not_what_this_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used_s = iter((5.0, 5.0, 5.1))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 30.0)
+    monkeypatch.setattr(time, "process_time", lambda: next(used_s))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    group(tmp_path / "cg/a", cpu_max="50000 100000", cpu_stat="usage_usec 0")
+    probed = sampler(tmp_path, "/a")
+    assert probed.sample(10.0).cpu_group == 0.0
+    group(tmp_path / "cg/a", cpu_stat="usage_usec 450000")
+    last = probed.sample(11.0)
+    assert (last.cpu, last.cpu_group) == pytest.approx((0.9, 0.7))  # 0.45 s, 0.1 s of them ours
+    assert (last.cpu_machine, last.cpu_own) == pytest.approx((0.3, 0.025))
+
+
 def test_limits_of_version_1_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 10.0)
     files = {

@@ -1,4 +1,4 @@
-"""A hog eats one host's memory and CPU: its colonies leave, and come back when it stops."""
+"""A hog eats one host's memory, or its CPU alone: its colonies leave, and come back when it stops."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ MIB = 1 << 20
 COLONIES, LIMIT, LEFT = 16, 320 * MIB, 8 * MIB
 VICTIM = "h4"
 HOSTS = int(os.environ.get("COLONY_HOG_HOSTS", "4"))  # on four boxes
+FAIR = 2 * COLONIES // HOSTS
 
 
 class Boxed(Hosts):
@@ -39,6 +41,14 @@ class Boxed(Hosts):
         rows = self.status(table=True)["table"]
         return Counter(name for row in rows for name in (row["primary"], *row["secondaries"]))
 
+    def led(self) -> int:
+        """Return how many colonies the host in the small box leads."""
+        return sum(row["primary"] == VICTIM for row in self.status(table=True)["table"])
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a host."""
+        return next(str(m["id"]) for m in self.status()["view"]["members"] if m["name"] == name)
+
     def why(self, colony: int) -> str:
         """Return what `colony why` prints."""
         command = [sys.executable, "-m", "colony", "--connect", self.addresses, "why", str(colony)]
@@ -47,49 +57,86 @@ class Boxed(Hosts):
         ).stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosts() -> Iterator[Boxed]:
-    """Yield four hosts on four boxes, one of them small."""
+    """Yield four hosts on four boxes, one of them small, with some cells."""
     if reason := why_not():
         pytest.skip(reason)
     with ControlGroup("hog", cpus=0.5, memory=LIMIT) as box, Boxed(box) as cluster:
+        with colony.connect(cluster.addresses, codec="raw", timeout=20.0) as store:
+            for at in range(0, 4000, 500):
+                store.set_many({f"k{number}": b"v" * 1024 for number in range(at, at + 500)})
         yield cluster
 
 
-def test_colonies_leave_a_host_with_a_hog_and_come_back_when_it_stops(hosts: Boxed) -> None:
-    with colony.connect(hosts.addresses, codec="raw", timeout=20.0) as store:
-        for at in range(0, 4000, 500):
-            store.set_many({f"k{number}": b"v" * 1024 for number in range(at, at + 500)})
-    fair = 2 * COLONIES // HOSTS
-    until(lambda: hosts.hold()[VICTIM] >= fair - 2, "a fair share everywhere")
-    began_s = time.time()
-    ids = {m["name"]: m["id"] for m in hosts.status()["view"]["members"]}
-    hog = subprocess.Popen(
-        hosts.box.inside(
-            [sys.executable, "-m", "tests.real.hog", str(hosts.box.used_file), str(LIMIT), str(LEFT)]
-        ),
-        cwd=ROOT,
-    )
+@contextmanager
+def hog(hosts: Boxed, left: int) -> Iterator[None]:
+    """Run something that eats the CPU of the small box, and its memory until so much is left."""
+    command = [sys.executable, "-m", "tests.real.hog", str(hosts.box.used_file), str(LIMIT), str(left)]
+    process = subprocess.Popen(hosts.box.inside(command), cwd=ROOT)
     try:
+        yield
+        assert process.poll() is None, "the hog itself was killed"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def left_for(hosts: Boxed, word: str, since_s: float) -> list[dict[str, Any]]:
+    """Return what left the host with the hog for a reason with this word; `why` says the last one, too."""
+    victim = hosts.id_of(VICTIM)
+    found = [
+        event
+        for event in hosts.noted()
+        if event["at"] >= since_s
+        and event.get("details", {}).get("from") == victim
+        and word in event["reason"]
+    ]
+    assert found, word
+    assert found[-1]["reason"] in hosts.why(found[-1]["colony"]), hosts.why(found[-1]["colony"])
+    return found
+
+
+def test_colonies_leave_a_host_whose_memory_a_hog_eats_and_come_back_when_it_stops(hosts: Boxed) -> None:
+    until(lambda: hosts.hold()[VICTIM] >= FAIR - 2, "a fair share everywhere")
+    began_s = time.time()
+    with hog(hosts, LEFT):
         until(lambda: hosts.hold()[VICTIM] == 0, "all colonies gone from the host with the hog")
         gone_s = time.time()
-        assert hog.poll() is None, "the hog itself was killed"
-    finally:
-        hog.kill()
-        hog.wait()
+    back(hosts, began_s, gone_s)
+    found = left_for(hosts, f"{VICTIM} is filled to", began_s)
+    print("; ".join(dict.fromkeys(f"{e['kind']}: {e['reason']}" for e in found[:3])))
+
+
+def test_roles_then_copies_leave_a_host_whose_cpu_a_hog_eats_and_come_back_when_it_stops(
+    hosts: Boxed,
+) -> None:
+    until(lambda: hosts.hold()[VICTIM] >= FAIR - 2 and hosts.led() > 1, "a fair share everywhere")
+    began_s = time.time()
+    with hog(hosts, LIMIT):
+        until(lambda: hosts.led() == 0, "all roles gone from the host with the hog")
+        led_s = time.time()
+        until(lambda: hosts.hold()[VICTIM] == 0, "all copies gone from the host with the hog")
+        gone_s = time.time()
+    print(f"\nall roles gone after {led_s - began_s:.1f} s")
+    back(hosts, began_s, gone_s)
+    until(lambda: hosts.led() > 1, "it leads again")
+    roles = [event for event in left_for(hosts, "CPU", began_s) if event["details"]["what"] == "role"]
+    copies = left_for(hosts, "by others than hosts; h", began_s)
+    assert roles and min(e["at"] for e in copies) > roles[0]["at"], (roles, copies)
+    print("; ".join(f"{e['kind']}: {e['reason']}" for e in (roles[0], copies[0])))
+
+
+def back(hosts: Boxed, began_s: float, gone_s: float) -> None:
+    """Wait until all has come back; each colony left once, and came once."""
     stopped_s = time.time()
-    until(lambda: hosts.hold()[VICTIM] >= fair - 2, "a fair share everywhere again")
+    until(lambda: hosts.hold()[VICTIM] >= FAIR - 2, "a fair share everywhere again")
     back_s = time.time()
     hosts.healthy()
     assert all(process.is_alive for process in hosts.processes.values())
-    events = hosts.noted()
-    away, back = moves(events, ids[VICTIM], began_s)
+    away, came = moves(hosts.noted(), hosts.id_of(VICTIM), began_s)
     print(f"\ngone after {gone_s - began_s:.1f} s, back after {back_s - stopped_s:.1f} s; {len(away)} away")
-    assert max(away.values()) == 1 and max(back.values(), default=1) == 1, (away, back)
-    left = [e for e in events if e["at"] >= began_s and e.get("details", {}).get("from") == ids[VICTIM]]
-    full = next(e for e in left if f"{VICTIM} is filled to" in e["reason"])
-    assert full["reason"] in hosts.why(full["colony"]), hosts.why(full["colony"])
-    print("; ".join(dict.fromkeys(f"{e['kind']}: {e['reason']}" for e in left[:4])))
+    assert max(away.values()) == 1 and max(came.values(), default=1) == 1, (away, came)
 
 
 def moves(events: list[dict[str, Any]], host: str, since_s: float) -> tuple[Counter[int], Counter[int]]:

@@ -6,7 +6,7 @@ a second of virtual time; figures of hosts go through the `Pulse` that theirs
 go through. No move may come in an hour of peace, and none in an hour in which
 everything that is measured is shaken by a tenth: CPU, memory, mutations per
 second, and the size of every copy. That moves would be seen, a last part
-shows: a host gets really busy, and is to lose roles.
+shows: something else eats a host's CPUs, and it is to lose its roles, and then its copies.
 
 What is left out is the protocol beneath: heartbeats, views, clones' messages.
 """
@@ -27,6 +27,7 @@ from tests.sim.balance import grown
 from tests.sim.placing import Tally, World
 
 BUSY_CPU, HOG_CPU = 0.5, 0.99
+OWN_CPU = 0.2  # of this a host's own
 MUTATIONS_S_A_MIB = 4.0  # a primary's, on average: some 130 a second for a colony of the mean size
 
 
@@ -54,8 +55,10 @@ class Shaking:
         """Return what a host tells of itself."""
         site = self.world.sites[host]
         cpu = HOG_CPU if host == self.hog else BUSY_CPU
+        cpu, free = min(1.0, cpu * self._factor()), int(load.memory_free * self._factor())
+        own = round(100 * OWN_CPU * self._factor())
         load = msgspec.structs.replace(
-            load, memory_free=int(load.memory_free * self._factor()), cpu=min(1.0, cpu * self._factor())
+            load, memory_free=free, cpu=cpu, machine_pct=round(100 * cpu), own_pct=own
         )
         return self._pulses[host].steadied(load, site.colonies.values(), self.world.now_s)
 

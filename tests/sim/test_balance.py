@@ -37,7 +37,7 @@ def test_hosts_carry_about_the_same_and_little_moves_for_a_join_or_a_leave(world
 def test_a_cluster_at_rest_stays_there_noise_or_not(world: World) -> None:
     told = shown(copy.deepcopy(world), 120.0)
     assert not told["peace"] and not told["noise"], told
-    assert told["a busy host"]["roles"], "moves are seen"
+    assert told["a busy host"]["roles"] and told["a busy host"]["copies"], "moves are seen"
 
 
 def test_clones_after_a_death_go_where_room_is_and_nothing_has_to_move_again(world: World) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agents import leading, merging, migration, transfers
+from agents import closures, leading, merging, migration, transfers
 from agents.announcing import active, announce, announce_if_news
 from agents.causes import Cause
 from agents.effects import (
@@ -262,7 +262,7 @@ class Colony:
             code = DENIED if event.is_denied else FAILED
             failure = Reply(0, code, value=event.report, text=event.error)
         dna = event.dna if isinstance(event.dna, bytes) else None  # closures make plain values
-        self.primary.closure_ran(event.ticket, dna, failure, now_s, out)
+        closures.ran(self.primary, event.ticket, dna, failure, now_s, out)
 
     # -- secondary -----------------------------------------------------------------
 

@@ -9,19 +9,19 @@ the client answered.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import msgspec
 
-from agents import migration
+from agents import closures, migration
 from agents.causes import Cause
 from agents.cells import Cell, after, batches, dna_bytes, patched, whole
-from agents.effects import Answer, Effect, Note, RunClosure, Send, TellHost
+from agents.closures import STOPPING, Closures
+from agents.effects import Answer, Effect, Note, Send, TellHost
 from agents.evaluate import (
     Refusal,
     answer,
     evaluate,
-    expiry,
     is_live,
     malformed,
     told,
@@ -32,8 +32,6 @@ from agents.guests import dying
 from agents.merging import Merges
 from agents.messages.client import (
     ABSENT,
-    BAD,
-    FAILED,
     FULL,
     MOVED,
     OK,
@@ -49,7 +47,7 @@ from agents.messages.client import (
     Reply,
     Scan,
 )
-from agents.messages.replication import DEATH, EXPIRED, PUT, REFUSED, Entry, Located, Replicate
+from agents.messages.replication import DEATH, EXPIRED, REFUSED, Entry, Located, Replicate
 from agents.moving import Moves
 from agents.peer import Peer, follows
 from agents.pending import Pending, result_of
@@ -57,18 +55,9 @@ from agents.surroundings import CellChanged
 from agents.transfers import Transfers
 
 Out = list[Effect]
-STOPPING = "the whole cluster is being stopped"
 SCAN_MAX = 10_000
 RARE = frozenset((Scan, Locate, Migrate))
 CHANGE_KINDS = {DEATH: "died", EXPIRED: "expired"}
-
-
-class Running(NamedTuple):
-    """A closure that runs in the worker pool."""
-
-    caller: Any
-    request: Mutate
-    seen: bool  # whether the cell lived when the closure began
 
 
 class Primary:
@@ -83,6 +72,7 @@ class Primary:
         transfers: Clones, activations, retirements, hand-over.
         merges: What losing sides hand on; None = nothing is.
         announced: What all hosts were told last of where the colony is; None = nothing yet.
+        closures: What runs on its cells.
         moves: Cells that are elsewhere, or guests here; None = there were none in this primacy.
     """
 
@@ -93,10 +83,10 @@ class Primary:
         "_lanes",
         "_next_ticket",
         "_overlay",
-        "_running",
         "_taking",
         "ack_set",
         "announced",
+        "closures",
         "inherited",
         "is_open",
         "merges",
@@ -123,8 +113,8 @@ class Primary:
         self._overlay: dict[bytes, tuple[int, Cell | None]] = {}
         self._lanes: dict[bytes, Pending] = {}
         self._busy: dict[bytes, deque[tuple[Any, Any]]] = {}
-        self._running: dict[int, Running] = {}
-        self._asked: dict[bytes, int] = {}
+        self.closures = Closures()
+        self._asked = self.closures.asked  # looked at with every mutation
         # A closure of an earlier primacy may end in this one: no ticket twice.
         self._next_ticket = peer.epoch << 32
         self._taking = False
@@ -199,7 +189,7 @@ class Primary:
         self._taking = False
 
     def _mutate(self, caller: Any, request: Mutation, now_s: float, out: Out) -> None:
-        if self._is_repeat(caller, request, out):
+        if self.is_repeat(caller, request, out):
             return
         peer = self.peer
         if peer.host.frozen:
@@ -213,7 +203,7 @@ class Primary:
             out.append(Answer(caller, Reply(request.id, wrong.code, text=wrong.text)))
             return
         if type(request) is Mutate:
-            self._run(caller, request, now_s, out)
+            closures.run(self, caller, request, now_s, out)
             return
         _, cell = self._latest(request.key)
         entry = evaluate(
@@ -225,7 +215,7 @@ class Primary:
         )
         if isinstance(entry, Refusal):
             reply = Reply(request.id, entry.code, entry.version, text=entry.text)
-            self._refuse(caller, request, reply, now_s, out)
+            self.refuse(caller, request, reply, now_s, out)
         elif self._is_too_much(request):
             text = "this host's memory limit is reached"
             out.append(Answer(caller, Reply(request.id, FULL, text=text)))
@@ -257,21 +247,12 @@ class Primary:
         self.peer.host.refused_birth()
         return True
 
-    def _has_no_room(self, live: Cell | None, key_bytes: int, dna: bytes) -> bool:
-        """Return whether what a function made of a cell is too much."""
-        if live is not None and len(dna) <= dna_bytes(live[2]):
-            return False
-        if not self.peer.host.is_full(key_bytes + len(dna)):
-            return False
-        self.peer.host.refused_birth()
-        return True
-
     def _latest(self, key: bytes) -> tuple[int, Cell | None]:
         """Return the cell after all that is sequenced; seq 0 = committed."""
         found = self._overlay.get(key)
         return found if found is not None else (0, self.peer.cells.live.get(key))
 
-    def _is_repeat(self, caller: Any, request: Mutation, out: Out) -> bool:
+    def is_repeat(self, caller: Any, request: Mutation, out: Out) -> bool:
         """At most once: answer a retry from what is known of its lane."""
         lane, number = request.lane, request.number
         pending = self._lanes.get(lane)
@@ -280,11 +261,7 @@ class Primary:
                 pending.callers.append((caller, request.id))
             return True  # a lower number: nobody waits for it any more
         ticket = self._asked.get(lane)
-        if ticket is not None and self._running[ticket].request.number >= number:
-            if self._running[ticket].request.number == number:
-                self._running[ticket] = self._running[ticket]._replace(
-                    caller=caller, request=cast(Mutate, request)
-                )
+        if ticket is not None and self.closures.is_repeat(ticket, caller, request):
             return True
         known = self.peer.cells.lanes.get(lane)
         if known is not None and known[0] >= number:
@@ -293,7 +270,7 @@ class Primary:
             return True
         return False
 
-    def _refuse(self, caller: Any, request: Mutation, reply: Reply, now_s: float, out: Out) -> None:
+    def refuse(self, caller: Any, request: Mutation, reply: Reply, now_s: float, out: Out) -> None:
         """Sequence a refusal: it is answered when it is committed, and with it what it rests on.
 
         A copy of the request may lie in a host that is promoted later. What was
@@ -331,90 +308,19 @@ class Primary:
         self._next_ticket += 1
         return self._next_ticket - 1
 
+    def release(self, key: bytes) -> deque[tuple[Any, Any]]:
+        """No function runs on a cell any more: return who waited for it."""
+        return self._busy.pop(key, deque())
+
     def let_go(self, key: bytes, now_s: float, out: Out) -> None:
         """Go on with requests that waited for a cell, unless it moves: then they wait for that."""
         if self.moves is not None and key in self.moves.held:
             return
-        waited = self._busy.pop(key, deque())
+        waited = self.release(key)
         if self.moves is not None:
             migration.freed(self, key, now_s, out)
         for later in waited:
             self.request(*later, now_s, out)
-
-    # -- closures --------------------------------------------------------------
-
-    def _run(self, caller: Any, request: Mutate, now_s: float, out: Out) -> None:
-        _, cell = self._latest(request.key)
-        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
-        if live is not None and not isinstance(live[2], bytes):
-            text = "this cell holds attributes; change them through a session"
-            self._refuse(caller, request, Reply(request.id, BAD, live[0], text=text), now_s, out)
-            return
-        ticket = self._next_ticket
-        self._next_ticket += 1
-        self._running[ticket] = Running(caller, request, live is not None)
-        self._asked[request.lane] = ticket
-        self._busy[request.key] = deque()
-        dna = live[2] if live is not None and isinstance(live[2], bytes) else None
-        out.append(RunClosure(ticket, dna, request.closure))
-
-    def closure_ran(
-        self, ticket: int, dna: bytes | None, failure: Reply | None, now_s: float, out: Out
-    ) -> None:
-        """A closure is done: sequence its result, then who waited for the cell."""
-        running = self._running.pop(ticket, None)
-        if running is None:
-            return
-        caller, request, _ = running
-        if self._asked.get(request.lane) == ticket:
-            del self._asked[request.lane]
-        waited = self._busy.pop(request.key, deque())
-        if not self._is_repeat(caller, request, out):  # its lane may have gone on without it
-            self._closure_result(running, dna, failure, now_s, out)
-        if self.moves is not None:
-            migration.freed(self, request.key, now_s, out)
-        for later in waited:
-            self.request(*later, now_s, out)
-
-    def _closure_result(
-        self, running: Running, dna: bytes | None, failure: Reply | None, now_s: float, out: Out
-    ) -> None:
-        """Sequence what a closure returned, or tell its client why not."""
-        caller, request, seen = running
-        _, cell = self._latest(request.key)
-        live = cell if is_live(cell, self.peer.clock_s(now_s)) else None
-        host, reply = self.peer.host, None
-        if host.frozen:
-            reply = Reply(request.id, UNAVAILABLE, text=STOPPING)
-        elif not self.is_open or self.transfers.handing is not None:
-            reply = Reply(request.id, UNAVAILABLE, text="the primary changed while the closure ran")
-        elif failure is not None:
-            reply = msgspec.structs.replace(failure, id=request.id)
-            self._refuse(caller, request, reply, now_s, out)
-            return
-        elif seen and live is None:  # what it saw is gone, and reads have said so
-            reply = Reply(request.id, UNAVAILABLE, text="the cell expired while the closure ran")
-        elif dna is not None and len(dna) > host.limits.value_bytes_max:
-            reply = Reply(request.id, FAILED, text=f"the closure's value has {len(dna)} bytes")
-            self._refuse(caller, request, reply, now_s, out)
-            return
-        elif dna is not None and self._has_no_room(live, len(request.key), dna):
-            reply = Reply(request.id, FULL, text="this host's memory limit is reached")
-        if reply is not None:
-            out.append(Answer(caller, reply))
-        else:
-            self._closure_entry(caller, request, dna, live, now_s, out)
-
-    def _closure_entry(
-        self, caller: Any, request: Mutate, dna: bytes | None, live: Cell | None, now_s: float, out: Out
-    ) -> None:
-        peer = self.peer
-        expires_s = expiry(request.ttl_ms, live, peer.clock_s(now_s))
-        kind = PUT if dna is not None else DEATH
-        entry = Entry(
-            peer.last + 1, kind, request.key, dna, (), expires_s, request.lane, request.number, OK, dna
-        )
-        self.sequence(entry, live, now_s, out, caller=(caller, request.id))
 
     # -- sequence, replicate, commit -------------------------------------------
 
@@ -575,7 +481,7 @@ class Primary:
         # the client's retry (same lane and number) finds out at the next primary.
         # A closure still running has done nothing: its result is thrown away.
         queued = [*self.waiting, *(one for busy in self._busy.values() for one in busy)]
-        queued += [(running.caller, running.request) for running in self._running.values()]
+        queued += self.closures.dismissed()
         version = self.peer.colony + 1 if code == MOVED else 0
         for caller, request in queued:
             out.append(Answer(caller, Reply(request.id, code, version, value=value, text=told)))
@@ -584,8 +490,6 @@ class Primary:
                 out.append(Answer(caller, Reply(request_id, UNAVAILABLE, text=text)))
         self.waiting.clear()
         self._busy.clear()
-        self._running.clear()
-        self._asked.clear()
 
 
 def read_cell(peer: Peer, request: Get, now_s: float) -> Reply:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from agents.effects import ClosureRan, LinkCameUp, QuorumCameBack, Received, Ticked
+from agents.effects import LinkCameUp, QuorumCameBack, Received, Ticked
 from agents.messages.client import (
     ABSENT,
     CONFLICT,
-    FAILED,
     IF_ABSENT,
     MOVED,
     OK,
@@ -14,7 +13,6 @@ from agents.messages.client import (
     UNAVAILABLE,
     Delete,
     Get,
-    Mutate,
     Patch,
     Put,
     Touch,
@@ -290,36 +288,6 @@ def test_keep_and_touch_and_plain_put_treat_the_ttl_as_asked() -> None:
     assert ward.get("A", b"k").ttl_ms > 5000
     ward.put("A", b"k", b"x")
     assert ward.get("A", b"k").ttl_ms == -1
-
-
-def test_a_closure_runs_once_and_others_wait_for_its_cell() -> None:
-    ward = pair()
-    ward.put("A", b"k", b"1")
-    ward.ask("A", Mutate(500, b"m", 1, b"k", b"closure"))
-    ward.ask("A", Mutate(501, b"m", 1, b"k", b"closure"))
-    later = ward.put("A", b"k", b"3", lane=b"later")
-    assert len(ward.closures) == 1
-    host, run = ward.closures[0]
-    assert run.dna == b"1", "it sees what is sequenced before it"
-    ward.tell(host, ClosureRan(run.ticket, b"2"))
-    ward.deliver()
-    reply, put = ward.reply(501), ward.reply(later)
-    assert reply is not None and reply.code == OK and reply.value == b"2"
-    assert put is not None and put.version == reply.version + 1
-
-
-def test_a_closure_that_raises_changes_nothing() -> None:
-    ward = pair()
-    ward.put("A", b"k", b"1")
-    ward.deliver()
-    ward.ask("A", Mutate(500, b"m", 1, b"k", b"closure"))
-    host, run = ward.closures[0]
-    ward.tell(host, ClosureRan(run.ticket, None, error="ZeroDivisionError()"))
-    assert ward.reply(500) is None, "it is told when all peers know of it: a late copy might do better"
-    ward.deliver()
-    reply = ward.reply(500)
-    assert reply is not None and reply.code == FAILED and "ZeroDivision" in reply.text
-    assert ward.get("A", b"k").value == b"1"
 
 
 def test_a_secondary_sends_clients_to_the_primary() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.effects import Answer, Effect, RunClosure, Send, TellHost
+from agents.effects import Answer, Effect, Send, TellHost
 from agents.messages.client import (
-    BAD,
     MOVED,
     OK,
     UNAVAILABLE,
@@ -156,32 +155,6 @@ def test_a_repeat_finds_its_first_in_the_overlay_in_the_pool_and_in_the_lanes() 
     ask(primary, Mutate(20, b"m", 1, b"c", b"closure"))
     assert not ask(primary, Mutate(21, b"m", 1, b"c", b"closure"))
     assert not ask(primary, put(0)), "nobody waits for a lower number"
-
-
-def test_what_waits_for_a_closure_goes_on_after_it_in_order() -> None:
-    primary = a_primary()
-    (run,) = [e for e in ask(primary, Mutate(1, b"m", 1, b"k", b"c")) if isinstance(e, RunClosure)]
-    assert not ask(primary, put(2)) and not ask(primary, put(3))
-    assert replies(ask(primary, put(4, key=b"other", lane=b"free")))[4].code == OK
-    out: list[Effect] = []
-    primary.closure_ran(run.ticket, b"made", None, NOW_S, out)
-    assert [(i, r.version) for i, r in replies(out).items()] == [(1, 2), (2, 3), (3, 4)]
-
-
-def test_an_unknown_ticket_is_thrown_away() -> None:
-    primary = a_primary()
-    out: list[Effect] = []
-    primary.closure_ran(12345, b"x", None, NOW_S, out)
-    assert out == [] and primary.peer.last == 0
-
-
-def test_closures_do_not_run_on_attributes_or_past_the_bound_of_who_waits() -> None:
-    primary = a_primary(waiting_max=1)
-    ask(primary, Patch(1, b"p", 1, b"m", (("a", b"1"),)))
-    assert replies(ask(primary, Mutate(2, b"c", 1, b"m", b"f")))[2].code == BAD
-    ask(primary, Mutate(3, b"c", 2, b"k", b"f"))
-    assert not ask(primary, put(4))
-    assert replies(ask(primary, put(5, lane=b"other")))[5].code == UNAVAILABLE
 
 
 def test_a_scan_pages_through_live_keys_in_order_and_says_how_many_are_left() -> None:

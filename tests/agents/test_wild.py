@@ -15,7 +15,7 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from agents import transfers
+from agents import closures, transfers
 from agents.cells import Cells
 from agents.cloning import Clone
 from agents.colony import Colony
@@ -250,7 +250,7 @@ def _is_complete_when_sent(original: Any) -> Any:
 
 def _late_closures(original: Any) -> Any:
     def ran(primary: Primary, ticket: int, *more: Any) -> None:
-        running = primary._running.get(ticket)
+        running = primary.closures.running.get(ticket)
         if running is not None:
             lane = running.request.lane
             pending, known = primary._lanes.pop(lane, None), primary.peer.cells.lanes.pop(lane, None)
@@ -281,13 +281,13 @@ PLANTED: dict[str, Plant] = {
     ),
     "a hand-over is repeated across a view": _replaced(Colony, "_view_installed", _hand_over_across_views),
     "a hand-over is taken twice": _replaced(Colony, "_hand_over", _take_hand_over_twice),
-    "retries skip the overlay": _replaced(Primary, "_is_repeat", _skip_overlay),
-    "refusals are answered early": _replaced(Primary, "_refuse", _refuse_early),
+    "retries skip the overlay": _replaced(Primary, "is_repeat", _skip_overlay),
+    "refusals are answered early": _replaced(Primary, "refuse", _refuse_early),
     "learners count as ACTIVE later": _replaced(Colony, "_view_installed", _learners_count),
     "a clone without tombstones": _replaced(Cells, "clear", _no_tombs),
     "deltas to learners": _replaced(transfers, "whole", _deltas),
     "a link comes back without re-sending": _replaced(transfers, "link_up", _nothing),
-    "late closures turn a lane back": _replaced(Primary, "closure_ran", _late_closures),
+    "late closures turn a lane back": _replaced(closures, "ran", _late_closures),
 }
 
 

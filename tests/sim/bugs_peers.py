@@ -150,13 +150,13 @@ def _answers_at_once(self: Primary, caller: Any, request: Any, reply: Reply, *re
 MANY = tuple(f"k{number}" for number in range(12))
 RACING = Habits(think_s=0.2, attempt_s=1.5, give_up_s=4.0, mix=(("add", 3), ("get", 2)))
 BUGS["a refused conditional is answered early"] = Bug(
-    [(Primary, "_refuse", _answers_at_once)],
+    [(Primary, "refuse", _answers_at_once)],
     "0 cut p>s for 1\n0.4 crash p for 0.1",
     seeds=40,
     options={**TWO, "keys": MANY, "clients": 10, "habits": RACING, "charter": charter(2, 1)},
 )
 
-_is_repeat = Primary._is_repeat
+_is_repeat = Primary.is_repeat
 
 
 def _skips_overlay(self: Primary, caller: Any, request: Any, out: list[Any]) -> bool:
@@ -165,7 +165,7 @@ def _skips_overlay(self: Primary, caller: Any, request: Any, out: list[Any]) -> 
 
 
 BUGS["the look-up of retries skips the overlay"] = Bug(
-    [(Primary, "_is_repeat", _skips_overlay)],
+    [(Primary, "is_repeat", _skips_overlay)],
     "0.5 cut A>B for 1\n2 cut B>C for 1\n3 cut C>A for 1\n5 cut A>C for 1",
     options={**TWO, "habits": Habits(think_s=0.1, mix=(("append", 1), ("get", 1)))},
 )

@@ -19,10 +19,10 @@ and the next view gives the stop up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.barrier import FREEZE_S, SILENT_S, Barrier
 from agents.effects import (
     BallotsHalted,
     ConfirmSnapshot,
@@ -48,11 +48,8 @@ from agents.views import View
 
 Out = list[Effect]
 
-FREEZE_S = 10.0  # ten times what a hand-over may wait for its last acks
-WRITE_S = 600.0  # 60 GB at 100 MB/s
 ORDER_EVERY_S = 0.2
 END_S = 2.0  # a link that broke is UP again within a tenth of it
-SILENT_S = 5.0  # the leader repeats itself 25 times in it, and is answered as often
 PHASES = {FREEZE: "FREEZE", WRITE: "WRITE"}
 
 
@@ -94,42 +91,13 @@ class Task:
     over_s: float = float("inf")
 
 
-@dataclass(slots=True)
-class Lead:
-    """A stop as its leader drives it."""
-
-    stop: str
-    force: bool
-    since_s: float
-    phase: int = FREEZE
-    ordered_s: float = float("-inf")
-    answers: dict[str, StopAnswer] = field(default_factory=dict)
-    heard_s: dict[str, float] = field(default_factory=dict)
-    odd: str = ""
-
-
-def disagreement(colonies: int, told: Mapping[str, tuple[CensusPeer, ...]]) -> str:
-    """Return why the peers that all hosts told of are not at one barrier; "" = they are."""
-    leads: dict[int, CensusPeer] = {}
-    for peer in (peer for peers in told.values() for peer in peers if peer.primary):
-        if peer.colony in leads:
-            return f"colony {peer.colony} has two primaries"
-        leads[peer.colony] = peer
-    for peer in (peer for peers in told.values() for peer in peers):
-        lead = leads.get(peer.colony)
-        if lead is not None and peer.seq != lead.seq:
-            return f"a peer of colony {peer.colony} is at {peer.seq}, its primary at {lead.seq}"
-    missing = [colony for colony in range(colonies) if colony not in leads]
-    return f"colony {missing[0]} has no primary" if missing else ""
-
-
 class Stopping:
     """One host's part in a whole-cluster stop, as its leader and as a member."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self._task: Task | None = None
-        self._lead: Lead | None = None
+        self._lead: Barrier | None = None
         self._count = 0
         self._failed: tuple[str, str] | None = None
         self._is_over = False
@@ -164,7 +132,7 @@ class Stopping:
             return self._task.stop
         self._count += 1
         stop = f"{view.id:x}.{self._count}.{self.host.me}"
-        self._lead = Lead(stop, force, now_s)
+        self._lead = Barrier(stop, force, now_s)
         out.append(Note("stop", "an operator stops the whole cluster", details={"stop": stop}))
         self._order_all(now_s, out)
         return stop
@@ -204,70 +172,34 @@ class Stopping:
         if answer.refusal:
             self._give_up(f"{self._name(sender)}: {answer.refusal}", now_s, out)
             return
-        lead.heard_s[sender] = now_s
-        if answer.phase == lead.phase:
-            lead.answers[sender] = answer
-            self._drive(lead, now_s, out)
-
-    def _drive(self, lead: Lead, now_s: float, out: Out) -> None:
-        """Go on to the next phase once all have done what this one asks for."""
         view = self.host.view
         assert view is not None
-        if any(host not in lead.answers or not lead.answers[host].done for host in view.ids):
-            return
-        if lead.phase == WRITE:
-            lead.phase = END
+        if lead.took(sender, answer, now_s) and lead.goes_on(view, now_s):
             self._order_all(now_s, out)
-            return
-        told = {host: answer.peers for host, answer in lead.answers.items()}
-        lead.odd = disagreement(view.charter.colonies, told)
-        if lead.odd and not (lead.force and lead.odd.endswith("no primary")):
-            return
-        lead.phase, lead.since_s = WRITE, now_s
-        lead.answers.clear()
-        self._order_all(now_s, out)
 
-    def _lead_on(self, lead: Lead, now_s: float, out: Out) -> None:
-        dead = self._dead(lead, now_s)
+    def _lead_on(self, lead: Barrier, now_s: float, out: Out) -> None:
+        others = self._others()
+        holds_dead = self.host.membership.holds_dead
+        dead = [self._name(host) for host in lead.undone(others) if holds_dead(host, now_s)]
         if dead:  # ballots rest, so no view will ever say so
             self._give_up(f"{', '.join(dead)} died", now_s, out)
             return
-        silent = self._silent(lead, now_s)
+        silent = [self._name(host) for host in lead.silent(others, now_s)]
         if silent:  # it doubts by now, or goes on already
             self._give_up(f"{', '.join(silent)} can't be heard", now_s, out)
-        elif now_s - lead.since_s > (FREEZE_S if lead.phase == FREEZE else WRITE_S):
+        elif lead.is_late(now_s):
             self._give_up("; ".join(self._lagging(lead)) or lead.odd, now_s, out)
         elif now_s - lead.ordered_s >= ORDER_EVERY_S:
             self._order_all(now_s, out)
 
-    def _dead(self, lead: Lead, now_s: float) -> list[str]:
-        """Return who has not done what is asked, and never will."""
-        holds_dead = self.host.membership.holds_dead
-        return [self._name(host) for host in self._undone(lead) if holds_dead(host, now_s)]
+    def _others(self) -> list[str]:
+        view = self.host.view
+        return [host for host in (view.ids if view is not None else ()) if host != self.host.me]
 
-    def _silent(self, lead: Lead, now_s: float) -> list[str]:
-        """Return who has not done what is asked, and says nothing to that for long."""
-        patience_s = 2 * SILENT_S
-        return [
-            self._name(host)
-            for host in self._undone(lead)
-            if now_s - max(lead.heard_s.get(host, 0.0), lead.since_s) > patience_s
-        ]
-
-    def _undone(self, lead: Lead) -> list[str]:
-        """Return the other members that have not done what is asked."""
-        view, answers = self.host.view, lead.answers
-        others = [host for host in (view.ids if view is not None else ()) if host != self.host.me]
-        return [host for host in others if host not in answers or not answers[host].done]
-
-    def _lagging(self, lead: Lead) -> list[str]:
+    def _lagging(self, lead: Barrier) -> list[str]:
         """Return who has not done what is asked, and what it waits for."""
-        found = []
-        for host in self.host.view.ids if self.host.view is not None else ():
-            answer = lead.answers.get(host)
-            if answer is None or not answer.done:
-                found.append(f"{self._name(host)} ({answer.waits if answer else 'no answer'})")
-        return found
+        hosts = self.host.view.ids if self.host.view is not None else ()
+        return [f"{self._name(host)} ({lead.waits_for(host)})" for host in lead.undone(hosts)]
 
     def _give_up(self, reason: str, now_s: float, out: Out) -> None:
         lead, view = self._lead, self.host.view

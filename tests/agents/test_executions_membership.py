@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from agents.barrier import FREEZE_S, SILENT_S, WRITE_S
 from agents.effects import BallotsHalted, DropEverything, Received, SaveSnapshot, Ticked
 from agents.keeping import Keeper
 from agents.messages.membership import Ballot, Prepare
 from agents.messages.stopping import END, FREEZE, StopOrder
 from agents.snapshot import Copy, Head, Held
-from agents.stopping import END_S, FREEZE_S, SILENT_S, WRITE_S
+from agents.stopping import END_S
 from tests.agents.assembly import founded
 from tests.agents.test_snapshot_stop import KEYS, served, settled
 from tests.agents.town import Town

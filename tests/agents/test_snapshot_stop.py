@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from agents.barrier import FREEZE_S, SILENT_S
 from agents.effects import BallotsHalted, DropEverything, Halt, Ticked
 from agents.messages.client import ABSENT, DENIED, OK, UNAVAILABLE, Put
-from agents.messages.replication import CensusPeer
-from agents.stopping import END_S, FREEZE_S, SILENT_S, disagreement
+from agents.stopping import END_S
 from agents.views import view_id
 from tests.agents.assembly import founded
 from tests.agents.town import Town
@@ -270,14 +270,6 @@ def test_hosts_without_a_directory_are_named_and_only_force_stops_them(tmp_path:
 def test_a_stop_without_quorum_is_refused(town: Town) -> None:
     town.members["a"].quorum.is_held = False
     assert town.order("a").code == UNAVAILABLE
-
-
-def test_peers_agree_when_all_are_as_far_as_their_primary() -> None:
-    one, two = CensusPeer(0, 1, 5, True), CensusPeer(0, 1, 5, False)
-    assert disagreement(1, {"a": (one,), "b": (two,)}) == ""
-    assert "at 4" in disagreement(1, {"a": (one,), "b": (CensusPeer(0, 1, 4, False),)})
-    assert "two primaries" in disagreement(1, {"a": (one,), "b": (one,)})
-    assert "colony 1 has no primary" in disagreement(2, {"a": (one,)})
 
 
 def test_whoever_has_written_takes_part_in_no_ballot() -> None:

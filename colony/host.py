@@ -7,18 +7,15 @@ survive a fork: pre-fork servers start it in a process of its own beside them.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from agents.access import Access
 from agents.client_link import Curve
-from agents.curve import HostKeys
 from agents.disk import RecordFile, RecordRefused, ephemeral, load_or_create
 from agents.effects import Halt, Note
 from agents.hosting import Container
@@ -26,39 +23,32 @@ from agents.keeping import Keeper
 from agents.link import Door
 from agents.membership import Settings
 from agents.messages.client import DENIED, UNAVAILABLE, Admin, Reply
-from agents.messages.membership import Load
 from agents.notes import Noted
 from agents.record import Record
 from agents.server import Server
 from agents.snapshot import Found
 from agents.stages import Stage
-from agents.surroundings import Limits
 from agents.views import Charter, Member, View
 from agents.vitals import Vitals
 from agents.wandering import Urges
-from colony import drafts, keyring
+from colony import checked, drafts, keyring, machine
 from colony.aio import AioStore
 from colony.aio_embedded import AioEmbedded
 from colony.closures import report_of, run_closure
 from colony.codecs import codec_named
 from colony.embedded import Embedded, Waiter
+from colony.endpoints import endpoint, is_loopback, open_door, reachable
 from colony.errors import Closed, ColonyError, Denied, Unavailable
 from colony.health import Health, serve
 from colony.merges import Merge, policy_of, run_merge
 from colony.store import TIMEOUT_S, Store
 from colony.transport import seeds_in
 from placement import probe
-from placement.labels import Labels
 
-LINK_PORTS_ABOVE = (
-    10_000  # the link's port is the public one plus this, if that is free: firewalls can name it
-)
 POLL_S = 0.01
 ORDER_S = 5.0
 LEAVE_S = 30.0
 INSECURE = "without --keys, who can reach this host may read and change everything"
-
-PERIOD_S_MAX = 366 * 86_400
 
 
 class Host:
@@ -162,25 +152,26 @@ class Host:
         hot_share: float = 0.0,
         colony_max_bytes: int = 0,
     ) -> None:
-        self._listen = _endpoint(listen)
-        self._link = _endpoint(link) if link else None
+        self._listen = endpoint(listen)
+        self._link = endpoint(link) if link else None
         self._name, self._seeds = name, seeds_in(join) if join else ()
-        charter, alone_s = _charter(colonies, peers, quorum, apart), _period("solitude", solitude)
+        charter = Charter(colonies, peers, quorum=quorum, apart=apart)  # type: ignore[arg-type]
+        alone_s = checked.period("solitude", solitude)
         self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)
         self._merge, self._policy = merge, policy_of(merge)
-        self._labels, self._state_dir = _labels(labels or {}), state_dir
-        self._restore_wait_s = _period("restore_wait", restore_wait)
-        self._snapshot_every_s = _period("snapshot_every", snapshot_every)
-        self._restore_periodic, self._when_lost = restore_periodic, _when_lost(when_lost)
+        self._labels, self._state_dir = checked.labels(labels or {}), state_dir
+        self._restore_wait_s = checked.period("restore_wait", restore_wait)
+        self._snapshot_every_s = checked.period("snapshot_every", snapshot_every)
+        self._restore_periodic, self._when_lost = restore_periodic, checked.when_lost(when_lost)
         if state_dir is None and (snapshot_every is not None or restore_periodic):
             raise ValueError("snapshot_every and restore_periodic need a state_dir")
         self._witness, self._max_bytes, self._urges = witness, max_bytes, Urges(hot_share, colony_max_bytes)
-        self._limits = _limits(max_bytes, moves_max, clones_max, clone_rate)
+        self._limits = checked.limits(max_bytes, moves_max, clones_max, clone_rate)
         self._keys, self._insecure = keys, insecure
-        is_safe = keys is not None or _is_loopback(self._listen)
+        is_safe = keys is not None or is_loopback(self._listen)
         self._closures = is_safe if closures is None else closures
         self._owns_process, self._on_note = owns_process, on_note
-        self._metrics = _endpoint(metrics) if metrics else None
+        self._metrics = endpoint(metrics) if metrics else None
         self._drain_grace_s, self._supervised = drain_grace, supervised
         self._is_draining = self._is_closed = False
 
@@ -208,7 +199,7 @@ class Host:
         self._curve = ring.curve
         record, keeper, found = self._remember()
         try:
-            door = _door(self._listen, self._link, ring.keys)
+            door = open_door(self._listen, self._link, ring.keys)
         except OSError:
             self._let_go()
             raise
@@ -240,10 +231,10 @@ class Host:
             run_closure=run_closure if self._closures else None,
             report=report_of,
             persist=self._file.save if self._file is not None else None,
-            process_state=lambda member: _state_of(me, member),
+            process_state=lambda member: machine.state_of(me, member),
             keeper=keeper,
             run_merge=partial(run_merge, self._merge) if callable(self._merge) else None,
-            sample=_sampler(keeper, lambda: self._is_draining, self._supervised),
+            sample=machine.sampler(keeper, lambda: self._is_draining, self._supervised),
             read_roster=ring.read_roster,
             on_note=self._on_note,
             owns_process=self._owns_process,
@@ -268,13 +259,13 @@ class Host:
 
     def _me(self, record: Record, door: Door, *, is_durable: bool) -> Member:
         """Return this host as it would stand in a view."""
-        address = _reachable(door.address)
+        address = reachable(door.address)
         return Member(
             id=record.host,
             incarnation=record.incarnation,
             name=self._name or f"{socket.gethostname()}-{address.rpartition(':')[2]}",
             address=address,
-            link=_reachable(door.link_address),
+            link=reachable(door.link_address),
             labels=self._labels,
             machine=probe.machine_identity(),
             pid=os.getpid(),
@@ -287,9 +278,9 @@ class Host:
     def _access(self) -> Access:
         """Return how the doors stand; raises `ColonyError` if they would stand open to strangers."""
         link = self._link or self._listen
-        is_open = self._keys is None and not (_is_loopback(self._listen) and _is_loopback(link))
+        is_open = self._keys is None and not (is_loopback(self._listen) and is_loopback(link))
         if is_open and not self._insecure:
-            where = link if _is_loopback(self._listen) else self._listen
+            where = link if is_loopback(self._listen) else self._listen
             raise ColonyError(
                 f"strangers can connect to {where}, and there are no keys: make some with colony keygen DIR "
                 "and say --keys DIR, or say --insecure"
@@ -498,113 +489,3 @@ class Host:
         """Return an asyncio store on the cluster; it belongs to the loop that first uses it. See `store`."""
         transport = AioEmbedded(self._running()[0], self.address, self._curve, affinity=affinity)
         return AioStore(transport, codec=codec_named(codec), timeout_s=drafts.seconds(timeout))
-
-
-# -- parts -----------------------------------------------------------------------
-
-
-def _charter(colonies: int, peers: int, quorum: str, apart: str) -> Charter:
-    return Charter(colonies, peers, quorum=quorum, apart=apart)  # type: ignore[arg-type]
-
-
-def _endpoint(text: str) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"an address is a str, not {type(text).__name__}")
-    host, colon, port = text.removeprefix("tcp://").rpartition(":")
-    is_port = port == "*" or (port.isdecimal() and int(port) < 65536)
-    if not text.startswith("tcp://") or not colon or not host or not is_port:
-        raise ValueError(f"{text!r} is no address to listen on, such as tcp://127.0.0.1:7420")
-    return f"tcp://{host}:{'*' if port == '0' else port}"
-
-
-def _limits(bytes_max: int, moves_max: int, clones_max: int, clone_rate: int) -> Limits:
-    if min(moves_max, clones_max) < 1 or clone_rate < 0:
-        raise ValueError("moves_max and clones_max are 1 or more, clone_rate is 0 or more")
-    return Limits(bytes_max=bytes_max, moves_max=moves_max, clones_max=clones_max, clone_bytes_s=clone_rate)
-
-
-def _when_lost(value: str) -> str:
-    if value not in ("start", "wait"):
-        raise ValueError(f'when_lost is "start" or "wait", not {value!r}')
-    return value
-
-
-def _period(name: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
-    if not 0 < value <= PERIOD_S_MAX:
-        raise ValueError(f"{name} is > 0 and at most a year, not {value}")
-    return float(value)
-
-
-def _is_loopback(endpoint: str) -> bool:
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _door(listen: str, link: str | None, keys: HostKeys | None) -> Door:
-    """Open the sockets; the link's port is chosen by rule, or else free."""
-    if link is not None:
-        return Door(listen, link, keys)
-    host, _, port = listen.rpartition(":")
-    if port != "*" and int(port) + LINK_PORTS_ABOVE < 65536:
-        try:
-            return Door(listen, f"{host}:{int(port) + LINK_PORTS_ABOVE}", keys)
-        except OSError:
-            pass  # one of the two is taken: if it is the public one, the next line says so
-    return Door(listen, f"{host}:*", keys)
-
-
-def _reachable(endpoint: str) -> str:
-    """Return an endpoint that others can connect to: a wildcard becomes our first card's address."""
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    if host not in ("0.0.0.0", "[::]", "*"):
-        return endpoint
-    cards = [card for card in probe.network_cards() if not card.loopback]
-    addresses = [address for card in cards for address in card.addresses if ":" not in address]
-    return f"tcp://{addresses[0] if addresses else '127.0.0.1'}:{port}"
-
-
-def _labels(given: Mapping[str, str]) -> Labels:
-    unknown = set(given) - {"zone", "rack", "box"}
-    if unknown:
-        raise ValueError(f"no such label: {', '.join(sorted(unknown))}; there are zone, rack and box")
-    found = probe.default_labels()
-    return Labels(
-        given.get("zone") or found.zone, given.get("rack") or found.rack, given.get("box") or found.box
-    )
-
-
-def _state_of(me: Member, member: Member) -> Literal["runs", "stopped", "gone", ""]:
-    """Return what we see of a member's process; "" = it is on another machine."""
-    if not me.machine or member.machine != me.machine:
-        return ""
-    return probe.process_state(member.pid, member.started_s)
-
-
-def _sampler(
-    keeper: Keeper | None, is_draining: Callable[[], bool], supervised: tuple[str, int]
-) -> Callable[[], Load]:
-    sampler = probe.Sampler()
-
-    def sample() -> Load:
-        now = sampler.sample(time.monotonic())
-        return Load(
-            cpu=now.cpu,
-            memory_free=now.memory_free,
-            memory_total=now.memory_total,
-            machine_pct=round(now.cpu_machine * 100),
-            own_pct=round(now.cpu_own * 100),
-            group_pct=round(now.cpu_group * 100),
-            kept=keeper.lost_files() if keeper is not None else 0,
-            draining=is_draining(),
-            supervisor=supervised[0],
-            restarts=supervised[1],
-        )
-
-    return sample

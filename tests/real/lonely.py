@@ -20,7 +20,7 @@ class Lonely(Processes):
 
 
 if __name__ == "__main__":
-    from colony import host, supervise_child
+    from colony import machine, supervise_child
 
-    host._state_of = lambda me, member: ""
+    machine.state_of = lambda me, member: ""
     sys.exit(supervise_child.main(sys.argv[1:]))

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from agents.archive import Archive
 from agents.bodies import Body, ColonyActor
 from agents.bulk import Bulk
 from agents.clients import ClientCaller, Clients
 from agents.disk import remedy
 from agents.effects import (
     Answer,
-    ClosureRan,
     ConfirmSnapshot,
     Dial,
     DiscardSnapshot,
@@ -38,9 +38,7 @@ from agents.effects import (
     RunClosure,
     RunMerge,
     SaveSnapshot,
-    Seen,
     Send,
-    SnapshotSaved,
     TellColony,
     TellHost,
     Ticked,
@@ -50,10 +48,11 @@ from agents.framing import dna_bytes
 from agents.keeping import Keeper
 from agents.links import ClosePipe, DeliverMessages, OpenPipe, SendFrame, only_ungated
 from agents.messages.client import Reply
-from agents.messages.replication import Ack, Chunk, Dna, Replicate
+from agents.messages.replication import Ack, Chunk, Replicate
 from agents.order import Order
 from agents.record import Record
 from agents.timers import Timers
+from agents.user_code import ReportFn, RunClosureFn, RunMergeFn, UserCode
 from agents.views import Member
 from agents.wire import encode
 from agents.workers import Workers
@@ -65,14 +64,6 @@ ALARMS_MAX = 100_000
 ENTRIES_MAX, ENTRIES_BYTES_MAX = 256, 256 * 1024
 
 ProcessStateFn = Callable[[Member], Literal["runs", "stopped", "gone", ""]]
-RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
-RunMergeFn = Callable[[bytes, Seen | None, Seen | None], Dna | None]
-ReportFn = Callable[[Exception], tuple[str, bytes | None]]
-
-
-def plain_report(error: Exception) -> tuple[str, bytes | None]:
-    """Return an exception as text, and nothing that travels."""
-    return f"{type(error).__name__}: {error}", None
 
 
 class Pipes(Protocol):
@@ -187,20 +178,18 @@ class Performer(Order):
         self.answered = 0
         self._tools = tools
         self._clients = tools.clients
-        self._run_closure = run_closure
-        self._report = report
         self._persist = persist
         self._process_state = process_state
-        self._keeper = keeper
-        self._run_merge = run_merge
         self.bulk = Bulk()
         self.outbox: dict[str, list[HostMessage]] = {}
         self._acks: dict[tuple[str, int], int] = {}
         self._batches: dict[tuple[str, int], Batch] = {}
+        user_code = UserCode(self, tools, run_closure, run_merge, report)
+        archive = Archive(self, tools, keeper)
         self._handlers: dict[type, Callable[[Any, Body | None], None]] = {
             Wake: self._wake,
-            RunClosure: self._closure,
-            RunMerge: self._merge,
+            RunClosure: user_code.closure,
+            RunMerge: user_code.merge,
             Persist: self._write,
             Dial: self._dial,
             HangUp: self._hang_up,
@@ -209,11 +198,11 @@ class Performer(Order):
             Note: lambda effect, body: tools.note(effect),
             InstallView: self._installed,
             DropEverything: self._dropped,
-            SaveSnapshot: self._save,
-            ConfirmSnapshot: lambda effect, body: self._keep("confirm", lambda k: k.confirm(effect.mark)),
-            DiscardSnapshot: lambda effect, body: self._keep("discard", lambda k: k.discard()),
-            ForgetSnapshot: lambda effect, body: self._keep("forget", lambda k: k.forget(keep=effect.keep)),
-            KeepPeriodic: self._keep_periodic,
+            SaveSnapshot: lambda effect, body: archive.save(effect),
+            ConfirmSnapshot: lambda effect, body: archive.keep("confirm", lambda k: k.confirm(effect.mark)),
+            DiscardSnapshot: lambda effect, body: archive.keep("discard", lambda k: k.discard()),
+            ForgetSnapshot: lambda effect, body: archive.keep("forget", lambda k: k.forget(keep=effect.keep)),
+            KeepPeriodic: lambda effect, body: archive.keep_periodic(),
             TellHost: self._say,
             TellColony: self._say,
             LinkCameUp: self._say,
@@ -361,50 +350,6 @@ class Performer(Order):
             self._tools.tell_host(Ticked())
         self.tell_all()
 
-    def _closure(self, effect: RunClosure, body: Body | None) -> None:
-        assert isinstance(body, ColonyActor), "closures run on a colony's cells"
-        run = self._run_closure
-        if run is None:
-            text = "this host runs no closures: it would, on loopback or with keys"
-            self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, text, is_denied=True)))
-            return
-        job = partial(self._run, run, effect)
-        if not self._tools.workers.submit(job, partial(self._closure_ran, body)):
-            self._refuse_closure(body, effect, "too many closures wait on this host")
-
-    def _merge(self, effect: RunMerge, body: Body | None) -> None:
-        assert isinstance(body, ColonyActor), "merges are a colony's"
-        fn = self._run_merge
-        run = partial(fn, effect.key, effect.winner, effect.loser) if fn is not None else None
-        why = "this host has no merge function" if run is None else "too many closures wait on this host"
-        job = partial(self._run_for, effect.ticket, run) if run is not None else None
-        if job is None or not self._tools.workers.submit(job, partial(self._closure_ran, body)):
-            self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
-
-    def _run_for(self, ticket: int, run: Callable[[], Dna | None]) -> ClosureRan:
-        """Run a user's function; on a worker's thread."""
-        try:
-            return ClosureRan(ticket, run())
-        except BaseException as caught:  # whatever it raises is told, and ends nothing
-            error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
-            return ClosureRan(ticket, None, *self._report(error))
-
-    def _refuse_closure(self, body: ColonyActor, effect: RunClosure, why: str) -> None:
-        self.said.append(TellColony(body.colony, ClosureRan(effect.ticket, None, why)))
-
-    def _run(self, run: RunClosureFn, effect: RunClosure) -> ClosureRan:
-        """Run a closure; on a worker's thread."""
-        return self._run_for(effect.ticket, partial(run, effect.dna, effect.closure))
-
-    def _closure_ran(self, body: ColonyActor, ran: ClosureRan | None, error: Exception | None) -> None:
-        if body.actor_stopped.is_set():
-            return  # its tickets died with it
-        if ran is not None:
-            body.turn(ran)
-        elif error is not None:
-            self._tools.colony_broke(body.colony, None, error)
-        self.tell_all()
-
     def _write(self, effect: Persist, body: Body | None) -> None:
         if self._persist is None:
             return
@@ -417,59 +362,6 @@ class Performer(Order):
             reason = f"can't write the durable record, so it can't keep its word: {error}; {hint}"
             self._tools.note(Note("record_failed", reason))
             self.halt = Halt(1, f"{reason}, and start the host again")
-
-    def _save(self, effect: SaveSnapshot, body: Body | None) -> None:
-        then = partial(self._saved, effect.head.stop, effect.is_periodic)
-        if self._keeper is None:
-            then(None, OSError("this host has no state directory"))
-            return
-        job = self._keeper.job(effect)
-        if not effect.is_last:
-            if not self._tools.workers.submit(job, then):
-                then(None, OSError("too many jobs wait on this host"))
-            return
-        try:  # the process is about to end: nothing else waits for this thread
-            path, error = job(), None
-        except OSError as caught:
-            path, error = "", caught
-        then(path, error)
-
-    def _saved(self, stop: str, is_periodic: bool, path: str | None, error: Exception | None) -> None:
-        why = "" if error is None else str(error) or repr(error)
-        self._note_removed()
-        self.said.append(TellHost(SnapshotSaved(stop, path or "", why, is_periodic)))
-        self.tell_all()
-
-    def _note_removed(self) -> None:
-        """Say which files of lost and found had to go."""
-        for name in self._keeper.take_removed() if self._keeper is not None else ():
-            self._tools.note(Note("lost_removed", f"{name}: too many, or too much, is kept there"))
-
-    def _keep_periodic(self, effect: KeepPeriodic, body: Body | None) -> None:
-        if self._keeper is None:
-            return
-        try:
-            path = self._keeper.put_periodic_aside()
-        except OSError as error:
-            self._tools.note(Note("snapshot_trouble", f"can't keep the last periodic snapshot: {error}"))
-            return
-        if path:
-            reason = f"the last periodic snapshot before this start is kept: colony lost restore {path}"
-            self._tools.note(Note("lost_and_found", reason))
-        self._note_removed()
-
-    def _keep(self, what: str, call: Callable[[Keeper], None]) -> None:
-        """Have the keeper do something small at once; a disk that refuses is noted.
-
-        No harm can come of it: a snapshot without its mark is not restored,
-        nor is one of a view that is not the last.
-        """
-        if self._keeper is None:
-            return
-        try:
-            call(self._keeper)
-        except OSError as error:
-            self._tools.note(Note("snapshot_trouble", f"can't {what} the snapshot: {error}"))
 
     def _dial(self, effect: Dial, body: Body | None) -> None:
         self.perform(self._tools.container.links.dial(effect.member, self._tools.clock()), None)

@@ -41,10 +41,11 @@ from agents.log import Log, logger
 from agents.messages.client import BAD, DENIED, FULL, OK, UNAVAILABLE, Admin, Reply, Unwatch, Watch
 from agents.messages.membership import Load
 from agents.notes import Noted
-from agents.performer import Performer, ProcessStateFn, ReportFn, RunClosureFn, RunMergeFn, plain_report
+from agents.performer import Performer, ProcessStateFn
 from agents.record import Record
 from agents.seeds import Seeds
 from agents.timers import Timers
+from agents.user_code import ReportFn, RunClosureFn, RunMergeFn, plain_report
 from agents.vitals import Vitals
 from agents.wire import Source, WireError, decode_link_frame, decode_requests
 from agents.workers import Workers

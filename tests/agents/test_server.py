@@ -16,7 +16,6 @@ from agents.baton import Deputy
 from agents.bodies import ColonyActor, HostActor
 from agents.effects import (
     Answer,
-    ClosureRan,
     Effect,
     Halt,
     LinkCameUp,
@@ -25,7 +24,6 @@ from agents.effects import (
     Note,
     Persist,
     Requested,
-    RunClosure,
     SeedFound,
     Send,
     TellColony,
@@ -256,38 +254,6 @@ def test_a_colony_is_woken_when_it_asked_to_be() -> None:
 def test_the_host_is_ticked_all_the_time() -> None:
     with serving() as server:
         until(lambda: server.container.heard.count(Ticked()) >= 4)
-
-
-def test_a_closure_runs_beside_the_loop_and_its_result_comes_back() -> None:
-    gate = threading.Event()
-
-    def run(dna: bytes | None, closure: bytes) -> bytes | None:
-        gate.wait(5)
-        if closure == b"bad":
-            raise ValueError("no")
-        return (dna or b"") + closure
-
-    with serving(run_closure=run, report=lambda error: (repr(error), b"report")) as server:
-        machine = server.container.colony(1)
-        machine.script = lambda event, now_s: (
-            [RunClosure(1, b"a", b"b"), RunClosure(2, None, b"bad")] if type(event) is Requested else []
-        )
-        server.submit(Get(1, b"1"), lambda reply: None)
-        assert ask(server, Get(2, b"2")).code == OK  # the loop goes on meanwhile
-        gate.set()
-        until(lambda: machine.kinds().count(ClosureRan) == 2)
-        ran = {event.ticket: event for event in machine.heard if type(event) is ClosureRan}
-        assert ran[1] == ClosureRan(1, b"ab")
-        assert ran[2] == ClosureRan(2, None, repr(ValueError("no")), b"report")
-
-
-def test_a_host_without_a_runner_refuses_closures() -> None:
-    with serving() as server:
-        machine = server.container.colony(1)
-        machine.script = lambda event, now_s: [RunClosure(1, None, b"")] if type(event) is Requested else []
-        server.submit(Get(1, b"1"), lambda reply: None)
-        until(lambda: ClosureRan in machine.kinds())
-        assert "no closures" in machine.heard[-1].error
 
 
 def test_what_depends_on_a_record_that_can_not_be_written_is_never_said() -> None:

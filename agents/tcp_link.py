@@ -38,6 +38,13 @@ def endpoint_of(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _why_not(error: Exception) -> str:
+    """Return why a connection did not come about, in words."""
+    if isinstance(error, TimeoutError):
+        return "no connection in time"
+    return str(error) if isinstance(error, ZmtpError) else f"no connection: {error}"
+
+
 class TcpLink:
     """One connection to one host; the same calls as `client_link.ZmqLink`.
 
@@ -79,12 +86,8 @@ class TcpLink:
                     return "it does not speak our protocol"
                 if _now() > end_s:
                     return "no connection in time"
-        except TimeoutError:
-            return "no connection in time"
-        except ZmtpError as error:
-            return str(error)
-        except (OSError, UnicodeError) as error:
-            return f"no connection: {error}"
+        except (ZmtpError, OSError, UnicodeError) as error:
+            return _why_not(error)
         return ""
 
     async def open_soon(self, timeout_s: float) -> str:
@@ -97,12 +100,8 @@ class TcpLink:
                     await self._read_soon(loop)
                     if self.is_lost:
                         return "it does not speak our protocol"
-        except TimeoutError:
-            return "no connection in time"
-        except ZmtpError as error:
-            return str(error)
-        except (OSError, UnicodeError) as error:
-            return f"no connection: {error}"
+        except (ZmtpError, OSError, UnicodeError) as error:
+            return _why_not(error)
         return ""
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,8 @@ from agents.messages.replication import Dna
 from agents.order import Order
 from agents.workers import Workers
 
+ERROR_CHARS_MAX, REPORT_BYTES_MAX = 10_000, 1024 * 1024  # of what a function raises: all copies keep it
+
 RunClosureFn = Callable[[bytes | None, bytes], bytes | None]
 RunMergeFn = Callable[[bytes, Seen | None, Seen | None], Dna | None]
 ReportFn = Callable[[Exception], tuple[str, bytes | None]]
@@ -90,8 +92,21 @@ class UserCode:
         try:
             return ClosureRan(ticket, run())
         except BaseException as caught:  # whatever it raises is told, and ends nothing
+            return ClosureRan(ticket, None, *self._told(caught))
+
+    def _told(self, caught: BaseException) -> tuple[str, bytes | None]:
+        """Return what a user's function has raised, as it may travel: its words are the user's code, too.
+
+        What raised there would break the colony's machine; so would text that is none, and what fits in
+        no frame would break each link that it is sent on.
+        """
+        try:
             error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
-            return ClosureRan(ticket, None, *self._report(error))
+            text, report = self._report(error)
+        except BaseException as worse:
+            text, report = f"{type(caught).__name__}, which can't be told: {type(worse).__name__}", None
+        text = text[:ERROR_CHARS_MAX].encode(errors="backslashreplace").decode()
+        return text, report if len(report or b"") <= REPORT_BYTES_MAX else None
 
     def _ran(self, body: ColonyActor, ran: ClosureRan | None, error: Exception | None) -> None:
         if body.actor_stopped.is_set():

@@ -114,7 +114,7 @@ class Server:
         self.log = Log(wall, on_note)
         self.notes = self.log.notes
         self.timers = Timers()
-        self.workers = Workers(self._wake, clock=clock)
+        self.workers = Workers(self._wake, clock=clock, told=self._no_thread)
         self.dispatcher = Dispatcher(self._wake)
         self.clients = Clients(door)
         self.performer = Performer(self, run_closure, report, persist, process_state, keeper, run_merge)
@@ -600,6 +600,10 @@ class Server:
         self.late_s *= 0.5  # an old stall fades
         if self.vitals is not None:
             self.vitals.look(self.container)
+
+    def _no_thread(self, reason: str) -> None:
+        then = "closures, snapshots and measurements wait; see the limit of processes (ulimit -u, pids.max)"
+        self.note(Note("no_thread", f"{reason}: {then}"))
 
     def _roster_read(self, roster: Roster | None, error: Exception | None) -> None:
         """Go by a changed list of keys; one that can't be read leaves the old one in force."""

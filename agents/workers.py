@@ -22,6 +22,7 @@ from agents.cores import HomeCore, go_back, go_near
 
 THREADS_MAX = 2  # slow work beside one I/O thread: more would only fight it for the interpreter
 WAITING_MAX = 1024
+AGAIN_S = 0.1  # after the machine has refused a thread
 LONG_S = 0.005  # what others wait behind a job at most; the interpreter itself lets threads wait so long
 
 Job = Callable[[], Any]
@@ -38,6 +39,7 @@ class Workers:
         threads_max: >= 1.
         waiting_max: Jobs that may wait or run at one time; >= 1.
         clock: Monotonic seconds.
+        told: Called when the machine has refused a thread, with the reason; once until it gives one.
 
     Attributes:
         jobs: Those that wait for a thread.
@@ -51,6 +53,7 @@ class Workers:
         threads_max: int = THREADS_MAX,
         waiting_max: int = WAITING_MAX,
         clock: Callable[[], float] = time.monotonic,
+        told: Callable[[str], None] = lambda reason: None,
     ) -> None:
         if threads_max < 1 or waiting_max < 1:
             raise ValueError("workers need at least one thread and room for one job")
@@ -60,6 +63,8 @@ class Workers:
         self.jobs: deque[tuple[Job, Then]] = deque()
         self.results: deque[tuple[Then, Any, Exception | None]] = deque()
         self._clock = clock
+        self._told = told
+        self._is_refused = False
         self._lock = threading.Lock()  # of `jobs`, and of who sleeps
         self._asleep: list[threading.Lock] = []  # a released one wakes its thread
         self._awake = 0
@@ -105,14 +110,25 @@ class Workers:
         """Wake or start a thread, if there is one left; with the lock."""
         if self._asleep:
             self._asleep.pop().release()
-        elif len(self._threads) < self._threads_max:
-            name = f"colony-worker-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            self._threads[-1].start()
-        else:
+        elif len(self._threads) >= self._threads_max or not self._is_started():
             return
         self._awake += 1
         self._taken_s = self._clock()
+
+    def _is_started(self) -> bool:
+        """Start one more thread; False: the machine has none left, and is asked again soon."""
+        thread = threading.Thread(target=self._work, name=f"colony-worker-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._taken_s = self._clock() + AGAIN_S - LONG_S
+            if not self._is_refused:
+                self._is_refused = True
+                self._told(str(error))
+            return False
+        self._is_refused = False
+        self._threads.append(thread)
+        return True
 
     def drain(self) -> int:
         """Hand the results that have come to who waits; returns how many."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents.workers import LONG_S, Workers
+from agents.workers import AGAIN_S, LONG_S, Workers
 
 
 class Loop:
@@ -130,3 +130,32 @@ def test_no_thread_starts_before_the_first_job() -> None:
 def test_a_pool_without_threads_can_not_be_built() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Workers(lambda: None, threads_max=0)
+
+
+def test_a_thread_that_can_not_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control group may be short of processes for a while: the jobs wait, and nothing spins or breaks."""
+    refusals = [RuntimeError("can't start new thread")] * 3
+    start, now_s, told = threading.Thread.start, [100.0], list[str]()
+
+    def refused(thread: threading.Thread) -> None:
+        if refusals:
+            raise refusals.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    loop = Loop(clock=lambda: now_s[0], told=told.append)
+    assert loop.submit(lambda: 42), "it waits"
+    for _ in range(2):
+        assert now_s[0] < loop.workers.due_s <= now_s[0] + AGAIN_S
+        loop.workers.look()
+        now_s[0] += AGAIN_S
+        loop.workers.look()
+    assert not loop.results and told == ["can't start new thread"]
+    now_s[0] += AGAIN_S
+    loop.workers.look()
+    deadline_s = time.monotonic() + 20
+    while not loop.results and time.monotonic() < deadline_s:
+        loop.bell.wait(0.1)
+        loop.workers.drain()
+    assert loop.results == [(42, None)]
+    loop.workers.close()

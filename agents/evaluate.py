@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from agents.cells import Cell, dna_bytes, patched
+from agents.fields import ATTRIBUTES_MAX
 from agents.messages.client import (
     ABSENT,
     BAD,
@@ -28,7 +29,7 @@ from agents.messages.client import (
     Reply,
     Touch,
 )
-from agents.messages.replication import DEATH, PATCH, PUT, TOUCH, Attributes, Entry
+from agents.messages.replication import DEATH, PATCH, PUT, TOUCH, Attributes, Dna, Entry
 
 KEY_BYTES_MAX = 1024
 TTL_MS_MAX = 100 * 365 * 86_400_000  # a century; longer is a mistake
@@ -89,7 +90,27 @@ def malformed(request: Put | Delete | Touch | Patch, value_bytes_max: int) -> Re
     size = len(request.dna) if type(request) is Put else dna_bytes(getattr(request, "changed", b""))
     if size > value_bytes_max:
         return Refusal(TOO_LARGE, text=f"value of {size} bytes; the limit is {value_bytes_max}")
+    if type(request) is Patch:
+        wrong = misnamed(request.changed) or misnamed(tuple((name, b"") for name in request.gone))
+        return Refusal(BAD, text=wrong) if wrong else None
     return None
+
+
+def misnamed(dna: Dna) -> str:
+    """Return why attributes can't be told to another host, or "".
+
+    Clients of this very process, and functions, are held to it here: what no frame can carry, or no host
+    takes, would be sent again and again, and break the link each time.
+    """
+    if isinstance(dna, bytes):
+        return ""
+    if len(dna) > ATTRIBUTES_MAX:
+        return f"{len(dna)} attributes; the limit is {ATTRIBUTES_MAX}"
+    try:
+        "".join([name for name, _ in dna]).encode()
+    except UnicodeEncodeError as error:
+        return f"an attribute's name is no text: {error.reason}"
+    return ""
 
 
 def evaluate(
@@ -152,9 +173,13 @@ def _patch(
     gone = request.gone
     if live is None:  # born: whole, since an expired cell may still lie there
         kind, dna, gone = PUT, tuple(sorted(dict(request.changed).items())), ()
-    elif dna_bytes(live[2]) + dna_bytes(dna) > value_bytes_max:  # perhaps: some of it is replaced
-        size = dna_bytes(patched(live[2], dna, gone))
-        if size > value_bytes_max:
-            text = f"all attributes would have {size} bytes; the limit is {value_bytes_max}"
-            return Refusal(TOO_LARGE, live[0], text)
+    else:
+        bytes_most, most = dna_bytes(live[2]) + dna_bytes(dna), len(live[2]) + len(dna)
+        if bytes_most > value_bytes_max or most > ATTRIBUTES_MAX:  # perhaps: some of it is replaced
+            after = patched(live[2], dna, gone)
+            size, wrong = dna_bytes(after), misnamed(after)
+            if size > value_bytes_max:
+                wrong = f"all attributes would have {size} bytes; the limit is {value_bytes_max}"
+            if wrong:
+                return Refusal(TOO_LARGE, live[0], wrong)
     return Entry(seq, kind, request.key, dna, gone, expires_s, request.lane, request.number)

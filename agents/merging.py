@@ -23,7 +23,7 @@ import msgspec
 
 from agents.cells import Cell, dna_bytes
 from agents.effects import ClosureRan, Effect, Note, RunMerge, Seen, Send, TellHost
-from agents.evaluate import is_live
+from agents.evaluate import is_live, misnamed
 from agents.messages.client import OK
 from agents.messages.merging import MergeAnswer, MergeAsk, MergeCell, MergeCells, MergeTaken
 from agents.messages.replication import DEATH, PUT, Dna, Entry
@@ -368,6 +368,12 @@ def _longer(primary: Primary, theirs: MergeCell, now_s: float) -> MergeCell:
     return msgspec.structs.replace(theirs, left_s=left_s)
 
 
+def _unfit(primary: Primary, dna: Dna | None) -> str:
+    """Return why what a function made can't be a cell, or ""."""
+    size, most = dna_bytes(dna or b""), primary.peer.host.limits.value_bytes_max
+    return f"it made {size} bytes; the limit is {most}" if size > most else misnamed(dna or b"")
+
+
 def ran(primary: Primary, event: ClosureRan, now_s: float, out: Out) -> bool:
     """Take a merge function's result; False: the ticket is none of a merge."""
     merges = primary.merges
@@ -378,8 +384,9 @@ def ran(primary: Primary, event: ClosureRan, now_s: float, out: Out) -> bool:
     intake = merges.intakes.get(lane)
     if intake is not None and intake.ticket == event.ticket:
         intake.ticket = 0
-        if event.error:
-            reason = f"the merge function failed, the winner's cell stays: {event.error}"
+        error = event.error or _unfit(primary, event.dna)
+        if error:
+            reason = f"the merge function failed, the winner's cell stays: {error}"
             out.append(Note("merge_failed", reason, primary.peer.colony))
             intake.tally = Tally(intake.tally.merged, intake.tally.overridden + 1)
         elif event.dna is None and primary.latest(theirs.key)[1] is None:

@@ -15,6 +15,7 @@ from agents.evaluate import (
     malformed,
     ttl_left_ms,
 )
+from agents.fields import ATTRIBUTES_MAX
 from agents.messages.client import (
     ABSENT,
     BAD,
@@ -154,3 +155,23 @@ def test_a_cell_lives_until_its_expiry_and_always_shows_some_time_left() -> None
     assert is_live(CELL, 1e9) and not is_live(None, 0.0)
     assert ttl_left_ms(CELL, NOW_S) == -1
     assert ttl_left_ms(MAPPING, 19.5) == 500 and ttl_left_ms(MAPPING, 19.9999) == 1
+
+
+def test_attributes_that_no_host_takes_are_refused_before_they_are_sequenced() -> None:
+    """Each of two patches fits a frame; what they make of a cell fits none: it broke all learners' links."""
+    names = [f"{n:x}" for n in range(ATTRIBUTES_MAX)]
+    half: Cell = (3, 0.0, tuple([(name, b"") for name in names[:-1]]))
+    most = 1 << 24
+
+    def patch(changed: tuple[str, ...], gone: tuple[str, ...] = ()) -> Entry | Refusal:
+        request = Patch(1, b"lane", 5, b"k", tuple((name, b"") for name in changed), gone)
+        return malformed(request, most) or evaluate(request, half, NOW_S, 4, most)
+
+    assert isinstance(patch(("one more",)), Entry) and isinstance(patch((names[0], names[1])), Entry)
+    assert isinstance(patch(("one", "two"), (names[0],)), Entry)
+    refused = patch(("one", "two"))
+    assert isinstance(refused, Refusal) and refused.code == TOO_LARGE and "65537 attributes" in refused.text
+    for wrong in (patch(("\ud83d",)), patch((), ("a", "\udc80"))):
+        assert isinstance(wrong, Refusal) and wrong.code == BAD and "no text" in wrong.text
+    many = patch((*names, "x"))
+    assert isinstance(many, Refusal) and many.code == BAD

@@ -33,12 +33,14 @@ from agents.population import (
     wave_move,
     wave_step,
 )
+from agents.rebuffs import Rebuffs, without
 from agents.restoring import Restoring
+from agents.room import Room, room_beside
 from agents.share import RELIEVE, Share
+from agents.sizes import Sizes
 from agents.surroundings import CloneOrdered, HandOverOrdered, MoveRefused, SizeChanged
 from agents.survey import Field, Survey
 from agents.views import Status, View
-from placement.attraction import smoothed
 from placement.balance import SLACK, rest_s
 from placement.labels import Level
 from placement.moves import rebalance
@@ -67,11 +69,7 @@ IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
 PLANNED_STEP_S, PLANNED_MOST_S = 0.1, 2.5
 BACK_STEP_S, BACK_MOST_S = 0.03, 1.2
 PLANNED_S = 0.75  # over so long a host spreads what it does for who leaves: clients are served beside it
-REFUSED_S = 1.0  # before a refused target is asked again
-CLONE_BYTES_MAX = 8 * 1024 * 1024  # under way per host, or one larger clone: writers wait behind them
 REFUSALS_MAX = 4  # so many targets may say that others came first; the next one is not asked
-SIZE_BAND, SIZE_MIN = 0.125, 64 * 1024  # a colony that has changed by so much tells everybody
-SIZE_HALF_LIFE_S = 10.0
 NEAR_S = 1.0  # between two looks at what holds a colony: some 150 µs, three times a look at what moves it
 
 
@@ -94,8 +92,8 @@ class Governor:
         self._dirty: set[int] = set()
         self._step_s = self._sweep_s = self._view_s = float("-inf")
         self._rests_s: dict[int, tuple[float, float]] = {}  # colony -> (since when, until when)
-        self._sizes: dict[int, tuple[float, float]] = {}  # colony -> (mean of its bytes, as of when)
-        self._refused_s: dict[tuple[int, str], float] = {}
+        self._sizes = Sizes()
+        self._rebuffs = Rebuffs()
         self._lacks: dict[int, str] = {}
         self.missing = 0  # colonies led here that lack a peer that they can have
         self._mine: list[int] = []  # colonies led here, as of the last sweep
@@ -128,7 +126,7 @@ class Governor:
         if not self.course.is_active:
             self._followed_s = float("nan")
         self.share.view_installed()
-        self._refused_s.clear()
+        self._rebuffs.clear()
 
     def counted(self, view: View, heirs: Sequence[Heir], heard: Mapping[str, Census]) -> None:
         """The census is complete: all members know the same now."""
@@ -144,7 +142,7 @@ class Governor:
 
     def move_refused(self, event: MoveRefused, now_s: float) -> None:
         """A target did not take a clone: not that one again so soon."""
-        self._refused_s[(event.colony, event.target)] = now_s + event.rest_s
+        self._rebuffs.note(event.colony, event.target, now_s, event.rest_s)
         self.course.refused(event.colony, event.target)
         self.moves.pop(event.colony, None)
         self._dirty.add(event.colony)
@@ -181,11 +179,7 @@ class Governor:
 
     def has_room(self, bytes_used: int) -> bool:
         """Return whether one more clone of this size may leave now."""
-        return self._fits(*self._room(), bytes_used)
-
-    def _fits(self, room: int, bytes_room: int, bytes_used: int) -> bool:
-        """Return whether a clone may leave beside those under way; alone, one of any size may."""
-        return room > 0 and (bytes_room >= bytes_used or room == self.host.limits.clones_max)
+        return self._room().fits(bytes_used)
 
     @property
     def is_calm(self) -> bool:
@@ -281,7 +275,7 @@ class Governor:
         around = field.around(facts.colony, facts.active, self._turn)
         named: dict[str, Any] = {"apart_only": now_s < self._rests_until_s(facts.colony), "turn": self._turn}
         named |= {"means": field.means, "hard": self.hard, "frozen": self.is_held}
-        return _without(self._refused(facts.colony, now_s), around), named
+        return without(self._rebuffs.hosts(facts.colony, now_s), around), named
 
     @property
     def hard(self) -> Level:
@@ -295,11 +289,7 @@ class Governor:
             machine, entry = self.host.colonies.get(colony), self.host.directory.entries[colony]
             if machine is None or machine.primary is None or entry is None:
                 continue
-            sample = float(machine.peer.cells.bytes_used)
-            before, at_s = self._sizes.get(colony, (sample, now_s))
-            mean = smoothed(before, sample, elapsed_s=now_s - at_s, half_life_s=SIZE_HALF_LIFE_S)
-            self._sizes[colony] = mean, now_s
-            if abs(mean - entry.bytes_used) > max(SIZE_MIN, SIZE_BAND * entry.bytes_used):
+            if self._sizes.has_changed(colony, machine.peer.cells.bytes_used, entry.bytes_used, now_s):
                 out.append(TellColony(colony, SizeChanged()))
 
     def _resettle(self, now_s: float, out: Out) -> None:
@@ -323,13 +313,13 @@ class Governor:
         if not self._dirty:
             self.missing = 0
             return
-        room, bytes_room = self._room()
+        room = self._room()
         fair = self.survey.fair_weight(self.settled.number)
         stays, looks = self.host.me not in self._leavers, URGENT_LOOKS_MAX
-        for lacks, colony, facts in self._most_endangered(field, has_room=room > 0):
+        for lacks, colony, facts in self._most_endangered(field, has_room=room.clones > 0):
             if lacks and self.course.is_planning and self.course.goal(colony) is None:
                 continue  # a step or two, and it is known where to
-            if looks <= 0 or (lacks and stays and not self._fits(room, bytes_room, facts.bytes_used)):
+            if looks <= 0 or (lacks and stays and not room.fits(facts.bytes_used)):
                 continue  # with another step
             rule, order, hosts, named = self._urgent_order(facts, field, now_s, fair)
             given = (facts, hosts, self.settled.number)
@@ -345,16 +335,15 @@ class Governor:
                     self._dirty.discard(colony)
                     self.moves.pop(colony, None)
                     self._lacks.pop(colony, None)
-            elif isinstance(order, HandOverOrdered) and (colony, order.target) in self._refused_s:
+            elif isinstance(order, HandOverOrdered) and self._rebuffs.has(colony, order.target):
                 continue  # it serves meanwhile: a hand-over that stalls stops reads, too
             elif rule is wave_step and self._is_in_circles(order, colony):
                 continue  # with the next step it goes its own way
             elif not isinstance(order, CloneOrdered):
                 self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, 0, out)
-            elif self._fits(room, bytes_room, facts.bytes_used):
-                room -= 1
-                bytes_room -= facts.bytes_used
+            elif room.fits(facts.bytes_used):
+                room.take(facts.bytes_used)
                 self._decided(now_s, colony, rule, given, order, **named)
                 self._give(colony, order, facts.bytes_used, out)
 
@@ -378,7 +367,7 @@ class Governor:
         self, facts: Facts, field: Field, now_s: float, fair: float
     ) -> tuple[Callable[..., Any], Order | Lack | None, list[Candidate], dict[str, Any]]:
         """Return what a colony needs, and from what that follows: the wave's goal, or its own look around."""
-        refused, goal = self._refused(facts.colony, now_s), self.course.goal(facts.colony)
+        refused, goal = self._rebuffs.hosts(facts.colony, now_s), self.course.goal(facts.colony)
         if goal is not None:
             hosts, named = self._wave_given(facts, field, goal, refused)
             order = wave_step(facts, hosts, self.settled.number, **named)
@@ -393,7 +382,7 @@ class Governor:
 
         The next one that gets a copy may weigh what it weighs on the way; colonies may have grown a bit.
         """
-        hosts = _without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
+        hosts = without(refused, field.those(dict.fromkeys((*facts.active, *goal.holders))))
         target = next((host for host in goal.holders if host not in facts.active), "")
         # Population comes before balance: what lacks a peer is not refused because others came first.
         peak = self.course.peak(target) if len(facts.active) >= self.settled.number else 0
@@ -409,7 +398,7 @@ class Governor:
             fair = 0.0  # everybody has enough: it has to go somewhere
         named: dict[str, Any] = {"fair_weight": fair, "hard": self.hard}
         some = field.around(facts.colony, holders, self._turn)
-        hosts = _without(refused, some)
+        hosts = without(refused, some)
         order = urgent_step(facts, hosts, settled, **named)
         if some is field.hosts or not isinstance(order, (Lack, CloneOrdered)):
             return order, hosts, named
@@ -418,7 +407,7 @@ class Governor:
             target = field.of(order.target)
             if target is not None and not any(penalty_added(target, near)):
                 return order, hosts, named
-        hosts = _without(refused, field.hosts)
+        hosts = without(refused, field.hosts)
         return urgent_step(facts, hosts, settled, **named), hosts, named
 
     def _decided(
@@ -469,23 +458,11 @@ class Governor:
             self._lacks[colony] = because
             out.append(Note("shortfall", because, colony, cause=cause))
 
-    def _room(self) -> tuple[int, int]:
+    def _room(self) -> Room:
         """Return how many more clones, and bytes of clones, may be under way."""
-        clones, weight = self.host.limits.clones_max, CLONE_BYTES_MAX
-        for colony in self._mine:
-            machine = self.host.colonies.get(colony)
-            if machine is not None and machine.primary is not None and machine.primary.transfers.clones:
-                for clone in machine.primary.transfers.clones.values():
-                    clones -= 1
-                    weight -= clone.bytes_whole
-        return clones, weight
-
-    def _refused(self, colony: int, now_s: float) -> set[str]:
-        """Return the hosts that refused this colony just now."""
-        if self._refused_s:
-            for key in [k for k, at_s in self._refused_s.items() if now_s - at_s > REFUSED_S]:
-                del self._refused_s[key]
-        return {host for one, host in self._refused_s if one == colony}
+        led = (self.host.colonies.get(colony) for colony in self._mine)
+        primaries = (machine.primary for machine in led if machine is not None)
+        return room_beside((one for one in primaries if one is not None), self.host.limits.clones_max)
 
     def _give(self, colony: int, order: Order, bytes_used: int, out: Out) -> None:
         """Hand an order to the colony; what it will weigh counts from now on."""
@@ -517,7 +494,7 @@ class Governor:
             facts = self.facts(machine)
             if facts is None:
                 continue
-            hosts, named = self._wave_given(facts, field, goal, self._refused(colony, now_s))
+            hosts, named = self._wave_given(facts, field, goal, self._rebuffs.hosts(colony, now_s))
             found = wave_move(facts, hosts, **named)
             if found is not None and not self._is_in_circles(found[0], colony):
                 self._followed_s = max(self._followed_s, now_s - STEP_S) + self._follow_gap_s
@@ -661,7 +638,7 @@ class Governor:
             return "busy, or moved just now"
         field = self.survey.look(now_s)
         hosts = field.around(facts.colony, facts.active, self._turn)
-        hosts = _without(self._refused(facts.colony, now_s), hosts)
+        hosts = without(self._rebuffs.hosts(facts.colony, now_s), hosts)
         agrees = self._agrees(relief, (facts, hosts, sender, field.means), now_s, out)
         return "" if agrees else "nobody carries so much less"
 
@@ -690,13 +667,3 @@ class Governor:
 def _chance(host: str, view: int) -> float:
     """Return a number from 0 to 1 that is another one for each host and view."""
     return tie_order(view, host) / (1 << 64)
-
-
-def _without(refused: set[str], hosts: list[Candidate]) -> list[Candidate]:
-    """Return the hosts; those that have just refused don't accept."""
-    if not refused:
-        return hosts
-    return [
-        replace(host, accepts=False, because="refused just now") if host.id in refused else host
-        for host in hosts
-    ]

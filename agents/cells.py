@@ -220,6 +220,8 @@ class Cells:
                 self.tombs[key] = entry.seq
         for lane in move.lanes:
             self._fence(lane, now_s)
+        if len(self.lanes) > LANES_MAX:  # they may go on with another cell, in one message
+            self.forget_lanes(now_s)
 
     def _fence(self, state: LaneState, now_s: float) -> None:
         """Know a lane that was answered elsewhere: what was done there is not done here again."""

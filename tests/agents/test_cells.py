@@ -17,14 +17,17 @@ from agents.cells import (
     whole,
 )
 from agents.messages.replication import (
+    ARRIVING,
     DEATH,
     EXPIRED,
     PATCH,
     PUT,
+    TAKE,
     TOUCH,
     CellState,
     Entry,
     LaneState,
+    Placing,
 )
 
 
@@ -115,6 +118,17 @@ def test_over_the_bound_the_oldest_lanes_go(monkeypatch: pytest.MonkeyPatch) -> 
         cells.apply(put(seq, lane=b"%d" % seq, number=1), 1.0)
         assert len(cells.lanes) <= 80
     assert b"2000" in cells.lanes and b"1" not in cells.lanes
+
+
+def test_lanes_that_come_with_a_cell_are_held_to_the_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next cell that leaves takes more of them along than any host accepts, for ever."""
+    monkeypatch.setattr("agents.cells.LANES_MAX", 80)
+    cells = Cells()
+    for seq in range(1, 81):
+        cells.apply(put(seq, lane=b"%d" % seq, number=1), 1.0)
+    lanes = tuple([LaneState(b"far %d" % n, 1, 0, 0, None, 1.0) for n in range(60)])
+    cells.apply(Entry(81, TAKE, b"k", b"v", move=Placing(ARRIVING, 1, 1, 1, 1, 80, lanes)), 2.0)
+    assert len(cells.lanes) <= 80 and {lane.lane for lane in lanes} <= cells.lanes.keys()
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ class Directory:
             if host in located.going:
                 self.bytes_going[host] += sign * located.bytes_used
         self.primaries[located.primary] += sign
+        if sign < 0:  # of hosts that come and go, each with an id of its own, nothing stays behind
+            for counts in (self.copies, self.bytes_used, self.bytes_going, self.primaries):
+                for host in (*hosts, located.primary):
+                    if not counts[host]:
+                        del counts[host]
 
     def primary(self, colony: int) -> str:
         """Return the host id of a colony's primary, "" = unknown."""

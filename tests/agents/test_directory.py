@@ -86,3 +86,14 @@ def test_what_a_stranger_claims_to_know_does_not_raise() -> None:
     directory.learn(at("A"))
     assert list(directory.newer_than(())) == []
     assert len(list(directory.newer_than(((0, 0),) * 99))) == 1
+
+
+def test_of_hosts_that_have_gone_nothing_is_kept() -> None:
+    directory = Directory(2)
+    for change in range(1, 50):
+        host = f"h{change}"
+        directory.learn(Located(0, 1, change, host, (host, "B"), bytes_used=9, learners=("C",), going=("B",)))
+        directory.learn(Located(1, 1, change, "B", ("B", host), bytes_used=change))
+    kept = directory.copies, directory.primaries, directory.bytes_used, directory.bytes_going
+    assert {host for counts in kept for host in counts} == {"h49", "B", "C"}
+    assert (directory.copies["h49"], directory.bytes_used["B"], directory.bytes_going["B"]) == (2, 58, 9)

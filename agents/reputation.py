@@ -15,6 +15,7 @@ first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import nsmallest
 from math import inf
 
 from agents.views import Member, View
@@ -29,6 +30,7 @@ WAIT_S, WAIT_TIMES = 0.5, 4.0  # at level two, and how many times as long at eac
 WAIT_MAX_S = 30.0
 DEATHS_MAX = 16
 BOXES_MAX = 1024
+RECORDS_MAX = 64  # told in a census, the worst first: beyond that many bad places one is as bad as another
 
 Box = tuple[str, str, str]
 
@@ -125,9 +127,16 @@ class Reputation:
         return round(self.record(member.id, now_s)), round(self.box_record(member.labels, now_s))
 
     def records(self, view: View, now_s: float) -> tuple[tuple[str, int, int], ...]:
-        """Return the figures of all members (host id, its own, its box's), but for those without a flaw."""
-        found = ((member.id, *self.figures(member, now_s)) for member in view.members)
-        return tuple(one for one in found if any(one[1:]))
+        """Return the figures of members (host id, its own, its box's) with a flaw: the worst `RECORDS_MAX`.
+
+        By id, so that those who saw the same say the same. A host that is not told of counts as one
+        without a flaw in the wave, for all hosts alike: they know what all have told.
+        """
+        found = [(member.id, *self.figures(member, now_s)) for member in view.members]
+        flawed = [one for one in found if any(one[1:])]
+        return tuple(
+            sorted(nsmallest(RECORDS_MAX, flawed, key=lambda one: (-max(one[1:]), -sum(one[1:]), one)))
+        )
 
     def wait_s(self, host: str, now_s: float) -> float:
         """Return how long the host still has to wait before it is admitted again.

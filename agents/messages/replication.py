@@ -364,8 +364,8 @@ class Census(msgspec.Struct, frozen=True, array_like=True, tag=55):
 
     `cpu`, `free`: of its machine, without their noise; `free` < 0 = not measured. `records`: what
     speaks against hosts, and against their boxes, as the sender saw it; of those without a flaw
-    nothing is said. What goes where after this view follows from nothing but what all know alike:
-    so it is said here.
+    nothing is said, and of many the worst alone (`reputation.RECORDS_MAX`). What goes where after
+    this view follows from nothing but what all know alike: so it is said here.
     """
 
     view: Count

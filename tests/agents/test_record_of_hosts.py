@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents.messages.membership import Load
 from agents.pulse import Pulse
-from agents.reputation import Reputation
+from agents.reputation import RECORDS_MAX, Reputation
 from agents.views import Charter, Member, View, view_id
 from placement.labels import Labels
 
@@ -35,6 +35,21 @@ def test_a_box_that_loses_hosts_again_and_again_has_a_record_of_its_own() -> Non
     one.note(view(3, "b1", "a2", dead=("a1",)), 10.0, HERE)
     assert one.box_record(HERE["a2"], 10.0) == 1.0 and one.box_record(HERE["b1"], 10.0) == 0.0
     assert one.box_record(HERE["a2"], 1_000.0) < 0.1
+
+
+def test_of_many_with_a_record_the_worst_are_told_and_alike_by_all_who_saw_the_same() -> None:
+    names = [f"h{number:03}" for number in range(3 * RECORDS_MAX)]
+    labels = {name: Labels(zone="z", box=name) for name in names}
+    bad = names[100]
+    told = []
+    for order in (names, names[::-1]):
+        one = Reputation()
+        for number, dead in enumerate((names, names, (bad,)), 2):
+            one.note(view(number, dead=tuple(dead)), float(number), labels)
+        members = tuple(Member(name, 1, name, f"tcp://{name}", f"link://{name}") for name in order)
+        told.append(one.records(View("t" * 32, view_id(0, 9), Charter(), members), 10.0))
+    assert told[0] == told[1] and len(told[0]) == RECORDS_MAX
+    assert (bad, 2, 0) in told[0]
 
 
 def test_figures_that_placement_goes_by_do_not_follow_noise_but_what_lasts() -> None:

@@ -28,7 +28,7 @@ from agents.record import Record
 from agents.server import Server
 from agents.snapshot import Found
 from agents.stages import Stage
-from agents.views import Charter, Member, View
+from agents.views import Charter, Member, Status, View
 from agents.vitals import Vitals
 from agents.wandering import Urges
 from colony import checked, drafts, keyring, machine
@@ -451,6 +451,16 @@ class Host:
     def is_draining(self) -> bool:
         """Whether it is about to leave: it serves on, but should get no new clients."""
         return self._is_draining or self.stage == "LEAVING"
+
+    @property
+    def nobody_stays(self) -> bool:
+        """Whether no other host is left that could take what is here: all leave, or have left."""
+        container = self._container
+        known = container.membership.known if container is not None else None
+        if container is None or known is None:
+            return False
+        others = [member for member in known.members if member.id != container.me]
+        return all(member.witness or member.status is Status.LEAVING for member in others)
 
     @property
     def loop_age_s(self) -> float:

@@ -51,6 +51,8 @@ class Embedded(Protocol):
     @property
     def waiting_for(self) -> str: ...
     @property
+    def nobody_stays(self) -> bool: ...
+    @property
     def loop_age_s(self) -> float: ...
     def start(self) -> Any: ...
     def wait_ready(self, timeout: float) -> Any: ...
@@ -203,7 +205,11 @@ def leave(embedded: Embedded, timeout_s: float) -> int:
     except ColonyError as error:
         raise Failure(f"did not leave in an orderly way: {error}", Exit.LOST) from None
     if left is False:
-        raise Failure(f"did not get empty within {timeout_s:g} s; its colonies fail over", Exit.FAILED)
+        aboard = f"did not get empty within {timeout_s:g} s"
+        if embedded.nobody_stays:
+            lost = "all hosts leave, and none stays to take its colonies: what only they hold is lost"
+            raise Failure(f"{aboard}: {lost}; to stop all and keep it, use colony shutdown", Exit.LOST)
+        raise Failure(f"{aboard}; its colonies fail over", Exit.FAILED)
     if embedded.halted is not None:
         return halted(embedded)
     warn("colony host: left")

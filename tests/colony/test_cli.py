@@ -400,7 +400,7 @@ class FakeHost:
 
     def __init__(self, *stages: str, halted: Any = None, left: Any = True) -> None:
         self.name, self.address, self.waiting_for, self.loop_age_s = "h1", "tcp://127.0.0.1:1", "", 0.0
-        self.stages, self._halted, self._left = list(stages), halted, left
+        self.stages, self._halted, self._left, self.nobody_stays = list(stages), halted, left, False
 
     @property
     def stage(self) -> str:
@@ -454,6 +454,16 @@ def test_sigterm_is_a_graceful_leave(left: Any, said: str, capsys: pytest.Captur
     except Failure as failure:
         words = str(failure)
     assert said in words
+
+
+def test_who_leaves_with_all_others_says_that_nobody_takes_over() -> None:
+    host = FakeHost("ACTIVE", left=False)
+    with pytest.raises(Failure, match="; its colonies fail over") as one:
+        host_command.leave(host, 1.0)
+    host.nobody_stays = True
+    with pytest.raises(Failure, match=r"none stays to take its colonies.*use colony shutdown") as all_of_them:
+        host_command.leave(host, 1.0)
+    assert (one.value.status, all_of_them.value.status) == (1, 4)
 
 
 def test_a_port_in_use_and_a_foreign_address_are_said_plainly() -> None:

@@ -179,6 +179,15 @@ def test_without_state_directories_a_stop_is_refused_by_name_unless_forced() -> 
         assert set(brief.ended().values()) == {0}, brief.logs()
 
 
+def test_hosts_that_are_all_told_to_leave_say_that_nobody_takes_over() -> None:
+    with Hosts(3, colonies=8, options=("--leave-timeout", "2")) as all_of_them:
+        for process in all_of_them.processes.values():
+            process.popen.terminate()
+        assert set(all_of_them.ended().values()) == {4}, all_of_them.logs()
+        for process in all_of_them.processes.values():
+            assert "none stays to take its colonies" in process.log.read_text(), all_of_them.logs()
+
+
 def test_a_member_that_cannot_write_ends_the_stop_by_name(hosts: Hosts) -> None:
     broken = hosts.processes["h2"].state_dir
     assert broken is not None

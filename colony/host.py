@@ -154,7 +154,7 @@ class Host:
     ) -> None:
         self._listen = endpoint(listen)
         self._link = endpoint(link) if link else None
-        self._name, self._seeds = name, seeds_in(join) if join else ()
+        self._name, self._seeds = checked.name(name), seeds_in(join) if join else ()
         charter = Charter(colonies, peers, quorum=quorum, apart=apart)  # type: ignore[arg-type]
         alone_s = checked.period("solitude", solitude)
         self._settings = Settings(self._seeds, expect, charter, solitude_limit_s=alone_s)

@@ -288,22 +288,35 @@ class Course:
                 yield 60
         self.busiest = max(steps.values(), default=0)
 
-    def advance(self, directory: Directory, now_s: float) -> None:
-        """Work the wave out, as far as one step goes; see whether it has come to its end."""
+    def advance(self, directory: Directory, now_s: float) -> str:
+        """Work the wave out, as far as one step goes, or see whether it has come to its end.
+
+        Returns:
+            Why it is given up, for people; "" = it is not.
+        """
         if self._work is not None:
             left = BUDGET
             while left > 0:
                 spent = next(self._work, None)
                 if spent is None:
                     self._work = None
-                    return
+                    break
                 left -= spent
-        elif self._wave is not None and self._is_over(directory, now_s):
+            return ""
+        if self._wave is None:
+            return ""
+        why = self._trouble(directory, now_s) if self._open else ""
+        if why or not self._open:
             self.end()
+        return why
 
-    def _is_over(self, directory: Directory, now_s: float) -> bool:
-        is_undone = self._undone >= UNDONE_MAX
-        return is_undone or not self._open or self._stands_still(directory, now_s, STALLED_S)
+    def _trouble(self, directory: Directory, now_s: float) -> str:
+        """Return why those that are not there yet decide by themselves from now on; "" = they don't."""
+        if self._undone >= UNDONE_MAX:
+            return f"others have led {self._undone} colonies away from where this host's wave has them"
+        if self._stands_still(directory, now_s, STALLED_S):
+            return f"nobody has got further for {STALLED_S:.0f} s, with {len(self._open)} colonies left"
+        return ""
 
     def _stands_still(self, directory: Directory, now_s: float, for_s: float) -> bool:
         if self._stepped_s != self._stepped_s:

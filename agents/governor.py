@@ -209,7 +209,7 @@ class Governor:
             self._see_sizes(self._mine[self._swept : self._swept + SWEEP_MAX], now_s, out)
             self._swept += SWEEP_MAX
             self._resettle(now_s, out)
-        self._see_wave(now_s)
+        self._see_wave(now_s, out)
         field = self.survey.look(now_s)
         self._urgent(field, now_s, out)
         self._follow(field, now_s, out)
@@ -218,12 +218,15 @@ class Governor:
         if not (self.is_frozen or self.course.is_active):
             self.share.ask(now_s, out)
 
-    def _see_wave(self, now_s: float) -> None:
+    def _see_wave(self, now_s: float, out: Out) -> None:
         """Begin the wave of this view, once all know the same; go on with it."""
         view, course = self.host.view, self.course
         if course.is_due and view is not None:
             course.begin(self.survey.listed(), self.settled.number, view, self.host.directory)
-        course.advance(self.host.directory, now_s)
+        left = len(course.open)
+        why = course.advance(self.host.directory, now_s)
+        if why:
+            out.append(Note("wave_over", f"{why}: each colony decides by itself", details={"left": left}))
         self.survey.in_wave = course.is_active
 
     @property

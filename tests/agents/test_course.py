@@ -117,8 +117,7 @@ def test_it_is_over_once_all_stand_where_they_are_to_stand() -> None:
     entry = Located(1, 2, 2, C, goal.holders)
     directory.learn(entry)
     course.located(entry)
-    course.advance(directory, 0.1)
-    assert not course.is_active
+    assert course.advance(directory, 0.1) == "" and not course.is_active
 
 
 def test_it_is_over_if_nobody_gets_any_further() -> None:
@@ -126,8 +125,9 @@ def test_it_is_over_if_nobody_gets_any_further() -> None:
     course.advance(directory, 1.0)
     course.advance(directory, 1.0 + STALLED_S - 0.1)
     assert course.is_active
-    course.advance(directory, 1.0 + STALLED_S)
-    assert not course.is_active
+    why = course.advance(directory, 1.0 + STALLED_S)
+    assert why == "nobody has got further for 5 s, with 1 colonies left"
+    assert not bool(course.is_active)
 
 
 def test_sizes_and_offers_that_nobody_takes_are_no_steps() -> None:
@@ -263,5 +263,5 @@ def test_what_others_undo_goes_its_own_way_and_a_wave_undone_again_and_again_is_
         assert course.is_active and course.goal(colony) is not None
         course.located(Located(colony, 3, 3, B, (B, C)))
         assert course.goal(colony) is None and course.open == {1}
-        course.advance(directory, 0.1)
-    assert not course.is_active
+        why = course.advance(directory, 0.1)
+    assert not course.is_active and why.startswith("others have led 3 colonies away")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.effects import Emptied, Received, Send, ShareReached, TellColony
+from agents.effects import Emptied, Note, Received, Send, ShareReached, TellColony
 from agents.messages.membership import Load
 from agents.messages.replication import CloneAsk, Invite, InviteAnswer, Located
 from agents.peer import PeerStatus
@@ -54,6 +54,17 @@ def test_missing_peers_are_cloned_at_once_but_no_more_than_the_bound() -> None:
     house = all_on("a", colonies=8, limits=Limits(clones_max=3))
     given = ticked(house, "a")
     assert [(kind, target) for _, kind, target in given] == [(CloneOrdered, "b")] * 3
+
+
+def test_a_wave_that_is_given_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = founded("ab", colonies=2)
+    governor, out = house.hosts["a"].governor, list[Any]()
+    monkeypatch.setattr(governor.course, "advance", lambda directory, now_s: "nobody has got further")
+    house.now_s += 0.3
+    governor.tick(house.now_s, out)
+    (note,) = [effect for effect in out if isinstance(effect, Note)]
+    assert (note.kind, note.details) == ("wave_over", {"left": 0})
+    assert note.reason == "nobody has got further: each colony decides by itself"
 
 
 def test_the_most_endangered_colonies_come_first() -> None:

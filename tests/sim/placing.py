@@ -116,11 +116,12 @@ class SharedCourse(Course):
         self._world = world
         self._step = -1
 
-    def advance(self, directory: Directory, now_s: float) -> None:
+    def advance(self, directory: Directory, now_s: float) -> str:
         """Go on, once in each step."""
-        if self._step != self._world.steps:
-            self._step = self._world.steps
-            super().advance(directory, now_s)
+        if self._step == self._world.steps:
+            return ""
+        self._step = self._world.steps
+        return super().advance(directory, now_s)
 
 
 class Site:

@@ -61,6 +61,7 @@ class Admission:
         self._promised: dict[int, int] = {}  # colony -> bytes that were admitted
         self._asked_s: dict[int, float] = {}
         self._bids: dict[int, tuple[int, ...]] = {}  # colony that was outbid -> (by which, copies, its own)
+        self.bytes_here = 0  # of what is here, as it was counted last
 
     # -- what is here -----------------------------------------------------------------
 
@@ -74,7 +75,7 @@ class Admission:
             return
         self._forget_ended()
         here = sum(c.peer.cells.bytes_used for c in self.host.colonies.values())
-        self.bytes_now = here + self._still_coming()
+        self.bytes_here, self.bytes_now = here, here + self._still_coming()
 
     def is_full(self, bytes_more: int) -> bool:
         """Return whether so many bytes more are too many; if not, they count from now on."""
@@ -194,12 +195,38 @@ class Admission:
             return "this host's memory limit is reached: others are asked to make room"
         return f"this host's memory limit is reached ({format_bytes(bytes_wanted)} wanted)"
 
+    def _come_down(self, now_s: float, out: list[Effect]) -> None:
+        """Ask the primaries of some secondaries to give these up, the largest first: they are too much.
+
+        What is written elsewhere grows here unasked, and those who write look at this host some moments
+        late. So what it carries beyond its limit is at most what is written until they have answered.
+        """
+        most, directory = self.host.limits.bytes_max, self.host.directory
+        sizes = {c: machine.peer.cells.bytes_used for c, machine in self.host.colonies.items()}
+        here = sum(sizes.values())  # some may have gone since the last count
+        words = f"{format_bytes(here)} of {format_bytes(most)} are used"
+        asked = sum(sizes.get(colony, 0) for colony in self._asked_s)
+        excess = here - most - max(asked, directory.bytes_going[self.host.me])
+        for colony in sorted(sizes, key=lambda colony: (-sizes[colony], colony)):
+            machine, primary = self.host.colonies[colony], directory.primary(colony)
+            is_secondary = machine.primary is None and machine.status is PeerStatus.ACTIVE
+            if excess <= 0 or not is_secondary or not primary or colony in self._asked_s:
+                continue
+            excess -= sizes[colony]
+            self._asked_s[colony] = now_s
+            because = f"{words}: its primary is asked to give this copy up"
+            out.append(Note("over", because, colony, self.host.me))
+            out.append(Send(primary, Invite(colony, SHED)))
+
     def ticked(self, now_s: float, out: list[Effect]) -> None:
         """Have those go that were outbid since; say that births are refused, and that they are no more."""
         self._say_if_full(now_s, out)
-        if not self._bids:
+        is_over = 0 < self.host.limits.bytes_max < self.bytes_here
+        if not self._bids and not is_over:
             return
         self._asked_s = {c: at_s for c, at_s in self._asked_s.items() if now_s - at_s < ASKED_S}
+        if is_over:
+            self._come_down(now_s, out)
         bids, self._bids = self._bids, {}
         for colony, (by, have, theirs) in bids.items():
             if colony in self._asked_s:

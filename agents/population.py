@@ -313,7 +313,11 @@ def make_room(facts: Facts, candidates: Sequence[Candidate], source: str) -> tup
         return None
     if not any(host.id != source for host in standing(facts.active, candidates)):
         return None
-    return _give_up(facts.colony, source, "its room goes to a colony that has fewer peers")
+    return _give_up(
+        facts.colony,
+        source,
+        "its host has no room for it, or a colony with fewer peers needs that",
+    )
 
 
 def _give_up(colony: int, host: str, because: str) -> tuple[Order, Move]:

@@ -486,6 +486,23 @@ def test_orders_of_the_host_reach_the_colony_in_the_order_in_which_they_were_giv
     assert len(house.holders(0)) == 2, "what was taken is made good"
 
 
+def test_a_host_that_grew_beyond_its_limit_has_just_what_is_too_much_given_up() -> None:
+    house = founded("abcd", colonies=4, peers=3, limits=Limits(bytes_max=10_000))
+    host = next(h for h in house.hosts.values() if sum(c.primary is None for c in h.colonies.values()) > 1)
+    followed = [
+        c for c, one in host.colonies.items() if one.primary is None and one.status is PeerStatus.ACTIVE
+    ]
+    for colony, size in zip(followed, (6_000, 5_000), strict=False):
+        host.colonies[colony].peer.cells.bytes_used = size
+    house.now_s += 0.2
+    house.tell(host.me[0], Ticked())
+    house.run(0.5)
+    (over,) = house.noted("over")
+    assert (over.colony, over.host) == (followed[0], host.me) and "are used" in over.reason
+    assert host.colonies[followed[0]].status is not PeerStatus.ACTIVE
+    assert host.colonies[followed[1]].status is PeerStatus.ACTIVE
+
+
 def test_a_colony_with_fewer_peers_outbids_one_with_more() -> None:
     house = founded("abcd", colonies=4, peers=3, limits=Limits(bytes_max=10_000))
     host = next(h for h in house.hosts.values() if any(c.primary is None for c in h.colonies.values()))

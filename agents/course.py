@@ -24,7 +24,9 @@ from placement.wave import Goal, Wave
 
 STALLED_S = 5.0  # without any step of anybody, and nothing under way: whoever is left decides by itself
 COMES_S = 2.0  # the same: a joiner waits for its share no longer; above the calm after a view
-BUDGET = 4_000  # looks at a host for a colony in one step, some 3 µs each
+# Looks at a host for a colony in one step, some 3 µs each; few at first, unless somebody lacks a peer: all
+# begin at about one moment, and where hosts share cores, clients wait behind all of them.
+BUDGET_FIRST, BUDGET = 250, 4_000
 REFUSALS_MAX = 2  # so often a host may refuse a colony before that goes its own way
 LED_AWAY_MAX = 2  # so often a host gives a role away in one wave; two that differ would never come to rest
 # Colonies that others led away from where the wave has them: they follow no wave, or another one.
@@ -114,7 +116,9 @@ class Course:
         self._is_counted = False  # the census that its members' wave follows from is known
         self._said: tuple[View, Sequence[Heir], Mapping[str, Census]] | None = None  # until the wave begins
         self._work: Generator[int, None, None] | None = None  # what is left to work out
+        self._budget = BUDGET_FIRST  # looks of the next step of that
         self._wave: Wave | None = None
+        self._is_known = False  # all of its goals are the last ones
         self._open: dict[int, list[str]] = {}  # colonies that are not where they are to go: their `steps`
         self._given_up: set[int] = set()
         self._refusals: dict[int, int] = {}
@@ -144,6 +148,7 @@ class Course:
     def end(self) -> None:
         """From here on every colony decides by itself."""
         self._wave = self._work = None
+        self._is_known = False
         self._open.clear()
         self._given_up.clear()
         self._refusals.clear()
@@ -158,7 +163,7 @@ class Course:
         Sizes change all the time, and what nobody takes is offered again and again: who waits for a
         step would wait for ever.
         """
-        if self.is_active:
+        if self._is_known:
             before = self._open.get(entry.colony)
             self._see(entry)
             if self._open.get(entry.colony) != before:
@@ -206,12 +211,12 @@ class Course:
     @property
     def is_active(self) -> bool:
         """Whether there is a wave that has not come to its end."""
-        return self._wave is not None or self._work is not None
+        return self._wave is not None or self.is_planning
 
     @property
     def is_planning(self) -> bool:
-        """Whether the wave is not known as a whole yet."""
-        return self._work is not None
+        """Whether there is to be a wave that is not known as a whole yet."""
+        return self.is_due or self._work is not None
 
     @property
     def open(self) -> Collection[int]:
@@ -235,7 +240,7 @@ class Course:
 
     def has_come(self, host: str, directory: Directory, now_s: float) -> bool:
         """Return whether a host has all that the wave has for it, or gets no more of it."""
-        if self.is_due or self.is_planning:
+        if self.is_planning:
             return False
         if self._stands_still(directory, now_s, COMES_S):
             return True
@@ -256,7 +261,7 @@ class Course:
         """Begin a wave; `hosts`: the members, with all but what they carry."""
         assert self._said is not None, "the wave is not due"
         self._work = self._planned(self._said, hosts, settled, view, directory)
-        self._said = None
+        self._said, self._budget = None, BUDGET_FIRST
 
     def _planned(
         self,
@@ -277,6 +282,7 @@ class Course:
             known.places, known.sizes, members, settled, hard=view.charter.hard, frozen=view.is_frozen
         )
         yield from wave.work
+        self._is_known = True
         self._open.clear()
         steps = Counter[str]()
         for number, colony in enumerate(wave.goals):
@@ -288,14 +294,15 @@ class Course:
                 yield 60
         self.busiest = max(steps.values(), default=0)
 
-    def advance(self, directory: Directory, now_s: float) -> str:
+    def advance(self, directory: Directory, now_s: float, *, is_urgent: bool = True) -> str:
         """Work the wave out, as far as one step goes, or see whether it has come to its end.
 
         Returns:
             Why it is given up, for people; "" = it is not.
         """
         if self._work is not None:
-            left = BUDGET
+            left = BUDGET if is_urgent else self._budget
+            self._budget = min(BUDGET, 2 * self._budget)
             while left > 0:
                 spent = next(self._work, None)
                 if spent is None:

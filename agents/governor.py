@@ -33,6 +33,7 @@ from agents.population import (
     wave_move,
     wave_step,
 )
+from agents.primary import Primary
 from agents.rebuffs import Rebuffs, without
 from agents.restoring import Restoring
 from agents.room import Room, room_beside
@@ -69,6 +70,7 @@ IMPROVE_BUSY, IMPROVE_IDLE = 16, 2  # colonies looked at per step
 PLANNED_STEP_S, PLANNED_MOST_S = 0.1, 2.5
 BACK_STEP_S, BACK_MOST_S = 0.03, 1.2
 PLANNED_S = 0.75  # over so long a host spreads what it does for who leaves: clients are served beside it
+PLAN_S = 0.25  # hosts begin to work a wave out within so long, not all at one moment; unless it is urgent
 REFUSALS_MAX = 4  # so many targets may say that others came first; the next one is not asked
 NEAR_S = 1.0  # between two looks at what holds a colony: some 150 µs, three times a look at what moves it
 
@@ -185,7 +187,7 @@ class Governor:
     def is_calm(self) -> bool:
         """Whether no colony led here needs anything, and all were found well placed twice."""
         placed = self._idle_round > 1 or not self._mine
-        is_idle = self.share.is_idle and not (self.course.is_active or self.course.is_due)
+        is_idle = self.share.is_idle and not self.course.is_active
         return placed and not self._dirty and not self.moves and is_idle
 
     # -- the pace -----------------------------------------------------------------------
@@ -221,13 +223,21 @@ class Governor:
     def _see_wave(self, now_s: float, out: Out) -> None:
         """Begin the wave of this view, once all know the same; go on with it."""
         view, course = self.host.view, self.course
-        if course.is_due and view is not None:
+        is_urgent = course.is_planning and (self._is_struck or self._lacks_peers())
+        begins_s = self._view_s + (0.0 if is_urgent else PLAN_S * _chance(self.host.me, self._installed))
+        if course.is_due and view is not None and now_s >= begins_s:
             course.begin(self.survey.listed(), self.settled.number, view, self.host.directory)
         left = len(course.open)
-        why = course.advance(self.host.directory, now_s)
+        why = course.advance(self.host.directory, now_s, is_urgent=is_urgent)
         if why:
             out.append(Note("wave_over", f"{why}: each colony decides by itself", details={"left": left}))
         self.survey.in_wave = course.is_active
+
+    def _lacks_peers(self) -> bool:
+        """Return whether a colony led here has fewer peers than settled, be they counted yet or not."""
+        machines = (self.host.colonies.get(colony) for colony in self._dirty)
+        led = (machine.primary for machine in machines if machine is not None)
+        return any(primary is not None and _peers(primary) < self.settled.number for primary in led)
 
     @property
     def is_held(self) -> bool:
@@ -441,7 +451,7 @@ class Governor:
                 self._dirty.discard(colony)
                 self.moves.pop(colony, None)  # another's to finish; else it counts here for ever
                 continue
-            have = 1 + len(primary.ack_set) - len(primary.transfers.activating)
+            have = _peers(primary)
             missing += have < settled
             if have >= settled or (has_room and not primary.transfers.clones):
                 counted.append((have, colony))
@@ -665,6 +675,11 @@ class Governor:
         self._decided(now_s, facts.colony, rule, given, found)
         self._begin(facts.colony, found, facts.bytes_used, now_s, out)
         return True
+
+
+def _peers(primary: Primary) -> int:
+    """Return how many copies a colony has that may succeed each other."""
+    return 1 + len(primary.ack_set) - len(primary.transfers.activating)
 
 
 def _chance(host: str, view: int) -> float:

@@ -18,7 +18,8 @@ from agents.views import View
 
 # With more members a grant waits for the next heartbeat to the same host, and leaves in one frame with it:
 # half the frames. It is up to a heartbeat older then; in a crowd the middle one of many counts, so that no
-# single late loop adds to that. Few hosts keep all of the lease: there the lateness of one host counts.
+# single late loop adds to that. Few hosts keep all of the lease: there the lateness of one host counts, but
+# for the first heartbeat of a view, when all have much to say to all at once.
 CROWD = 30
 
 
@@ -122,16 +123,17 @@ class Heartbeats:
             here.detector.hearsay(sender, beat.misses, now_s)
             if not here.is_member:
                 return
-            self._answer(sender, beat, known, now_s)
-            if anew:  # it has just installed our view, and needs our grant as we need its
+            self._answer(sender, beat, known, now_s, may_wait=anew or len(known.members) > CROWD)
+            # It has just installed our view: our first word it may have heard before, and granted nothing.
+            if anew and not here.quorum.lasts(sender, now_s + 2 * known.charter.heartbeat_s):
                 here.do(Send(sender, self.words(now_s, here.tag)))
         if here.farewell is not None and beat.view >= here.farewell.view.id:
             here.farewell.confirmed(sender)
 
-    def _answer(self, sender: str, beat: Heartbeat, known: View, now_s: float) -> None:
-        """Grant the sender a lease: at once, or in a crowd with our next heartbeat."""
+    def _answer(self, sender: str, beat: Heartbeat, known: View, now_s: float, *, may_wait: bool) -> None:
+        """Grant the sender a lease: at once, or with our next heartbeat if its last lease lasts."""
         here, beat_s = self._here, known.charter.heartbeat_s
-        if len(known.members) > CROWD and not here.grants.is_urgent(sender, now_s, beat_s):
+        if may_wait and not here.grants.is_urgent(sender, now_s, beat_s):
             here.grants.owe(sender, beat.sent_s, now_s)
         elif here.grants.grant(sender, now_s):
             here.do(Send(sender, Grant(known.id, beat.sent_s, here.me.incarnation)))

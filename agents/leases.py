@@ -16,7 +16,9 @@ to the holder. Rules:
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Mapping
 from math import inf
+from types import MappingProxyType
 
 from agents.views import View, generation_of
 
@@ -31,14 +33,23 @@ class Grants:
         lease_s: Length of a lease; > 0.
         floor_s: No last grant counts as older than this: the install of the
             view by this host, or its own start after a restart.
+        before: Host -> when it was granted a lease last, of members of the view
+            before that are the same in this one: those leases run on.
     """
 
     __slots__ = ("_floor_s", "_last_s", "_lease_s", "_owed", "fenced")
 
-    def __init__(self, lease_s: float, floor_s: float, *, fenced: bool = False) -> None:
+    def __init__(
+        self,
+        lease_s: float,
+        floor_s: float,
+        *,
+        fenced: bool = False,
+        before: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._lease_s = lease_s
         self._floor_s = floor_s
-        self._last_s: dict[str, float] = {}
+        self._last_s = dict(before)
         self._owed: dict[str, float] = {}
         self.fenced = fenced
 
@@ -48,6 +59,13 @@ class Grants:
             return False
         self._last_s[host] = now_s
         return True
+
+    def of_same(self, old: View, view: View) -> dict[str, float]:
+        """Return what `before` of the view after this one is."""
+        if generation_of(old.id) != generation_of(view.id):
+            return {}
+        same = (member.id for member in view.members if old.lists(member.id, member.incarnation))
+        return {host: self._last_s[host] for host in same if host in self._last_s}
 
     def is_urgent(self, host: str, now_s: float, beat_s: float) -> bool:
         """Return whether the last lease of a host may not last for two heartbeats more, or it has none."""
@@ -102,6 +120,10 @@ class Quorum:
     def held(self, now_s: float) -> bool:
         """Return whether a majority's leases are unexpired."""
         return now_s < self._until_s
+
+    def lasts(self, host: str, until_s: float) -> bool:
+        """Return whether the lease that a host granted runs until then, if it counts in this view."""
+        return self._expiry_s.get(host, -inf) >= until_s
 
     def install(self, view: View, me: str) -> None:
         """Go on in a view that lists this host: leases that run count in it, of whoever it still lists.

@@ -107,7 +107,8 @@ class Passage:
         here.mute = False
         here.council.renew()
         here.foundry.over()
-        here.grants = Grants(view.charter.lease_s, now_s)
+        granted = here.grants.of_same(old, view) if old is not None else {}
+        here.grants = Grants(view.charter.lease_s, now_s, before=granted)
         if not here.orders.renounced and here.sides.winner is None:
             here.quorum.install(view, here.me.id)
         here.detector.watch(view, here.contacts.all_up(), now_s, grace=True)

@@ -99,7 +99,7 @@ class Share:
         if me is None or me.witness or view.is_frozen:
             return me is not None
         course = self._governor.course
-        if course.is_due or course.is_active:  # its share comes by the wave
+        if course.is_active:  # its share comes by the wave
             return course.has_come(me.id, directory, now_s)
         have = directory.copies[me.id] + directory.primaries[me.id]
         if self._grown[0] != have:

@@ -84,7 +84,7 @@ def test_only_who_comes_goes_or_dies_makes_another_wave() -> None:
     assert not is_another(leaves, view(member(A), member(B), left=((C, 1),)))
 
 
-def begun() -> tuple[Course, Directory]:
+def begun(*, is_urgent: bool = True) -> tuple[Course, Directory]:
     """Return a course whose wave gives colony 1 a second copy."""
     course, directory = Course(), Directory(2)
     directory.learn(Located(0, 1, 1, A, (A, B)))
@@ -94,7 +94,7 @@ def begun() -> tuple[Course, Directory]:
     course.counted(THREE, HEIRS, heard)
     assert course.is_due
     course.begin([Candidate(m.id) for m in THREE.members], 2, THREE, directory)
-    course.advance(directory, 0.0)
+    course.advance(directory, 0.0, is_urgent=is_urgent)
     return course, directory
 
 
@@ -108,6 +108,28 @@ def test_it_comes_to_the_same_however_small_the_bits(monkeypatch: pytest.MonkeyP
     goal = course.goal(1)
     assert goal is not None and goal == whole.goal(1)
     assert set(course.open) == set(whole.open) == {1}
+
+
+def test_the_first_bits_are_small_unless_it_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courses, "BUDGET_FIRST", 1)
+    course, directory = begun(is_urgent=False)
+    assert course.is_planning and not begun()[0].is_planning
+    for _ in range(10):
+        course.advance(directory, 0.0, is_urgent=False)
+    assert not bool(course.is_planning), "each is twice the one before"
+
+
+def test_what_moves_while_it_is_worked_out_undoes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courses, "BUDGET", 1)
+    course, directory = begun()
+    for number in range(2, 100):
+        if not course.is_planning:
+            break
+        entry = Located(1, number, number, (A, C)[number % 2], (A, C))
+        directory.learn(entry)
+        course.located(entry)
+        course.advance(directory, 0.0)
+    assert not course.is_planning and number > 5 and course.goal(1) is not None
 
 
 def test_it_is_over_once_all_stand_where_they_are_to_stand() -> None:

@@ -59,7 +59,7 @@ def test_missing_peers_are_cloned_at_once_but_no_more_than_the_bound() -> None:
 def test_a_wave_that_is_given_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     house = founded("ab", colonies=2)
     governor, out = house.hosts["a"].governor, list[Any]()
-    monkeypatch.setattr(governor.course, "advance", lambda directory, now_s: "nobody has got further")
+    monkeypatch.setattr(governor.course, "advance", lambda directory, now_s, **_: "nobody has got further")
     house.now_s += 0.3
     governor.tick(house.now_s, out)
     (note,) = [effect for effect in out if isinstance(effect, Note)]

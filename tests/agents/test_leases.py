@@ -158,6 +158,26 @@ def test_a_grant_that_is_owed_counts_from_when_it_was_given_and_is_told_once() -
     assert grants.take_owed() == [("b", 9.9)] and grants.take_owed() == []
 
 
+def test_a_grant_may_wait_in_the_next_view_too_unless_its_holder_is_another_one() -> None:
+    grants, one = Grants(LEASE_S, 0.0), view("a", "b", "c")
+    grants.grant("b", 9.9)
+    grants.grant("c", 9.9)
+    after = view("a", "b", number=2)
+    assert grants.of_same(one, after) == {"b": 9.9}
+    assert grants.of_same(one, view("a", "b", number=2, incarnation=2)) == {}, "its process is another one"
+    assert grants.of_same(one, view("a", "b", number=view_id(1, 1))) == {}, "no lease outlives its generation"
+    later = Grants(LEASE_S, 10.0, before=grants.of_same(one, after))
+    assert not later.is_urgent("b", 10.0, 0.1) and later.is_urgent("c", 10.0, 0.1)
+    assert later.left_s("b", 10.0) == pytest.approx(LEASE_S * STRETCH), "no older than the install"
+
+
+def test_who_has_a_lease_that_lasts_need_not_be_asked_for_one() -> None:
+    held = quorum("a", "b", "c")
+    held.granted("b", 1, 1, 10.0, 10.0)
+    assert held.lasts("b", 10.0 + LEASE_S) and not held.lasts("b", 10.1 + LEASE_S)
+    assert not held.lasts("c", 10.0)
+
+
 def test_a_grant_that_is_owed_is_not_told_behind_the_fence() -> None:
     grants = Grants(LEASE_S, 0.0)
     grants.owe("b", 9.9, 10.0)

@@ -116,12 +116,12 @@ class SharedCourse(Course):
         self._world = world
         self._step = -1
 
-    def advance(self, directory: Directory, now_s: float) -> str:
+    def advance(self, directory: Directory, now_s: float, *, is_urgent: bool = True) -> str:
         """Go on, once in each step."""
         if self._step == self._world.steps:
             return ""
         self._step = self._world.steps
-        return super().advance(directory, now_s)
+        return super().advance(directory, now_s, is_urgent=is_urgent)
 
 
 class Site:

@@ -87,13 +87,20 @@ class Probe:
         self._until_s = until_s
         self._must = must
         self._told: Reply | None = None
-        trial.simulation.ask(self, f"tcp://{host}", request)
+        self._ask()
         trial.after(ANSWER_S, self._judge)
+
+    def _ask(self) -> None:
+        self._trial.simulation.ask(self, f"tcp://{self._host}", self.request)
 
     def replied(self, reply: Reply) -> None:
         """Take the answer."""
-        self._told = reply
-        if reply.code not in self._allowed and self._trial.now_s < self._until_s:
+        is_first, self._told = self._told is None, reply
+        if reply.code in self._allowed or self._trial.now_s >= self._until_s:
+            return
+        if is_first and self._must and reply.code == UNAVAILABLE:  # in the middle of a hand-over, perhaps
+            self._trial.after(LOOK_S, self._ask)
+        else:
             self._trial.complain(f"{self._host} answered {self.request} with {reply}")
 
     def _judge(self) -> None:

@@ -64,4 +64,4 @@ def test_joiners_that_don_t_hear_all_are_seen_to_come_and_go() -> None:
 @pytest.mark.sim
 def test_hosts_that_flap_and_need_not_wait_are_seen() -> None:
     with patch("agents.reputation.WAIT_MAX_S", 0.0):
-        assert complaints("flapping_link", 6)
+        assert complaints("flapping_link", 12)

@@ -533,8 +533,10 @@ class Governor:
         """
         course, entries = self.course, self.host.directory.entries
         steps = sum(len(course.steps(entries[colony])) for colony in self._led_open())
-        pace = (BACK_STEP_S, BACK_MOST_S) if self._is_struck else (PLANNED_STEP_S, PLANNED_MOST_S)
-        return min(pace[1], pace[0] * course.busiest) / max(1, steps)
+        step_s, most_s = (BACK_STEP_S, BACK_MOST_S) if self._is_struck else (PLANNED_STEP_S, PLANNED_MOST_S)
+        if not steps:
+            return step_s  # but it may be given roles that have a way to go yet
+        return min(most_s, step_s * course.busiest) / steps
 
     def _led_open(self) -> list[int]:
         """Return the colonies led here that are not where the wave takes them."""

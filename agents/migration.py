@@ -439,8 +439,11 @@ def _strange(primary: Primary, letter: GuestReport, now_s: float, out: Out) -> N
     key = letter.key
     if letter.word == "unknown" or not _is_known(primary, letter):
         return
-    is_free = key not in primary.peer.cells.places and primary.latest(key)[1] is None
+    places = primary.peer.cells.places
+    is_free = key not in places and primary.latest(key)[1] is None
     if letter.word == "housed" and is_free:
+        if len(places) >= PLACES_MAX:
+            return  # it will be said again
         note(
             primary,
             "recalled",

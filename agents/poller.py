@@ -54,8 +54,15 @@ class Waker:
         self._is_rung = False
 
     def close(self) -> None:
-        """Free the descriptors; rings that come later do nothing."""
+        """Let nobody ring any more.
+
+        The descriptors go with the last thread that may be about to ring: what it writes must not
+        reach whoever is given their numbers next.
+        """
         self._is_rung = True
+
+    def __del__(self) -> None:
+        """Free the descriptors."""
         if self._pair is None:
             os.close(self.fd)
         else:

@@ -88,6 +88,8 @@ class Sides:
         here = self._here
         if here.known is None or not here.known.charter.is_available:
             return
+        for host in [host for host in self._met if here.contacts.get(host) is None]:
+            del self._met[host]  # gone for so long that nobody looks for it any more
         hosts = {member.id for member in here.known.absent} | self._met.keys()
         for host in sorted(hosts):
             contact = here.contacts.get(host)

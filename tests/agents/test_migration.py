@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents import guests
-from agents.effects import Requested
+from agents import guests, migration
+from agents.effects import Note, Requested
 from agents.keys import colony_of
 from agents.messages.client import (
     ABSENT,
@@ -170,6 +170,23 @@ def test_letters_of_an_earlier_stay_change_nothing(house: House) -> None:
     house.run(1.0)
     assert (state(house, HOME), state(house, OTHER)) == (AWAY, HOUSED)
     assert answer(house, other, Get(43, KEY))[:2] == (OK, b"later")
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_guests_of_a_colony_that_was_lost_are_recalled_as_long_as_there_is_room(
+    house: House, is_full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = house.hosts[house.leader(HOME)].colonies[HOME].primary
+    assert primary is not None
+    if is_full:
+        monkeypatch.setattr(migration, "PLACES_MAX", 0)
+    out: list[Any] = []
+    key = next(b"old%d" % n for n in range(1000) if colony_of(b"old%d" % n, 4) == HOME)
+    letter = GuestReport(HOME, primary.peer.epoch, 0, OTHER, key, word="housed")
+    migration.heard(primary, letter, house.now_s, out)
+    notes = [effect for effect in out if isinstance(effect, Note)]
+    assert [note.kind for note in notes] == ([] if is_full else ["cell_move"])
+    assert not (is_full and out), "it is reported again"
 
 
 def test_a_full_host_takes_nobody_in_and_the_cell_stays(house: House) -> None:

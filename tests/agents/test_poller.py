@@ -121,6 +121,17 @@ def test_on_one_core_nobody_looks_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert new_vigil() is None
 
 
+def test_a_ring_that_comes_late_reaches_nobody_who_was_given_the_number() -> None:
+    waker = Waker()
+    number = waker.fd
+    waker.close()
+    waker.wake()
+    os.fstat(number)  # still its own
+    del waker
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
 @pytest.mark.skipif(new_vigil() is None, reason="one core")
 @pytest.mark.parametrize("watch_s", [WATCH_S, 10.0], ids=["asleep", "still looking"])
 def test_who_looks_on_finds_what_is_ready_and_keeps_to_its_time(

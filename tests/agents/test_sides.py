@@ -119,6 +119,17 @@ def test_two_sides_give_in_to_each_other_while_their_words_cross_but_spread_it_n
         assert Yield not in [type(word) for word in half.said], "or it would go on for ever"
 
 
+def test_who_is_gone_for_so_long_that_nobody_knows_it_is_no_side() -> None:
+    half = Half(alone(BASE, "a" * 32), "a", serves=False)
+    half.sides.on_meet("b" * 32, Meet(alone(BASE, "b" * 32), False), 10.0)
+    half.sides.repeat(10.1)
+    assert half.sides.are_known
+    half.here.contacts.get = lambda host: None
+    half.here.known = msgspec.structs.replace(half.here.known, absent=())
+    half.sides.repeat(10.2)
+    assert not half.sides.are_known
+
+
 @pytest.mark.parametrize("has_accepted", [False, True])
 def test_who_goes_on_after_giving_in_counts_itself_unless_it_has_accepted_another_view(
     has_accepted: bool,

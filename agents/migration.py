@@ -14,6 +14,7 @@ waits for, and a stamp says to which stay a letter belongs.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Literal
 
 from agents import guests
@@ -46,6 +47,7 @@ from agents.messages.replication import (
 )
 from agents.moving import (
     AUDIT_S,
+    AUDIT_TIMES,
     AUDITS_MAX,
     RESEND_S,
     Letter,
@@ -488,11 +490,14 @@ def _audit(primary: Primary, now_s: float, out: Out) -> None:
     news = {c for c, epoch in moves.known.items() if host.epoch_of(c) not in (0, epoch)}
     if news:
         moves.known.update((colony, host.epoch_of(colony)) for colony in news)
-        moves.unasked += [key for key, place in places.items() if place.colony in news]
-    asked, moves.unasked = moves.unasked[:AUDITS_MAX], moves.unasked[AUDITS_MAX:]
-    for key in asked:
-        place = places.get(key)
-        if place is None or key in moves.sequenced or place.state in RESTLESS:
+        moves.asking |= {key: AUDIT_TIMES for key, place in places.items() if place.colony in news}
+    for key in list(islice(moves.asking, AUDITS_MAX)):
+        place, times = places.get(key), moves.asking.pop(key)
+        if place is None:
+            continue
+        if times > 1:
+            moves.asking[key] = times - 1
+        if key in moves.sequenced or place.state in RESTLESS:
             continue
         if place.state == AWAY:
             _tell(primary, key, place, "yours", out)

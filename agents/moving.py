@@ -39,6 +39,9 @@ LOOK_S = 0.25  # how soon it is looked at what waits for an answer
 AUDIT_S = 2.0  # how often it is looked whether another colony has a new primary
 SHOWN_BYTES = 8  # of a key
 AUDITS_MAX = 256  # letters about cells at rest in one go
+AUDIT_TIMES = (
+    5  # letters about each of these, one per look: any may be lost, and if all is well nobody answers
+)
 MERGE_LANES = b"\0merge"  # belong to their colony, wherever its cells go
 
 
@@ -85,10 +88,11 @@ class Moves:
         refusals: Key -> (result code, why): a move that came to nothing.
         moved_s: Key -> when it was last moved.
         known: Colony -> its epoch when what lies there was last asked about.
-        unasked: Keys at rest that are to be asked about.
+        asking: Keys at rest that are to be asked about -> how many times more.
     """
 
     __slots__ = (
+        "asking",
         "audited_s",
         "callers",
         "due",
@@ -99,7 +103,6 @@ class Moves:
         "restless",
         "sent_s",
         "sequenced",
-        "unasked",
         "wanted",
         "wishes",
     )
@@ -116,13 +119,13 @@ class Moves:
         self.refusals: dict[bytes, tuple[int, str]] = {}
         self.moved_s: dict[bytes, float] = {}
         self.known: dict[int, int] = {}
-        self.unasked: list[bytes] = []
+        self.asking: dict[bytes, int] = {}
         self.audited_s = float("-inf")
 
     @property
     def patience_s(self) -> float:
         """How long its primary may sleep: cells at rest cost next to nothing."""
-        return LOOK_S if self.restless or self.unasked else AUDIT_S
+        return LOOK_S if self.restless or self.asking else AUDIT_S
 
 
 def moves_of(primary: Primary) -> Moves:

@@ -34,6 +34,7 @@ from agents.messages.replication import (
     GuestOrder,
     GuestReport,
 )
+from agents.moving import AUDIT_TIMES
 from agents.places import Place
 from agents.surroundings import GuestsChanged, HandOverOrdered
 from tests.agents.house import House, founded
@@ -137,6 +138,28 @@ def test_a_letter_that_is_lost_is_written_again(house: House, lost: type) -> Non
         wanted = (AWAY, HOUSED) if to == OTHER else (None, None)
         assert (state(house, HOME), state(house, OTHER)) == wanted
     assert dropped, "no such letter was written"
+
+
+@pytest.mark.parametrize("asks", [HOME, OTHER])
+def test_a_new_primary_is_asked_about_cells_at_rest_some_times_for_a_letter_may_be_lost(
+    house: House, asks: int
+) -> None:
+    moved(house)
+    host = house.leader(asks)
+    primary = house.hosts[host].colonies[asks].primary
+    assert primary is not None and primary.moves is not None
+    house.run(3.0)
+    primary.moves.known[HOME + OTHER - asks] = -1
+    lost = 0
+    for _ in range(300):
+        house.run(0.05, most=0)
+        for (sender, _), queue in house.queues.items():
+            letters = [m for m in queue if type(m) in (GuestOrder, GuestReport) and sender == host]
+            lost += len(letters)
+            for letter in letters:
+                queue.remove(letter)
+        house.run()
+    assert lost == AUDIT_TIMES and not primary.moves.asking
 
 
 def test_letters_of_an_earlier_stay_change_nothing(house: House) -> None:

@@ -21,6 +21,9 @@ from agents.views import View
 # single late loop adds to that. Few hosts keep all of the lease: there the lateness of one host counts, but
 # for the first heartbeat of a view, when all have much to say to all at once.
 CROWD = 30
+# So many heartbeats a lease has to last for, to be renewed by the next one alone: a host at rest looks up
+# once per heartbeat, so that the next one may be two away. Few hosts add one: a view may come between.
+BEATS, BEATS_OF_FEW = 2, 3
 
 
 class Strangers(Protocol):
@@ -125,15 +128,15 @@ class Heartbeats:
                 return
             self._answer(sender, beat, known, now_s, may_wait=anew or len(known.members) > CROWD)
             # It has just installed our view: our first word it may have heard before, and granted nothing.
-            if anew and not here.quorum.lasts(sender, now_s + 2 * known.charter.heartbeat_s):
+            if anew and not here.quorum.lasts(sender, now_s + BEATS_OF_FEW * known.charter.heartbeat_s):
                 here.do(Send(sender, self.words(now_s, here.tag)))
         if here.farewell is not None and beat.view >= here.farewell.view.id:
             here.farewell.confirmed(sender)
 
     def _answer(self, sender: str, beat: Heartbeat, known: View, now_s: float, *, may_wait: bool) -> None:
         """Grant the sender a lease: at once, or with our next heartbeat if its last lease lasts."""
-        here, beat_s = self._here, known.charter.heartbeat_s
-        if may_wait and not here.grants.is_urgent(sender, now_s, beat_s):
+        here, beats = self._here, BEATS if len(known.members) > CROWD else BEATS_OF_FEW
+        if may_wait and not here.grants.is_urgent(sender, now_s, beats * known.charter.heartbeat_s):
             here.grants.owe(sender, beat.sent_s, now_s)
         elif here.grants.grant(sender, now_s):
             here.do(Send(sender, Grant(known.id, beat.sent_s, here.me.incarnation)))

@@ -37,7 +37,7 @@ class Grants:
             before that are the same in this one: those leases run on.
     """
 
-    __slots__ = ("_floor_s", "_last_s", "_lease_s", "_owed", "fenced")
+    __slots__ = ("_floor_s", "_last_s", "_lease_s", "_owed", "_told_s", "fenced")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Grants:
         self._lease_s = lease_s
         self._floor_s = floor_s
         self._last_s = dict(before)
+        self._told_s = dict(before)  # of the last grants, those that were sent
         self._owed: dict[str, float] = {}
         self.fenced = fenced
 
@@ -57,28 +58,35 @@ class Grants:
         """Grant a lease; False, and nothing happens, behind the fence."""
         if self.fenced:
             return False
-        self._last_s[host] = now_s
+        self._last_s[host] = self._told_s[host] = now_s
         return True
 
     def of_same(self, old: View, view: View) -> dict[str, float]:
-        """Return what `before` of the view after this one is."""
+        """Return what `before` of the view after this one is.
+
+        What was owed and not told any more is left out: views in a row, each of which puts the next
+        heartbeat off, would have it wait until the lease has run out.
+        """
         if generation_of(old.id) != generation_of(view.id):
             return {}
         same = (member.id for member in view.members if old.lists(member.id, member.incarnation))
-        return {host: self._last_s[host] for host in same if host in self._last_s}
+        return {host: self._told_s[host] for host in same if host in self._told_s}
 
-    def is_urgent(self, host: str, now_s: float, beat_s: float) -> bool:
-        """Return whether the last lease of a host may not last for two heartbeats more, or it has none."""
-        return now_s - self._last_s.get(host, -inf) >= self._lease_s - 2 * beat_s
+    def is_urgent(self, host: str, now_s: float, wait_s: float) -> bool:
+        """Return whether the last lease of a host may not last for so long, or it has none."""
+        return now_s - self._last_s.get(host, -inf) >= self._lease_s - wait_s
 
     def owe(self, host: str, sent_s: float, now_s: float) -> None:
         """Grant a lease that is told later; it counts as granted now, and runs from `sent_s` there."""
-        if self.grant(host, now_s):
+        if not self.fenced:
+            self._last_s[host] = now_s
+            self._told_s.pop(host, None)
             self._owed[host] = sent_s
 
     def take_owed(self) -> list[tuple[str, float]]:
         """Return (host, when it sent the heartbeat that is answered) of leases that are to be told now."""
         owed, self._owed = self._owed, {}
+        self._told_s.update((host, self._last_s[host]) for host in owed)
         return list(owed.items())
 
     def fence(self) -> None:

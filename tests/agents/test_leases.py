@@ -151,9 +151,9 @@ def test_whatever_the_clocks_the_holder_is_out_before_the_proposer_installs(
 
 def test_a_grant_that_is_owed_counts_from_when_it_was_given_and_is_told_once() -> None:
     grants = Grants(LEASE_S, 0.0)
-    assert grants.is_urgent("b", 10.0, 0.1), "it has none"
+    assert grants.is_urgent("b", 10.0, 0.2), "it has none"
     grants.owe("b", 9.9, 10.0)
-    assert not grants.is_urgent("b", 10.1, 0.1) and grants.is_urgent("b", 10.3, 0.1)
+    assert not grants.is_urgent("b", 10.1, 0.2) and grants.is_urgent("b", 10.3, 0.2)
     assert grants.left_s("b", 10.0) == pytest.approx(LEASE_S * STRETCH)
     assert grants.take_owed() == [("b", 9.9)] and grants.take_owed() == []
 
@@ -167,8 +167,22 @@ def test_a_grant_may_wait_in_the_next_view_too_unless_its_holder_is_another_one(
     assert grants.of_same(one, view("a", "b", number=2, incarnation=2)) == {}, "its process is another one"
     assert grants.of_same(one, view("a", "b", number=view_id(1, 1))) == {}, "no lease outlives its generation"
     later = Grants(LEASE_S, 10.0, before=grants.of_same(one, after))
-    assert not later.is_urgent("b", 10.0, 0.1) and later.is_urgent("c", 10.0, 0.1)
+    assert not later.is_urgent("b", 10.0, 0.2) and later.is_urgent("c", 10.0, 0.2)
     assert later.left_s("b", 10.0) == pytest.approx(LEASE_S * STRETCH), "no older than the install"
+
+
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_what_was_owed_and_never_told_is_urgent_in_the_next_view(is_fenced: bool) -> None:
+    grants, one = Grants(LEASE_S, 0.0), view("a", "b", "c")
+    for host in "bc":
+        grants.owe(host, 9.8, 9.8)
+    grants.take_owed()
+    grants.owe("b", 9.9, 9.9)
+    if is_fenced:
+        grants.fence()
+        grants.owe("c", 9.9, 9.9)
+    assert grants.of_same(one, view("a", "b", "c", number=2)) == {"c": 9.8}
+    assert grants.left_s("b", 9.9) == pytest.approx(LEASE_S * STRETCH), "it might have been told"
 
 
 def test_who_has_a_lease_that_lasts_need_not_be_asked_for_one() -> None:

@@ -505,7 +505,7 @@ class Container(Surroundings):
         self.governor.move_refused(event, now_s)
 
     def _invited(self, sender: str, message: Invite, now_s: float, out: Out) -> None:
-        self.governor.invited(sender, message, now_s, out)
+        self.governor.invites.asked(sender, message, now_s, out)
 
     def _invite_answered(self, sender: str, message: InviteAnswer, now_s: float, out: Out) -> None:
         self.governor.share.answered(message, now_s)

@@ -42,7 +42,7 @@ def decisions(host: Host, colony: int, now_s: float, *, only: str = "") -> list[
     Args:
         only: Of the candidates, tell this one alone (name or id); "" = all.
     """
-    ledger = host.governor.ledger
+    ledger = host.governor.steps.ledger
     entries = sorted((*ledger.of(HOST), *ledger.of(colony)), key=lambda entry: entry.number)
     return [told(entry, now_s, by=host.membership.me.name, only=only) for entry in entries]
 

@@ -18,3 +18,8 @@ def tie_order(colony: int, host: str) -> int:
     """Return where a host stands among equals for this colony; low is first."""
     name = b"%d/%s" % (colony, host.encode())
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
+
+
+def tie_portion(number: int, host: str) -> float:
+    """Return a number from 0 to 1: how far into a span of time a host begins what all begin, that time."""
+    return tie_order(number, host) / (1 << 64)

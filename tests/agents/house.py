@@ -32,7 +32,7 @@ from agents.membership import Settings
 from agents.messages.client import Reply, Request
 from agents.messages.membership import Load
 from agents.reputation import Reputation
-from agents.surroundings import Limits
+from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, RetireOrdered
 from agents.views import Charter, Member, Status, View, view_id
 from placement.labels import Labels
 from tests.agents.ward import Held
@@ -265,3 +265,13 @@ def founded(names: str = "abc", **more: Any) -> House:
 def key_of(house: House, colony: int) -> bytes:
     """Return a key that lives in a colony."""
     return next(b"%d" % i for i in range(1000) if colony_of(b"%d" % i, house.charter.colonies) == colony)
+
+
+def orders(out: list[Any]) -> list[tuple[int, type, str]]:
+    """Return the orders to colonies: which, what, and to whom."""
+    kinds = (CloneOrdered, RetireOrdered, HandOverOrdered)
+    return [
+        (e.colony, type(e.event), e.event.target[0])
+        for e in out
+        if isinstance(e, TellColony) and isinstance(e.event, kinds)
+    ]

@@ -8,26 +8,15 @@ from typing import Any
 
 import pytest
 
-from agents.effects import Emptied, Note, Received, Send, ShareReached, TellColony
+from agents.effects import Emptied, ShareReached
 from agents.messages.membership import Load
-from agents.messages.replication import CloneAsk, Invite, InviteAnswer, Located
+from agents.messages.replication import CloneAsk, Invite, Located
 from agents.peer import PeerStatus
-from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, MoveRefused, RetireOrdered
+from agents.surroundings import CloneOrdered, HandOverOrdered, Limits, MoveRefused
 from agents.views import Status
 from placement.labels import Labels
 from placement.reasons import Move
-from placement.wave import Goal
-from tests.agents.house import House, founded
-
-
-def orders(out: list[Any]) -> list[tuple[int, type, str]]:
-    """Return the orders to colonies: which, what, and to whom."""
-    kinds = (CloneOrdered, RetireOrdered, HandOverOrdered)
-    return [
-        (e.colony, type(e.event), e.event.target[0])
-        for e in out
-        if isinstance(e, TellColony) and isinstance(e.event, kinds)
-    ]
+from tests.agents.house import House, founded, orders
 
 
 def ticked(house: House, name: str) -> list[tuple[int, type, str]]:
@@ -54,17 +43,6 @@ def test_missing_peers_are_cloned_at_once_but_no_more_than_the_bound() -> None:
     house = all_on("a", colonies=8, limits=Limits(clones_max=3))
     given = ticked(house, "a")
     assert [(kind, target) for _, kind, target in given] == [(CloneOrdered, "b")] * 3
-
-
-def test_a_wave_that_is_given_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = founded("ab", colonies=2)
-    governor, out = house.hosts["a"].governor, list[Any]()
-    monkeypatch.setattr(governor.course, "advance", lambda directory, now_s, **_: "nobody has got further")
-    house.now_s += 0.3
-    governor.tick(house.now_s, out)
-    (note,) = [effect for effect in out if isinstance(effect, Note)]
-    assert (note.kind, note.details) == ("wave_over", {"left": 0})
-    assert note.reason == "nobody has got further: each colony decides by itself"
 
 
 def test_the_most_endangered_colonies_come_first() -> None:
@@ -112,10 +90,10 @@ def test_a_move_whose_colony_is_led_elsewhere_by_now_counts_no_more() -> None:
     house.tell(name, HandOverOrdered(other * 32, "test"), 0)
     house.run()
     assert house.leader(0) == other
-    governor.moves[0] = Move(0, "copy", other * 32, "x" * 32, "test")
+    governor.steps.moves[0] = Move(0, "copy", other * 32, "x" * 32, "test")
     governor._dirty.add(0)
     ticked(house, name)
-    assert 0 not in governor.moves
+    assert 0 not in governor.steps.moves
 
 
 def test_a_closed_or_busy_primary_takes_no_step() -> None:
@@ -164,19 +142,6 @@ def test_a_lack_is_said_once_as_long_as_it_is_the_same() -> None:
 # -- a joiner -------------------------------------------------------------------------------
 
 
-def test_an_invitation_is_taken_up_if_it_evens_things_out_and_declined_with_a_reason_else() -> None:
-    house = founded("ab", colonies=8)
-    house.add("c")
-    house.install("abc", c={"status": Status.JOINING})
-    house.run()
-    name = house.leader(0)
-    for message, sender in ((Invite(0, "copy"), "c"), (Invite(0, "copy"), "x"), (Invite(99, "role"), "c")):
-        out = house.hosts[name].handle(Received(sender * 32, message), house.now_s)
-        answers = [e.message for e in out if isinstance(e, Send)]
-        assert len(answers) == 1 and isinstance(answers[0], InviteAnswer)
-        assert answers[0].agreed == bool(orders(out)) and bool(answers[0].reason) != answers[0].agreed
-
-
 def test_a_joiner_does_not_get_more_than_its_share_however_many_agree_at_once() -> None:
     house = founded("ab", colonies=8)
     house.add("c")
@@ -215,7 +180,7 @@ def test_a_joiner_that_nobody_gives_anything_still_gets_done() -> None:
     house.add("c")
     house.install("abc", c={"status": Status.JOINING})
     for name in "ab":
-        house.hosts[name].governor.invited = lambda *more: None  # type: ignore[method-assign]
+        house.hosts[name].governor.invites.asked = lambda *more: None  # type: ignore[method-assign]
         house.hosts[name].governor.tick = lambda *more: None  # type: ignore[method-assign]
     house.run(10.0)
     assert house.members["c"].told(ShareReached)
@@ -308,19 +273,3 @@ def test_peers_that_may_not_share_a_box_are_fewer_if_boxes_are() -> None:
         held = [("abcd".index(name)) % 2 for name in house.holders(colony)]
         assert sorted(held) == [0, 1]
     assert "without sharing a box" in house.noted("settle")[-1].reason
-
-
-def test_who_lacks_a_peer_is_not_refused_by_the_weight_of_those_that_came_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Clients that wrote meanwhile had made them heavier: the last of them had one copy for seconds."""
-    house = founded("abc")
-    governor = house.hosts["a"].governor
-    monkeypatch.setattr(governor.course, "peak", lambda host: 1_000)
-    led = next(m for m in house.hosts["a"].colonies.values() if m.primary is not None)
-    facts, field = governor.facts(led), governor.survey.look(house.now_s)
-    assert facts is not None and len(facts.active) == 2
-    goal = Goal(facts.colony, facts.primary, tuple(host.me for host in house.hosts.values()), "")
-    assert governor._wave_given(facts, field, goal, set())[1]["weight_max"] > 1_000
-    lacking = replace(facts, active=facts.active[:1])
-    assert governor._wave_given(lacking, field, goal, set())[1]["weight_max"] == 0

@@ -137,9 +137,7 @@ class Site:
         self.quorum = SimpleNamespace(held=lambda now_s: True)
         self.bytes_measured, self.load = 0, Load()
         self.admission = Admission(self)  # type: ignore[arg-type]
-        self.governor = Governor(self)  # type: ignore[arg-type]
-        self.governor.survey = SharedSurvey(self)
-        self.governor.course = world.course
+        self.governor = Governor(self, SharedSurvey(self), world.course)  # type: ignore[arg-type]
 
     @property
     def view(self) -> View:
@@ -475,7 +473,7 @@ class World:
             out: list[Any] = []
             governor = self.sites[effect.to].governor
             if isinstance(effect.message, Invite):
-                governor.invited(host, effect.message, self.now_s, out)
+                governor.invites.asked(host, effect.message, self.now_s, out)
             elif isinstance(effect.message, InviteAnswer):
                 governor.share.answered(effect.message, self.now_s)
             return [(effect.to, more) for more in out]
@@ -519,7 +517,7 @@ class World:
             if name == machine.host:
                 site.governor.location_changed(located)  # all know of one course: it is told once
             else:
-                site.governor._idle_round = 0
+                site.governor.rounds.stirred()
 
     def _ask(self, machine: Any, order: CloneOrdered) -> None:
         colony, target, moves = machine.colony, order.target, machine.primary.transfers

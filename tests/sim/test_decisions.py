@@ -19,12 +19,12 @@ import pytest
 from agents import population, transfers
 from agents.colony import Colony
 from agents.effects import EvictOrdered, InstallView, Note
-from agents.governor import Governor
 from agents.ledger import HOST, Entry, Ledger
 from agents.notes import Noted, Notes
 from agents.sim_host import Process
 from agents.sim_settings import SimSettings
 from agents.simulator import Simulation
+from agents.steps import Steps
 from agents.surroundings import Born, CloneOrdered, HandOverOrdered, RetireOrdered
 from agents.views import Charter
 from placement.reasons import Move
@@ -125,11 +125,11 @@ def life() -> Counting:
     """Return a life lived once for all tests here."""
     patch = pytest.MonkeyPatch()
     moves: Counter[str] = Counter()
-    begin, order = Governor._begin, transfers.order_hand_over
+    begin, order = Steps.begin, transfers.order_hand_over
 
-    def began(governor: Governor, colony: int, found: Any, *rest: Any) -> None:
+    def began(steps: Steps, colony: int, found: Any, *rest: Any) -> None:
         moves[found[1].rule] += 1
-        begin(governor, colony, found, *rest)
+        begin(steps, colony, found, *rest)
 
     def ordered(*arguments: Any) -> bool:
         begun = order(*arguments)
@@ -144,10 +144,9 @@ def life() -> Counting:
         add(ledger, entry)
 
     patch.setattr(Ledger, "_add", added)
-    patch.setattr(
-        "agents.governor.PLANNED_S", 0.0
-    )  # many decide at one moment: each knows what was given before
-    patch.setattr(Governor, "_begin", began)
+    # Many decide at one moment: each knows what was given before.
+    patch.setattr("agents.leavers.PLANNED_S", 0.0)
+    patch.setattr(Steps, "begin", began)
     patch.setattr(transfers, "order_hand_over", ordered)
     with patch.context():
         counting = lived_through()

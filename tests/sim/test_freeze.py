@@ -77,7 +77,7 @@ def test_frozen_moves_stay_frozen_through_joins_and_deaths_until_they_are_thawed
     held = {
         entry.near.held_by
         for process in town.simulation.processes()
-        for entry in process.container.governor.ledger
+        for entry in process.container.governor.steps.ledger
         if entry.near is not None and entry.at_s > process.now_s - 12.0
     }
     assert "frozen" in held, "who would move says why it does not"

@@ -26,6 +26,7 @@ class Waker:
 
     def __init__(self) -> None:
         self._pair: tuple[socket.socket, socket.socket] | None = None
+        self.fd = self._bell = -1  # if none is to be had
         if hasattr(os, "eventfd"):
             self.fd = self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
@@ -63,11 +64,13 @@ class Waker:
 
     def __del__(self) -> None:
         """Free the descriptors."""
-        if self._pair is None:
-            os.close(self.fd)
-        else:
-            for end in self._pair:
+        try:
+            for end in self._pair or ():
                 end.close()
+            if self._pair is None:
+                os.close(self.fd)
+        except OSError:
+            pass  # there was none; or a daemon has closed whatever it found open
 
 
 class Vigil:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -130,6 +132,18 @@ def test_a_ring_that_comes_late_reaches_nobody_who_was_given_the_number() -> Non
     del waker
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_what_has_no_descriptors_any_more_or_got_none_ends_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waker = Waker()
+    os.close(waker.fd)  # as who becomes a daemon does with all
+    del waker
+    monkeypatch.setattr(os, "eventfd", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    with pytest.raises(OSError, match="Too many"):
+        Waker()
 
 
 @pytest.mark.skipif(new_vigil() is None, reason="one core")

@@ -257,6 +257,11 @@ class Course:
         """Whether the census has said what a wave follows from, and it has not begun."""
         return self._said is not None
 
+    @property
+    def due(self) -> View | None:
+        """The view of that census, whose members are the same for all; a later one some may not have yet."""
+        return self._said[0] if self._said is not None else None
+
     def begin(self, hosts: Sequence[Candidate], settled: int, view: View, directory: Directory) -> None:
         """Begin a wave; `hosts`: the members, with all but what they carry."""
         assert self._said is not None, "the wave is not due"

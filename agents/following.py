@@ -54,10 +54,10 @@ class Following:
 
     def go_on(self, view_s: float, now_s: float, out: Out, *, settled: int, is_urgent: bool) -> None:
         """Begin the wave of a view, known here since `view_s`, once all know the same; go on with it."""
-        view, course = self._host.view, self._course
+        course, view = self._course, self._course.due
         begins_s = view_s + (0.0 if is_urgent else PLAN_S * tie_portion(self._installed, self._host.me))
-        if course.is_due and view is not None and now_s >= begins_s:
-            course.begin(self._survey.listed(), settled, view, self._host.directory)
+        if view is not None and now_s >= begins_s:
+            course.begin(self._survey.listed(view), settled, view, self._host.directory)
         left = len(course.open)
         why = course.advance(self._host.directory, now_s, is_urgent=is_urgent)
         if why:

@@ -143,11 +143,9 @@ class Survey:
         near = bool(member.bytes_max) and load.bytes_used > FILL_GOOD * member.bytes_max
         return max(used, load.bytes_used) if near else used
 
-    def listed(self) -> list[Candidate]:
+    def listed(self, view: View) -> list[Candidate]:
         """Return all members with nothing but what a view says of them."""
-        view = self.host.view
-        members = view.members if view is not None else ()
-        return [_candidate_of(member, Load(), (0.0, 0.0), 0, 0, 0, 0, 0, 0) for member in members]
+        return [_candidate_of(member, Load(), (0.0, 0.0), 0, 0, 0, 0, 0, 0) for member in view.members]
 
     def _candidate(self, member: Member) -> Candidate:
         directory = self.host.directory

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agents import following as followings
 from agents.effects import Note
 from agents.following import BACK_S, CALM_S, PLANNED_STEP_S, Following
 from agents.steps import STEP_S
@@ -112,3 +113,22 @@ def test_a_wave_that_is_given_up_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     (note,) = [effect for effect in out if isinstance(effect, Note)]
     assert (note.kind, note.details) == ("wave_over", {"left": 0})
     assert note.reason == "nobody has got further: each colony decides by itself"
+
+
+def test_a_wave_that_begins_in_a_later_view_is_that_of_the_view_that_was_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others have begun before: to whom another one is a joiner, it has to be one here, too."""
+    monkeypatch.setattr(followings, "PLAN_S", 1e9)
+    house = founded("ab", colonies=2)
+    house.add("c")
+    house.install("abc", c={"status": Status.JOINING})
+    house.run(0.2)
+    governor = house.hosts["a"].governor
+    house.install("abc")
+    assert governor.course.is_due, "it is still the same wave"
+    begun: list[Any] = []
+    monkeypatch.setattr(governor.course, "begin", lambda hosts, *_: begun.extend(hosts))
+    monkeypatch.setattr(followings, "PLAN_S", 0.0)
+    governor.tick(house.now_s + 0.3, [])
+    assert [host.joining for host in begun] == [False, False, True]

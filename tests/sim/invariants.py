@@ -213,8 +213,8 @@ class Watch:
             if other is None or other is process:
                 continue
             theirs = other.container.colonies.get(colony)
-            if theirs is None or theirs.status is not PeerStatus.ACTIVE:
-                continue
+            if theirs is None or theirs.status is not PeerStatus.ACTIVE or theirs.restored:
+                continue  # what a snapshot brought is an offer, until its host knows what all have decided
             if theirs.is_open and other.container.membership.quorum.held(other.now_s):
                 self.fail(f"{process.home.name} and {home.name} both serve colony {colony}")
             if home.id not in machine.primary.ack_set:

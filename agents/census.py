@@ -109,11 +109,15 @@ def returning(heard: Mapping[str, Census]) -> Return | None:
     """Return which stop this census comes back from; None = none that counts.
 
     A snapshot counts only if no view came between its own and this start: all
-    that was acknowledged later was acknowledged in a later view.
+    that was acknowledged later was acknowledged in a later view. And of no other
+    stop than the one that a census of this start went on from, if there was one:
+    what has been acknowledged since went to its peers.
     """
     origins = {host: census.origin for host, census in heard.items() if census.origin is not None}
     before = max((origin.before for origin in origins.values()), default=0)
     known = [origin for origin in origins.values() if origin.stop and _follows(origin, before)]
+    back_from = {origin.stop for origin in origins.values() if not (origin.before or origin.is_late)} - {""}
+    known = [origin for origin in known if not back_from or origin.stop in back_from]
     stops = {origin.stop for origin in known if origin.clean}
     if not stops:
         stops = {origin.stop for origin in known if origin.stop == PERIODIC}

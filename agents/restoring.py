@@ -65,6 +65,9 @@ class Restoring:
         self._back: Return | None = None
         self._since_s = now_s
         self._has_given_up = False
+        self._decided = (
+            ""  # the stop that the first census of this start went on from; "" = none, or not known
+        )
 
     def _named(self, loaded: Loaded) -> Loaded:
         """Return a periodic snapshot with the hosts that bring others: those of the view before the start."""
@@ -111,6 +114,8 @@ class Restoring:
     def origin(self, now_s: float) -> Origin | None:
         """Return what this host's census says of the stop; None = nothing."""
         told = self._origin(now_s)
+        if told is None and self._decided:
+            told = Origin(self._decided)  # who has not heard it yet may offer an older one
         return msgspec.structs.replace(told or Origin(), waits=True) if self._waits else told
 
     def _origin(self, now_s: float) -> Origin | None:
@@ -144,6 +149,8 @@ class Restoring:
         used = {colony for colony in self._offered if me in heirs[colony].seqs}
         for colony in sorted(self._offered - used):
             out.append(TellColony(colony, Dropped("the cluster does not go on from its snapshot")))
+        if self._before and back is not None:
+            self._decided = back.stop
         self._before = 0
         waited, self.waiting = self.waiting, frozenset(h.colony for h in heirs if not h.primary)
         self._back = back

@@ -334,7 +334,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     """What a member of a census knows of the stop that this cluster comes back from.
 
     Attributes:
-        stop: Id of the stop whose snapshot it has, or whose restoration it is in; "" = none.
+        stop: Id of the stop whose snapshot it has, or that it is back from; "" = none.
         view: Id of the view in which that stop was made.
         before: In a cluster that starts anew: id of the view that this member
             knew before. 0 = a census of this start is past already.

@@ -189,6 +189,17 @@ def test_a_stop_that_came_to_its_end_beats_them_and_nothing_is_stale() -> None:
     assert (heir.primary, heir.seqs) == ("B", {"B": 5}) and stale(heard, heirs) == {}
 
 
+@pytest.mark.parametrize(("told", "outcome"), [("s1", "promoted"), ("s2", "lost"), ("", "promoted")])
+def test_what_another_stop_left_is_nothing_once_this_start_has_gone_on_from_one(
+    told: str, outcome: str
+) -> None:
+    """B did not hear how the first census ended, and who held what that named has died since."""
+    decided = Census(NOW, (), 0, Origin(told) if told else None)
+    heard = {"B": brought(epoch_in(1, 0), 5, "s1", clean=True), "C": decided}
+    (heir,) = elect(anew("BC"), heard)
+    assert heir.outcome == outcome
+
+
 def test_a_peer_that_lives_beats_them_all() -> None:
     lives = Census(NOW, (CensusPeer(0, epoch_in(1, 0), 2, False),), 0)
     heard = {"A": brought(epoch_in(2, 0), 900), "B": lives}

@@ -10,6 +10,7 @@ import pytest
 from agents.barrier import FREEZE_S, SILENT_S
 from agents.effects import BallotsHalted, DropEverything, Halt, Ticked
 from agents.messages.client import ABSENT, DENIED, OK, UNAVAILABLE, Put
+from agents.messages.replication import Origin
 from agents.stopping import END_S
 from agents.views import view_id
 from tests.agents.assembly import founded
@@ -303,6 +304,14 @@ def test_one_host_that_knows_of_a_later_view_is_enough(town: Town) -> None:
     town.known["c"] = view_id(0, town.number)
     start(town, "abc")
     assert len(town.noted("lost")) == 3 * 4
+
+
+def test_who_is_back_tells_later_censuses_from_which_stop(town: Town) -> None:
+    stop(town)
+    start(town, "abc")
+    told = {host.restoring.origin(town.now_s) for host in town.hosts.values()}
+    (origin,) = told
+    assert origin is not None and origin == Origin(origin.stop) and origin.stop
 
 
 def test_a_stop_that_nobody_confirmed_is_a_crash(town: Town) -> None:
